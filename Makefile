@@ -1,0 +1,72 @@
+# Everything runs in .venv, made from the hashed lock. `make help` lists the targets.
+SHELL := /bin/bash
+VENV := .venv
+LOCK := requirements/cpu.lock
+# GPU machines: make repro LOCK=requirements/gpu.lock
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export UV_PYTHON_DOWNLOADS := never
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export BENTOML_DO_NOT_TRACK := true
+export GX_ANALYTICS_ENABLED := false
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.PHONY: help setup repro test lint ui serve bench clean lock
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 8
+
+setup: $(VENV)/.installed  ## make .venv from the lock (the other targets do it themselves)
+
+$(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
+	@python=$$(for name in $(PYTHON) python3.11 python3.12 python3 python; do \
+		"$$name" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+		&& command -v "$$name" && break; done) \
+	|| { echo "No Python 3.11 or 3.12 with venv found; name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+	"$$python" -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	uv pip sync --quiet --require-hashes --compile-bytecode --python $(VENV)/bin/python $(LOCK)
+	uv pip install --quiet --no-deps --no-build-isolation --offline --python $(VENV)/bin/python --editable .
+	@touch $@
+
+repro: setup  ## from audio to a promoted model: dvc repro, then music-genre register
+	dvc repro
+	@music-genre register
+	@echo
+	@music-genre versions
+	@printf '\n%s\n' \
+		"make ui      runs, metrics and the registry in a browser" \
+		"make serve   the champion at http://localhost:3000" \
+		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"
+
+test: setup  ## every test that needs no browser
+	pytest -m "not browser and not real"
+
+lint: setup  ## style, types and the direction of imports
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-logo
+
+ui: setup  ## the MLflow UI at http://localhost:5000
+	@echo "Data Docs: file://$(CURDIR)/reports/data_quality/site/index.html"
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
+
+serve: setup  ## the champion at http://localhost:3000
+	bentoml serve
+
+bench: setup  ## speed against named references; writes benchmarks/results.md
+	python benchmarks/run.py
+
+clean:  ## remove the environment, caches and reports of tools; data, models and runs stay
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+lock: setup  ## compile requirements/*.lock anew from pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml --extra cpu --extra dev --output-file requirements/cpu.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		pyproject.toml --extra gpu --extra dev --output-file requirements/gpu.lock
+	echo uv | uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+		- --output-file requirements/bootstrap.lock

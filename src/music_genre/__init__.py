@@ -1,0 +1,1 @@
+"""From labelled music to a served genre classifier."""

@@ -1,0 +1,172 @@
+"""Decode, downmix, resample. libsndfile does the decoding: mp3, wav, flac, ogg, opus, au, aiff."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from music_genre.errors import AudioFault
+
+BLOCK_SECONDS = 10.0
+"""Decoded at a time: memory stays flat however long the file claims to be."""
+
+LOUDEST = 1e4
+"""Beyond this a sample of a float file is no sound; its power would overflow."""
+
+SILENT_DBFS = -80.0
+"""A clip whose loudest sample lies under this is silent."""
+
+MISSING_SECONDS = 0.2
+"""A clip that ends this much before its header says is truncated; encoders' padding is well below."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Decoded audio.
+
+    Args:
+        samples: (samples,) mono float32 in [-1, 1].
+        sample_rate_hz: of ``samples``.
+    """
+
+    samples: np.ndarray
+    sample_rate_hz: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.sample_rate_hz
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """What listening to a whole file tells.
+
+    Args:
+        seconds: decoded length.
+        sample_rate_hz: as stored.
+        channels: as stored.
+        peak: the largest absolute sample of the downmix.
+        silent_share: share of tenths of a second whose root mean square lies under ``SILENT_DBFS`` + 20 dB.
+        claimed_seconds: length by the header.
+    """
+
+    seconds: float
+    sample_rate_hz: int
+    channels: int
+    peak: float
+    silent_share: float
+    claimed_seconds: float
+
+
+def decode(source: Path | BinaryIO, max_seconds: float) -> Recording:
+    """Decode the first ``max_seconds`` of a file to mono.
+
+    Raises:
+        AudioFault: ``empty``, ``undecodable``.
+    """
+    with _open(source) as file:
+        rate = int(file.samplerate)
+        limit = int(max_seconds * rate)
+        blocks = list(_mono_blocks(file, limit))
+    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if not len(samples):
+        raise AudioFault("undecodable", "no audio frames")
+    return Recording(samples, rate)
+
+
+def listen(path: Path, max_seconds: float) -> AudioFacts:
+    """Decode up to ``max_seconds`` of a file, block by block, and describe it.
+
+    Raises:
+        AudioFault: ``empty``, ``undecodable``.
+    """
+    peak, frames, quiet, tenths = 0.0, 0, 0, 0
+    with _open(path) as file:
+        rate, channels = int(file.samplerate), int(file.channels)
+        claimed = _claimed_frames(file)
+        for block in _mono_blocks(file, int(max_seconds * rate)):
+            frames += len(block)
+            peak = max(peak, float(np.max(np.abs(block))))
+            loudness = _tenths_rms(block, rate)
+            tenths += len(loudness)
+            quiet += int(np.sum(loudness < 10 ** ((SILENT_DBFS + 20) / 20)))
+    if not frames:
+        raise AudioFault("undecodable", "no audio frames")
+    return AudioFacts(frames / rate, rate, channels, peak, quiet / max(tenths, 1), claimed / rate)
+
+
+def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
+    """(samples,) float32 at ``sample_rate_hz``, as ``librosa.load`` would give (soxr, high quality)."""
+    import librosa
+
+    if recording.sample_rate_hz == sample_rate_hz:
+        return recording.samples
+    resampled: np.ndarray = librosa.resample(
+        recording.samples, orig_sr=recording.sample_rate_hz, target_sr=sample_rate_hz, res_type="soxr_hq"
+    )
+    return resampled
+
+
+def is_silent(peak: float) -> bool:
+    """Whether the loudest sample, in [0, 1], lies under ``SILENT_DBFS``."""
+    return bool(peak < 10 ** (SILENT_DBFS / 20))
+
+
+def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
+    size = source.stat().st_size if isinstance(source, Path) else source.seek(0, 2)
+    if not size:
+        raise AudioFault("empty", "0 bytes")
+    if not isinstance(source, Path):
+        source.seek(0)
+    try:
+        return soundfile.SoundFile(source)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
+        # Without a format that fits, libsndfile's own words ("File does not exist ...") mislead.
+        raise AudioFault("undecodable", "no audio that libsndfile can read") from error
+
+
+def _claimed_frames(file: soundfile.SoundFile) -> int:
+    """Length by the header. libsndfile corrects what does not fit the file and only says so in its log."""
+    told = re.search(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", file.extra_info)
+    if told and 0 < int(told[2]) < int(told[1]) < 0x7FFF0000:
+        return int(file.frames * int(told[1]) / int(told[2]))
+    return max(0, int(file.frames))
+
+
+def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[np.ndarray]:
+    """(samples,) float32 blocks of at most ``BLOCK_SECONDS``, ``limit`` frames in all."""
+    block = max(1, int(BLOCK_SECONDS * file.samplerate))
+    while limit > 0:
+        try:
+            samples = file.read(min(block, limit), dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioFault("undecodable", str(error.error_string)) from error
+        if not len(samples):
+            return
+        limit -= len(samples)
+        yield _downmix(samples)
+
+
+def _downmix(samples: np.ndarray) -> np.ndarray:
+    """(n, channels) to (n,): the mean. Adding columns is forty times faster than ``mean(axis=1)``."""
+    mono = samples[:, 0].copy()
+    for channel in range(1, samples.shape[1]):
+        mono += samples[:, channel]
+    if samples.shape[1] > 1:
+        mono *= np.float32(1 / samples.shape[1])
+    mono[~(np.abs(mono) <= LOUDEST)] = 0
+    return mono
+
+
+def _tenths_rms(block: np.ndarray, rate: int) -> np.ndarray:
+    """(tenths,) root mean square of each full tenth of a second."""
+    length = max(1, rate // 10)
+    whole = block[: len(block) // length * length].reshape(-1, length)
+    rms: np.ndarray = np.sqrt(np.mean(np.square(whole), axis=1))
+    return rms

@@ -1,0 +1,195 @@
+"""The ``music-genre`` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from music_genre.errors import AudioFault, MusicGenreError
+from music_genre.project import Project
+from music_genre.stages import quiet_libraries
+
+# Heavy libraries are imported by the commands that use them: `--help` answers at once.
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from music_genre.packed import PackedModel
+
+MAX_SECONDS = 3600.0
+"""A file is heard up to here."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command: 0 done, 1 refused or failed with one line of reason, 2 wrong usage."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    quiet_libraries()
+    try:
+        command: Callable[[argparse.Namespace, argparse.ArgumentParser], int] = options.command
+        return command(options, parser)
+    except MusicGenreError as error:
+        print(f"music-genre: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("music-genre", description="Name the genre of music, and decide which model does.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="name the genre of audio files, or of ready spectrograms")
+    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="mp3, wav, flac, ogg, opus, au, aiff")
+    predict.add_argument("--timeline", action="store_true", help="answer for each part of a song, too")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict.add_argument(
+        "--model", default="champion", metavar="WHICH", help="champion, challenger or a version (champion)"
+    )
+    predict.add_argument(
+        "--arrays", type=Path, metavar="FILE.npz", help="spectrograms: mel (n, frames, n_mels), track_id (n,)"
+    )
+    predict.add_argument("--out", type=Path, metavar="FILE.csv", help="where the answers for --arrays go")
+    predict.set_defaults(command=run_predict)
+
+    versions = commands.add_parser("versions", help="list the registered versions")
+    versions.add_argument("--json", action="store_true", help="as one JSON list")
+    versions.set_defaults(command=run_versions)
+
+    register = commands.add_parser("register", help="put the best model of models/ into the registry, once")
+    register.set_defaults(command=run_register)
+
+    promote = commands.add_parser("promote", help="make a version champion: the one that is served")
+    promote.add_argument("--version", metavar="N", help="which (the challenger)")
+    promote.add_argument("--force", action="store_true", help="even though the gate refused it; takes --reason")
+    promote.add_argument("--reason", metavar="TEXT", help="why; kept with the version")
+    promote.set_defaults(command=run_promote)
+
+    rollback = commands.add_parser("rollback", help="make the previous champion champion again")
+    rollback.set_defaults(command=run_rollback)
+    return parser
+
+
+def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if bool(options.files) == bool(options.arrays) or bool(options.arrays) != bool(options.out):
+        parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
+    model = load_model(options.model)
+    if options.arrays:
+        return predict_arrays(model, options.arrays, options.out)
+    return max([predict_file(model, path, options) for path in options.files])
+
+
+def predict_file(model: PackedModel, path: Path, options: argparse.Namespace) -> int:
+    """Print one file's answer; a file that cannot be answered is told, and the others go on."""
+    from music_genre.audio import decode
+    from music_genre.prediction import answer, clips_of
+
+    try:
+        if not path.is_file():
+            raise AudioFault("missing", "no such file")
+        clips = clips_of(decode(path, MAX_SECONDS), model.packing)
+    except AudioFault as fault:
+        print(f"music-genre: {path}: {fault}", file=sys.stderr)
+        return 1
+    result = answer(clips, model.predict(clips.mel), model.packing.genres, options.timeline)
+    if options.json:
+        print(json.dumps({"file": str(path), **result}))
+        return 0
+    doubt = "" if result["confident"] else ", not sure"
+    print(f"{path}: {result['genre']} ({result['confidence']:.0%}{doubt})")
+    for part in result.get("segments", []):
+        share = part["probabilities"][part["genre"]]
+        print(f"  {part['start_seconds']:7.1f} - {part['end_seconds']:.1f} s  {part['genre']} ({share:.0%})")
+    return 0
+
+
+def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
+    """Write track_id, genre and a probability column a genre for every spectrogram of an archive."""
+    import numpy as np
+    import pandas as pd
+
+    from music_genre.params import load_params
+    from music_genre.sources.arrays import read_arrays, to_db
+
+    stored = read_arrays(source)
+    if stored.mel.shape[1:] != model.packing.shape:
+        raise MusicGenreError(
+            f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.packing.shape}"
+        )
+    scale = load_params(Project.here().params).data.arrays.scale
+    starts = range(0, len(stored.mel), 64)
+    probabilities = np.concatenate([model.predict(to_db(stored.mel[start : start + 64], scale)) for start in starts])
+    genres = np.asarray(model.packing.genres)
+    track_id = np.arange(len(stored.mel)) if stored.track_id is None else stored.track_id
+    table = pd.DataFrame({"track_id": track_id, "genre": genres[probabilities.argmax(axis=1)]})
+    pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(out, index=False)
+    print(f"{len(table)} answers in {out}")
+    return 0
+
+
+def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import registry
+
+    client, name = connect()
+    found = registry.versions(client, name)
+    if options.json:
+        print(json.dumps([asdict(version) for version in found], indent=2))
+    elif not found:
+        print(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
+    else:
+        print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
+        for v in found:
+            figures = f"{v.validation_macro_f1:>19.3f}  {v.test_macro_f1:>5.3f}"
+            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {figures}  {', '.join(v.aliases)}")
+    return 0
+
+
+def run_register(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre.stages.register import describe, register
+
+    print(describe(register(Project.here())))
+    return 0
+
+
+def run_promote(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import registry
+
+    if options.force != bool(options.reason):
+        parser.error("--force and --reason TEXT go together")
+    client, name = connect()
+    version = registry.promote(client, name, options.version, options.reason)
+    print(f"{name} version {version} is champion")
+    return 0
+
+
+def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import registry
+
+    client, name = connect()
+    version = registry.rollback(client, name)
+    print(f"{name} version {version} is champion again")
+    return 0
+
+
+def load_model(wanted: str) -> PackedModel:
+    """The model behind ``champion``, ``challenger`` or a version number."""
+    from music_genre import registry
+    from music_genre.packed import PackedModel
+
+    client, name = connect()
+    return PackedModel(registry.packed_folder(registry.resolve(client, name, wanted)))
+
+
+def connect() -> tuple[MlflowClient, str]:
+    """The tracking store's client and the registered model's name."""
+    from music_genre import tracking
+    from music_genre.params import load_params
+
+    project = Project.here()
+    return tracking.connect(project.root), load_params(project.params).registry.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

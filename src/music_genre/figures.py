@@ -1,0 +1,61 @@
+"""Pictures of a model, as matplotlib figures; nothing is shown or saved here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> Figure:
+    """Rows are actual genres, columns predicted ones; colour is the share of the row, the figure the count.
+
+    Args:
+        counts: (classes, classes).
+        genres: in label order.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    size = 3.2 + 0.62 * len(genres)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.add_subplot(
+        title=title, xlabel="predicted", ylabel="actual", xticks=range(len(genres)), yticks=range(len(genres))
+    )
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticklabels(genres, rotation=45, ha="right")
+    axes.set_yticklabels(genres)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(
+            column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black"
+        )
+    figure.colorbar(image, ax=axes, label="share of the actual genre's clips", shrink=0.8)
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, title: str) -> Figure:
+    """Accuracy and loss by epoch, training against validation."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure.suptitle(title)
+    for place, name in enumerate(("accuracy", "loss"), start=1):
+        axes = figure.add_subplot(1, 2, place, xlabel="epoch", ylabel=name)
+        axes.plot(history["epoch"], history[name], marker=".", label="training")
+        axes.plot(history["epoch"], history[f"val_{name}"], marker=".", label="validation")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; the same figure is the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -1,0 +1,1 @@
+"""One architecture a module. Each network has ``build(input_shape, classes, settings)``."""

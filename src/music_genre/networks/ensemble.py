@@ -1,0 +1,49 @@
+"""Average of several models' probabilities, sharpened or softened by one temperature."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SMALLEST = 1e-7
+"""Probabilities are kept above this before a logarithm is taken."""
+
+
+def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean over models.
+
+    Args:
+        probabilities: (models, n, classes), rows sum to 1.
+        weights: (models,), any positive scale.
+
+    Returns:
+        (n, classes), rows sum to 1.
+    """
+    return np.tensordot(weights / weights.sum(), probabilities, axes=1)
+
+
+def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities to the power 1 / temperature, normalised: below 1 sharpens, above 1 softens. (n, classes) to
+    (n, classes).
+
+    Temperature scaling (Guo et al., ICML 2017), applied to log-probabilities.
+    """
+    logits = np.log(np.clip(probabilities, SMALLEST, 1.0)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
+    """The temperature in [1/8, 8] with the least log loss.
+
+    Args:
+        probabilities: (n, classes).
+        label: (n,) positions of the right classes.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def log_loss(log_temperature: float) -> float:
+        sharpened = with_temperature(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(sharpened[np.arange(len(label)), label], SMALLEST, 1)).mean())
+
+    bound = float(np.log(8))
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))

@@ -1,0 +1,177 @@
+"""A typed, frozen, validated view of ``params.yaml``.
+
+Every key must be there and no other may be: a value lives in ``params.yaml`` alone, never as a default here, so that
+DVC sees every change that can alter a result.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from music_genre.errors import MusicGenreError
+from music_genre.spectrogram import MelTransform
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Pool = tuple[Count, Count]
+ModelName = Literal["baseline", "crnn", "parallel"]
+NetworkName = Literal["crnn", "parallel"]
+
+
+class Section(BaseModel):
+    """A part of ``params.yaml``: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SampleParams(Section):
+    tracks_per_genre: Annotated[int, Field(ge=3)]
+    seconds: Annotated[float, Field(gt=0, le=600)]
+
+
+class FmaParams(Section):
+    subset: Literal["small", "medium", "large", "full"]
+    path: Path | None
+    mirror: str | None
+
+
+class FolderParams(Section):
+    path: Path | None
+    artist_pattern: str | None
+
+    @field_validator("artist_pattern")
+    @classmethod
+    def name_an_artist(cls, pattern: str | None) -> str | None:
+        try:
+            if pattern is not None and re.compile(pattern).groups < 1:
+                raise ValueError("a regular expression with a group is needed")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+
+class ArraysParams(Section):
+    path: Path | None
+    scale: Literal["db", "ln_power"]
+
+
+class DataParams(Section):
+    source: Literal["sample", "fma", "folder", "arrays"]
+    min_seconds: Annotated[float, Field(gt=0)]
+    max_fault_share: Annotated[float, Field(ge=0, le=1)]
+    sample: SampleParams
+    fma: FmaParams
+    folder: FolderParams
+    arrays: ArraysParams
+
+
+class SplitParams(Section):
+    validation: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def leave_something_to_train_on(self) -> SplitParams:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must be below 1")
+        return self
+
+
+class BaselineParams(Section):
+    c: Annotated[float, Field(gt=0)]
+    gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
+
+
+class NetworkParams(Section):
+    """What both networks share. ``learning_rate`` is the first epoch's."""
+
+    recipe: Literal["published"]
+    epochs: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class CrnnParams(NetworkParams):
+    """``pools``: frames pooled after each of the three convolutions."""
+
+    pools: tuple[Count, Count, Count]
+
+
+class ParallelParams(NetworkParams):
+    """``pools``: (frames, bands) pooled after each of the five convolutions."""
+
+    pools: tuple[Pool, Pool, Pool, Pool, Pool]
+    recurrent_pool: Pool
+    reset_after: bool
+
+
+class ModelsParams(Section):
+    baseline: BaselineParams
+    crnn: CrnnParams
+    parallel: ParallelParams
+
+
+class EnsembleParams(Section):
+    members: Annotated[tuple[NetworkName, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def name_each_member_once(self) -> EnsembleParams:
+        if len(set(self.members)) < len(self.members):
+            raise ValueError("a member is named twice")
+        return self
+
+
+class GateParams(Section):
+    """Floors that a model must reach on validation before it may become challenger."""
+
+    macro_f1: Annotated[float, Field(ge=0, le=1)]
+
+
+class RegistryParams(Section):
+    name: Annotated[str, Field(min_length=1)]
+    gate: GateParams
+
+
+class Params(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    data: DataParams
+    split: SplitParams
+    spectrogram: MelTransform
+    models: ModelsParams
+    ensemble: EnsembleParams
+    registry: RegistryParams
+
+    def of_model(self, name: str) -> dict[str, Any]:
+        """What a model was made with, for its run: its own section and the seed."""
+        section: Section = self.ensemble if name == "ensemble" else getattr(self.models, name)
+        return section.model_dump() | {"seed": self.seed}
+
+
+def load_params(path: Path) -> Params:
+    """Read and check ``params.yaml``.
+
+    Raises:
+        MusicGenreError: a key is missing or unknown, or a value is impossible; the message names each.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Params.model_validate(values)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MusicGenreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        raise MusicGenreError(f"{path}: {problems}") from error
+
+
+def _describe(problem: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a known key"
+    return f"{key}: found {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"

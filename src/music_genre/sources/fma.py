@@ -1,0 +1,93 @@
+"""The Free Music Archive data set (Defferrard et al., ISMIR 2017), in its published layout.
+
+``fma_metadata/tracks.csv`` describes 106,574 tracks under three header lines; ``fma_<subset>/000/000002.mp3`` holds
+the clips. Each subset contains the smaller ones.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from music_genre.errors import MusicGenreError
+from music_genre.params import FmaParams
+
+SUBSETS = ("small", "medium", "large", "full")
+METADATA = Path("fma_metadata/tracks.csv")
+COLUMNS = {
+    ("track", "genre_top"): "genre",
+    ("artist", "id"): "artist_id",
+    ("track", "title"): "title",
+    ("track", "license"): "license",
+    ("set", "split"): "split",
+    ("set", "subset"): "subset",
+}
+
+
+def fetch(raw: Path, params: FmaParams) -> None:
+    """Copy the metadata and the subset's clips from the unpacked folder ``params.path``; what it lacks, ``index``
+    finds missing.
+
+    Raises:
+        MusicGenreError: no folder is named, or it is not in FMA's layout.
+    """
+    if params.path is None:
+        raise MusicGenreError("data.fma.path is empty: name the folder that holds fma_metadata/ and the unpacked clips")
+    metadata = params.path / METADATA
+    if not metadata.is_file():
+        raise MusicGenreError(f"data.fma.path: {metadata} does not exist; expected an unpacked fma_metadata.zip there")
+    (raw / METADATA).parent.mkdir(parents=True)
+    shutil.copyfile(metadata, raw / METADATA)
+    clips = _clip_folder(params.path, params.subset)
+    for path in tqdm(tracks(raw, params.subset)["path"], desc="Copying clips", unit="clip"):
+        source = clips / Path(path).relative_to(f"fma_{params.subset}")
+        if source.is_file():
+            (raw / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, raw / path)
+
+
+def tracks(raw: Path, subset: str) -> pd.DataFrame:
+    """Labelled tracks of a subset, as the metadata lists them.
+
+    Args:
+        raw: the folder that holds ``fma_metadata``.
+        subset: small, medium, large or full.
+
+    Returns:
+        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id.
+    """
+    table = _read_metadata(raw / METADATA)
+    wanted = table["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1]) & table["genre"].notna()
+    table = table[wanted].drop(columns="subset").sort_index()
+    names = [f"{track_id:06d}" for track_id in table.index]
+    table.insert(0, "path", [f"fma_{subset}/{name[:3]}/{name}.mp3" for name in names])
+    return table.reset_index(names="track_id")
+
+
+def _read_metadata(path: Path) -> pd.DataFrame:
+    """The columns this project uses, by track id."""
+    with path.open(encoding="utf-8", newline="") as file:
+        levels, names = (next(csv.reader(file), []) for _ in range(2))
+    found = list(zip(levels, names, strict=False))
+    lacking = [".".join(column) for column in COLUMNS if column not in found]
+    if lacking:
+        raise MusicGenreError(f"{path} lacks the columns {', '.join(lacking)}; expected FMA's tracks.csv")
+    positions = [found.index(column) for column in COLUMNS]
+    table = pd.read_csv(
+        path, header=None, skiprows=3, usecols=[0, *positions], index_col=0, dtype=dict.fromkeys(positions, "string")
+    )
+    table = table[positions].set_axis(list(COLUMNS.values()), axis=1)
+    return table.set_axis(table.index.astype("int64"))
+
+
+def _clip_folder(root: Path, subset: str) -> Path:
+    """The unpacked archive that holds a subset: its own, or a larger one's."""
+    candidates = [root / f"fma_{name}" for name in SUBSETS[SUBSETS.index(subset) :]]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise MusicGenreError(f"data.fma.path: {root} holds none of {', '.join(folder.name for folder in candidates)}")

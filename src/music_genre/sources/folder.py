@@ -1,0 +1,63 @@
+"""Music in folders named after genres, as GTZAN has it: ``<root>/<genre>/<any name>.mp3``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from music_genre.errors import MusicGenreError
+from music_genre.params import FolderParams
+
+SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
+
+
+def fetch(raw: Path, params: FolderParams) -> None:
+    """Copy every audio file of ``params.path``; links that lead out of it are left behind.
+
+    Raises:
+        MusicGenreError: no folder is named, or it holds no audio in genre folders.
+    """
+    if params.path is None or not params.path.is_dir():
+        raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
+    root = params.path.resolve()
+    inside = [path for path in _audio_files(root) if path.resolve().is_relative_to(root)]
+    for path in tqdm(inside, desc="Copying clips", unit="clip"):
+        target = raw / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    if not raw.is_dir():
+        raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {', '.join(sorted(SUFFIXES))}")
+
+
+def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
+    """Tracks of a copied collection, numbered by path.
+
+    Args:
+        raw: the folder of genre folders.
+        artist_pattern: a regular expression over the file's name whose first group is the artist; no artist
+            where it does not match.
+
+    Returns:
+        columns track_id, path, genre, artist_id, title, license, split; split is null: the source has none.
+    """
+    paths = [path.relative_to(raw) for path in _audio_files(raw)]
+    table = pd.DataFrame({"track_id": range(1, len(paths) + 1), "path": [path.as_posix() for path in paths]})
+    table["genre"] = pd.array([path.parts[0] for path in paths], dtype="string")
+    table["artist_id"] = pd.array([_artist(path, artist_pattern) for path in paths], dtype="string")
+    table["title"] = pd.array([path.stem for path in paths], dtype="string")
+    for column in ("license", "split"):
+        table[column] = pd.array([None] * len(paths), dtype="string")
+    return table
+
+
+def _audio_files(root: Path) -> list[Path]:
+    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _artist(path: Path, pattern: str | None) -> str | None:
+    match = re.search(pattern, path.stem) if pattern else None
+    return match.group(1) if match else None

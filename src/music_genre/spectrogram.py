@@ -1,0 +1,140 @@
+"""The one mel transform: training and serving make their features here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from music_genre.audio import Recording, is_silent, resample
+from music_genre.errors import AudioFault
+
+FLOOR_DB = -80.0
+"""The quietest value of a log-mel spectrogram, librosa's ``top_db``; short clips are padded with it."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class MelTransform(BaseModel):
+    """Everything that turns audio into what the networks see.
+
+    Args:
+        sample_rate_hz: audio is resampled to this.
+        n_fft: samples a window of the short-time Fourier transform.
+        hop_length: samples between two frames.
+        n_mels: mel bands.
+        frames: frames kept; 640 frames of 1,024 samples at 22,050 Hz are 29.7 s.
+        clip_seconds: audio that one clip may span; its loudest cell is 0 dB, even when it lies after the last
+            frame kept.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    sample_rate_hz: Annotated[int, Field(ge=1000, le=384_000)]
+    n_fft: Annotated[int, Field(ge=16, le=65_536)]
+    hop_length: Annotated[int, Field(ge=1, le=65_536)]
+    n_mels: Annotated[int, Field(ge=1, le=1024)]
+    frames: Annotated[int, Field(ge=1, le=100_000)]
+    clip_seconds: Annotated[float, Field(gt=0, le=3600)]
+
+    @model_validator(mode="after")
+    def hear_all_that_is_seen(self) -> MelTransform:
+        if self.clip_seconds < self.window_seconds:
+            raise ValueError(f"clip_seconds must be at least the {self.window_seconds:.1f} s that the frames cover")
+        return self
+
+    @property
+    def window_seconds(self) -> float:
+        """The audio that ``frames`` frames cover."""
+        return self.frames * self.hop_length / self.sample_rate_hz
+
+
+def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
+    """Log-mel spectrogram of one clip, as the networks see it.
+
+    Args:
+        audio: (samples,) mono float32 in [-1, 1] at ``transform.sample_rate_hz``.
+        transform: window, hop, bands and length; see ``MelTransform``.
+
+    Returns:
+        (transform.frames, transform.n_mels) float32 dB in [-80, 0]; 0 is the loudest cell of the whole clip.
+
+    Raises:
+        AudioFault: the clip is silent or shorter than one window of the Fourier transform.
+    """
+    import librosa
+
+    if len(audio) < transform.n_fft:
+        raise AudioFault("short", f"{len(audio)} samples, one window takes {transform.n_fft}")
+    if is_silent(float(np.max(np.abs(audio)))):
+        raise AudioFault("silent", "no sound above -80 dBFS")
+    power = librosa.feature.melspectrogram(
+        y=audio,
+        sr=transform.sample_rate_hz,
+        n_fft=transform.n_fft,
+        hop_length=transform.hop_length,
+        n_mels=transform.n_mels,
+    )
+    decibels = librosa.power_to_db(power, ref=np.max, top_db=-FLOOR_DB).T[: transform.frames]
+    missing = transform.frames - len(decibels)
+    return np.pad(decibels, ((0, missing), (0, 0)), constant_values=FLOOR_DB).astype(np.float32)
+
+
+def clip_features(recording: Recording, transform: MelTransform) -> np.ndarray:
+    """Features of a recording's first clip.
+
+    Args:
+        recording: at any sample rate; what lies after ``transform.clip_seconds`` is not heard.
+        transform: see ``MelTransform``.
+
+    Returns:
+        (transform.frames, transform.n_mels) float32 dB.
+
+    Raises:
+        AudioFault: see ``log_mel``.
+    """
+    audio = resample(recording, transform.sample_rate_hz)
+    return log_mel(audio[: _clip_samples(transform)], transform)
+
+
+def song_features(recording: Recording, transform: MelTransform) -> tuple[np.ndarray, np.ndarray]:
+    """Features of a whole song: clips that overlap by about half, each with its own 0 dB.
+
+    A recording that one clip spans gives just what ``clip_features`` gives. Clips without sound are left out.
+
+    Args:
+        recording: at any sample rate.
+        transform: see ``MelTransform``.
+
+    Returns:
+        start of each clip (clips,) float64 seconds, and features (clips, transform.frames, transform.n_mels)
+        float32 dB.
+
+    Raises:
+        AudioFault: every clip is silent, or the recording is shorter than one window of the Fourier transform.
+    """
+    audio = resample(recording, transform.sample_rate_hz)
+    starts, features, fault = [], [], None
+    for start in clip_starts(len(audio), transform):
+        try:
+            features.append(log_mel(audio[start : start + _clip_samples(transform)], transform))
+            starts.append(start / transform.sample_rate_hz)
+        except AudioFault as quiet:
+            fault = quiet
+    if fault is not None and not features:
+        raise fault
+    return np.asarray(starts), np.stack(features)
+
+
+def clip_starts(samples: int, transform: MelTransform) -> list[int]:
+    """First sample of each clip of a song of ``samples`` samples: evenly spaced, the last one ending with the song."""
+    window = transform.frames * transform.hop_length
+    if samples <= _clip_samples(transform):
+        return [0]
+    last = max(0, samples - window)
+    return [int(start) for start in np.linspace(0, last, 1 + int(np.ceil(last / (window / 2))))]
+
+
+def _clip_samples(transform: MelTransform) -> int:
+    return int(transform.clip_seconds * transform.sample_rate_hz)

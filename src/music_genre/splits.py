@@ -1,0 +1,106 @@
+"""Training, validation, test: the source's own split, or one that no artist spans."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from music_genre.errors import MusicGenreError
+
+SPLITS = ("training", "validation", "test")
+
+MOST_FOLDS = 20
+"""Finer shares are not worth the time, unless a share asks for them."""
+
+
+def assign_splits(tracks: pd.DataFrame, validation: float, test: float, seed: int) -> pd.DataFrame:
+    """Give every track its split.
+
+    Official splits are kept where every track has one. Otherwise whole groups are dealt out, stratified by genre:
+    tracks of one artist and copies of one file belong together.
+
+    Args:
+        tracks: columns track_id, genre, artist_id (may be null), split (official or null), sha256 (may be null).
+        validation: share of the tracks.
+        test: share of the tracks.
+        seed: decides which groups go where.
+
+    Returns:
+        columns track_id, genre, artist_id, split; by track_id.
+
+    Raises:
+        MusicGenreError: a split's name is unknown, or there are too few artists for the shares.
+    """
+    if tracks["split"].notna().all():
+        unknown = sorted(set(tracks["split"]) - set(SPLITS))
+        if unknown:
+            raise MusicGenreError(f"the source's split names {', '.join(unknown)}; expected {', '.join(SPLITS)}")
+        chosen = tracks["split"].to_numpy()
+    else:
+        chosen = _deal(tracks, validation, test, seed)
+    table = tracks[["track_id", "genre", "artist_id"]].assign(split=pd.array(chosen, dtype="string"))
+    return table.sort_values("track_id", ignore_index=True)
+
+
+def split_table(splits: pd.DataFrame) -> pd.DataFrame:
+    """Tracks and artists a genre and split: one row a genre, for people to read."""
+    counts = (
+        splits.groupby(["genre", "split"])
+        .agg(tracks=("track_id", "size"), artists=("artist_id", "nunique"))
+        .unstack(fill_value=0)
+    )
+    return counts.swaplevel(axis=1).reindex(columns=list(SPLITS), level=0)
+
+
+def _deal(tracks: pd.DataFrame, validation: float, test: float, seed: int) -> np.ndarray:
+    """(n,) split names, by folds as large as the smaller share."""
+    groups = _groups(tracks)
+    artists = int(tracks.assign(group=groups).groupby("genre")["group"].nunique().min())
+    if artists < len(SPLITS):
+        raise MusicGenreError(
+            f"a genre has {artists} artists; three splits that share no artist take at least {len(SPLITS)}"
+        )
+    folds, for_validation, for_test = _folds(validation, test, artists)
+    dealer = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    fold = np.empty(len(tracks), dtype=np.int64)
+    for number, (_, members) in enumerate(dealer.split(tracks, tracks["genre"], groups)):
+        fold[members] = number
+    return np.select([fold < for_test, fold < for_test + for_validation], ["test", "validation"], "training")
+
+
+def _folds(validation: float, test: float, artists: int) -> tuple[int, int, int]:
+    """How many folds, and how many of them validation and test take: as near the shares as whole folds come, no more
+    folds than the poorest genre has artists, at least one fold for each split.
+    """
+
+    def choice(folds: int) -> tuple[float, int, int, int]:
+        for_validation, for_test = max(1, round(validation * folds)), max(1, round(test * folds))
+        error = abs(for_validation / folds - validation) + abs(for_test / folds - test)
+        return (round(error, 6) if for_validation + for_test < folds else np.inf), folds, for_validation, for_test
+
+    most = min(artists, max(MOST_FOLDS, round(1 / min(validation, test))))
+    error, folds, for_validation, for_test = min(map(choice, range(len(SPLITS), most + 1)))
+    if not np.isfinite(error):
+        raise MusicGenreError(
+            f"split: {artists} artists a genre cannot be shared out with {validation:g} and {test:g} held out"
+        )
+    return folds, for_validation, for_test
+
+
+def _groups(tracks: pd.DataFrame) -> np.ndarray:
+    """(n,) a number a group: tracks that share an artist or a file are linked, and links chain."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    rows, columns, nodes = [], [], len(tracks)
+    for column in ("artist_id", "sha256"):
+        codes, values = pd.factorize(tracks[column])
+        known = np.flatnonzero(codes >= 0)
+        rows.append(known)
+        columns.append(codes[known] + nodes)
+        nodes += len(values)
+    source, target = np.concatenate(rows), np.concatenate(columns)
+    graph = coo_array((np.ones(len(source), bool), (source, target)), shape=(nodes, nodes))
+    labels: np.ndarray = connected_components(graph, directed=False)[1][: len(tracks)]
+    return labels

@@ -1,0 +1,39 @@
+"""One module a stage of ``dvc.yaml``, under the stage's name: load, call, save."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from music_genre.errors import MusicGenreError
+from music_genre.project import Project
+
+
+def quiet_libraries() -> None:
+    """Keep start-up chatter and usage reports of the libraries out of people's way; what the environment says already
+    stands.
+    """
+    for name, value in {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def stage(work: Callable[[Project], None]) -> Callable[[], None]:
+    """A stage's entry point: runs ``work`` on the checkout it is called in; a known failure is one line and exit code
+    1.
+    """
+
+    def main() -> None:
+        quiet_libraries()
+        try:
+            work(Project.here())
+        except MusicGenreError as error:
+            sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+
+    return main

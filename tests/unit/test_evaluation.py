@@ -1,0 +1,80 @@
+"""Figures checked against cases worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from music_genre import evaluation
+
+GENRES = ("Folk", "Pop", "Rock")
+LABEL = np.array([0, 0, 1, 1, 2, 2])
+ANSWERS = np.array(
+    [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.1, 0.1, 0.8]], np.float32
+)
+
+
+def test_accuracy_lies_in_its_interval_and_the_interval_narrows_with_more_clips() -> None:
+    few, many = evaluation.summary(LABEL, ANSWERS), evaluation.summary(np.tile(LABEL, 100), np.tile(ANSWERS, (100, 1)))
+    assert few["accuracy"] == pytest.approx(5 / 6)
+    assert few["accuracy_low"] < 5 / 6 < few["accuracy_high"] < 1
+    assert many["accuracy_high"] - many["accuracy_low"] < 0.1 < few["accuracy_high"] - few["accuracy_low"]
+
+
+def test_800_clips_give_the_interval_that_is_known_for_them() -> None:
+    label = np.zeros(800, int)
+    answers = np.tile([[0.0, 1.0]], (800, 1))
+    answers[:360] = [[1.0, 0.0]]
+    figures = evaluation.summary(label, answers)
+    assert figures["accuracy_high"] - figures["accuracy_low"] == pytest.approx(2 * 0.034, abs=0.001)
+
+
+def test_log_loss_is_the_mean_surprise() -> None:
+    expected = -np.log([0.8, 0.2, 0.8, 0.8, 0.4, 0.8]).mean()
+    assert evaluation.summary(LABEL, ANSWERS)["log_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_calibrated_answer_has_no_calibration_error_and_a_boaster_has() -> None:
+    label = np.array([0] * 8 + [1] * 2)
+    assert evaluation.expected_calibration_error(label, np.tile([[0.8, 0.2]], (10, 1))) == pytest.approx(0)
+    assert evaluation.expected_calibration_error(label, np.tile([[1.0, 0.0]], (10, 1))) == pytest.approx(0.2)
+
+
+def test_a_genre_that_never_occurs_still_has_a_row() -> None:
+    table = evaluation.per_class(np.array([0, 0]), ANSWERS[:2], GENRES)
+    assert table["genre"].tolist() == list(GENRES)
+    assert table["support"].tolist() == [2, 0, 0]
+    assert table.loc[0, "recall"] == 0.5
+
+
+def test_confusion_rows_are_actual_genres() -> None:
+    table = evaluation.predictions(np.arange(6), LABEL, ANSWERS, GENRES)
+    np.testing.assert_array_equal(evaluation.confusion(table, GENRES), [[1, 1, 0], [0, 2, 0], [0, 0, 2]])
+
+
+def test_a_model_does_not_differ_from_itself_and_does_from_a_guesser() -> None:
+    random = np.random.default_rng(0)
+    actual = random.choice(list(GENRES), 300)
+    good, guess = np.where(random.random(300) < 0.8, actual, "Pop"), random.choice(list(GENRES), 300)
+    assert evaluation.macro_f1_difference(actual, good, good, 0) == (0, 0)
+    low, high = evaluation.macro_f1_difference(actual, good, guess, 0)
+    assert 0.2 < low < high
+
+
+def test_the_quick_macro_f1_is_the_librarys() -> None:
+    random = np.random.default_rng(1)
+    actual, predicted = random.integers(0, 4, 100), random.integers(0, 5, 100)
+    expected = f1_score(actual, predicted, average="macro", zero_division=0)
+    assert evaluation._macro_f1(actual, predicted, 6) == pytest.approx(expected)
+
+
+def test_predictions_name_genres() -> None:
+    table = evaluation.predictions(np.array([5]), np.array([2]), ANSWERS[4:5], GENRES)
+    pd.testing.assert_frame_equal(
+        table,
+        pd.DataFrame({"track_id": [5], "actual": ["Rock"], "predicted": ["Rock"], "confidence": [0.4]}),
+        atol=1e-6,
+        check_dtype=False,
+    )

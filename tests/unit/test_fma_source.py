@@ -1,0 +1,184 @@
+"""FMA in its published layout, by a metadata file of a few tracks."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from music_genre.errors import MusicGenreError
+from music_genre.params import FmaParams
+from music_genre.sources.fma import METADATA, fetch, tracks
+
+COLUMNS = [
+    ("album", "title"),
+    ("artist", "id"),
+    ("artist", "name"),
+    ("set", "split"),
+    ("set", "subset"),
+    ("track", "genre_top"),
+    ("track", "license"),
+    ("track", "title"),
+]
+# track_id: artist, split, subset, genre, license, title
+ROWS = {
+    140: ("3", "test", "medium", "Folk", "CC BY", "Third"),
+    2: ("1", "training", "small", "Hip-Hop", "CC BY-NC", 'Food, "live"\nagain'),
+    5: ("2", "validation", "small", "Rock", "", "007"),
+    3: ("1", "training", "small", "", "CC BY", "No genre"),
+    1001: ("4", "training", "large", "Jazz", "CC0", ""),
+    155066: ("5", "training", "full", "Rock", "CC0", "Last"),
+}
+
+
+def write_metadata(root: Path, columns: list[tuple[str, str]] = COLUMNS) -> Path:
+    path = root / METADATA
+    path.parent.mkdir(parents=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", *(level for level, _ in columns)])
+        writer.writerow(["", *(name for _, name in columns)])
+        writer.writerow(["track_id", *("" for _ in columns)])
+        for track_id, (artist, split, subset, genre, licence, title) in ROWS.items():
+            values = {
+                ("artist", "id"): artist,
+                ("set", "split"): split,
+                ("set", "subset"): subset,
+                ("track", "genre_top"): genre,
+                ("track", "license"): licence,
+                ("track", "title"): title,
+            }
+            writer.writerow([track_id, *(values.get(column, "other") for column in columns)])
+    return path
+
+
+def write_clips(root: Path, subset: str, *track_ids: int) -> None:
+    for track_id in track_ids:
+        name = f"{track_id:06d}"
+        path = root / f"fma_{subset}" / name[:3] / f"{name}.mp3"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"clip {track_id}".encode())
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def params(path: Path | None, subset: str = "small") -> FmaParams:
+    return FmaParams.model_validate({"subset": subset, "path": path, "mirror": None})
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"),
+    [
+        ("small", [2, 5]),
+        ("medium", [2, 5, 140]),
+        ("large", [2, 5, 140, 1001]),
+        ("full", [2, 5, 140, 1001, 155066]),
+    ],
+)
+def test_each_subset_contains_the_smaller_ones_and_no_unlabelled_track(
+    tmp_path: Path, subset: str, expected: list[int]
+) -> None:
+    write_metadata(tmp_path)
+    assert tracks(tmp_path, subset)["track_id"].tolist() == expected
+
+
+def test_a_track_is_listed_as_the_metadata_has_it(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    table = tracks(tmp_path, "small")
+    assert set(table.columns) == {"track_id", "path", "genre", "artist_id", "title", "license", "split"}
+    first, second = table.to_dict("records")
+    assert first == {
+        "track_id": 2,
+        "path": "fma_small/000/000002.mp3",
+        "genre": "Hip-Hop",
+        "artist_id": "1",
+        "title": 'Food, "live"\nagain',
+        "license": "CC BY-NC",
+        "split": "training",
+    }
+    assert second["title"] == "007"
+    assert table["license"].isna().tolist() == [False, True]
+    assert table["track_id"].dtype == "int64"
+
+
+def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+    write_metadata(tmp_path / "published")
+    write_metadata(tmp_path / "turned", COLUMNS[::-1])
+    assert tracks(tmp_path / "turned", "full").equals(tracks(tmp_path / "published", "full"))
+
+
+def test_a_clip_lies_in_the_folder_of_its_first_three_digits(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    paths = tracks(tmp_path, "full").set_index("track_id")["path"]
+    assert paths[155066] == "fma_full/155/155066.mp3"
+    assert paths[1001] == "fma_full/001/001001.mp3"
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+    path = write_metadata(tmp_path, [c for c in COLUMNS if c not in {("set", "split"), ("track", "genre_top")}])
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+    assert "track.genre_top, set.split" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", ",album\n", "a,b\nc,d\n"])
+def test_metadata_that_is_half_there_is_told_by_its_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / METADATA
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+
+
+def test_fetching_copies_what_the_subset_needs_and_nothing_else(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "medium", 2, 3, 5, 140)
+    fetch(raw, params(there))
+    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
+    assert (raw / "fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert (raw / METADATA).read_bytes() == (there / METADATA).read_bytes()
+
+
+def test_fetching_prefers_the_subsets_own_archive(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "full", 2, 5)
+    write_clips(there, "small", 2, 5)
+    (there / "fma_small/000/000002.mp3").write_bytes(b"own")
+    fetch(raw, params(there))
+    assert (raw / "fma_small/000/000002.mp3").read_bytes() == b"own"
+
+
+def test_a_clip_that_the_folder_lacks_is_left_for_the_index_to_find_missing(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "small", 5)
+    fetch(raw, params(there))
+    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000005.mp3"}
+    assert tracks(raw, "small")["track_id"].tolist() == [2, 5]
+
+
+def test_no_folder_is_told_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(MusicGenreError, match=r"data\.fma\.path"):
+        fetch(tmp_path / "raw", params(None))
+
+
+def test_a_folder_without_metadata_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MusicGenreError) as caught:
+        fetch(tmp_path / "raw", params(tmp_path / "nowhere"))
+    assert "data.fma.path" in str(caught.value)
+    assert str(tmp_path / "nowhere" / METADATA) in str(caught.value)
+
+
+def test_a_smaller_archive_does_not_stand_for_a_larger_subset(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    write_metadata(there)
+    write_clips(there, "small", 2, 5)
+    with pytest.raises(MusicGenreError, match="fma_medium, fma_large, fma_full"):
+        fetch(tmp_path / "raw", params(there, "medium"))

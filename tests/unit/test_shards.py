@@ -1,0 +1,173 @@
+"""Spectrograms on disk: what goes in comes out, in the order and under the labels it should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from music_genre import shards
+from music_genre.shards import Spectrograms, write_index, write_split
+from music_genre.spectrogram import MelTransform
+
+FRAMES, BANDS = 6, 4
+TRANSFORM = MelTransform(
+    sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=BANDS, frames=FRAMES, clip_seconds=31
+)
+CHOSEN = {"training": [30, 2, 17, 4, 9, 8, 21], "validation": [5, 1], "test": [40, 3]}
+GENRES = {"Rock": [30, 2, 5, 40], "Blues": [17, 4, 1, 3], "Hip-Hop": [9, 8, 21]}
+COLUMNS = [
+    *("track_id", "split", "genre", "label", "shard", "row", "frames", "n_mels"),
+    *("finite_share", "minimum_db", "maximum_db", "mean_db", "std_db", "silent_share"),
+]
+
+
+def clip(track_id: int) -> np.ndarray:
+    """(FRAMES, BANDS) float32 dB of its own for each track."""
+    return np.random.default_rng(track_id).uniform(-79, 0, (FRAMES, BANDS)).astype(np.float32)
+
+
+def splits() -> pd.DataFrame:
+    genre = {track_id: name for name, track_ids in GENRES.items() for track_id in track_ids}
+    rows = [(track_id, genre[track_id], split) for split, ids in CHOSEN.items() for track_id in ids]
+    return pd.DataFrame(rows, columns=["track_id", "genre", "split"]).sort_values("track_id")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eleven clips in shards of three."""
+    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 3)
+    written = [write_split(tmp_path, split, [(i, clip(i)) for i in ids]) for split, ids in CHOSEN.items()]
+    write_index(tmp_path, pd.concat(written, ignore_index=True), splits(), TRANSFORM, 10.0)
+    return tmp_path
+
+
+def test_a_shard_holds_512_clips() -> None:
+    assert shards.CLIPS_PER_SHARD == 512
+
+
+def test_shards_are_named_after_their_split_and_number(folder: Path) -> None:
+    assert {path.name for path in folder.glob("*.npy")} == {
+        "training-00000.npy",
+        "training-00001.npy",
+        "training-00002.npy",
+        "validation-00000.npy",
+        "test-00000.npy",
+    }
+    sizes = [np.load(folder / f"training-0000{number}.npy", mmap_mode="r").shape for number in range(3)]
+    assert sizes == [(3, FRAMES, BANDS), (3, FRAMES, BANDS), (1, FRAMES, BANDS)]
+
+
+@pytest.mark.parametrize("split", CHOSEN)
+def test_clips_come_back_in_order_as_half_precision_keeps_them(folder: Path, split: str) -> None:
+    arrays = Spectrograms.open(folder).split(split)
+    assert arrays.track_id.tolist() == CHOSEN[split]
+    assert len(arrays) == len(CHOSEN[split])
+    assert arrays.shape == (FRAMES, BANDS)
+    mel = arrays.read(np.arange(len(arrays)))
+    assert mel.dtype == np.float32
+    expected = np.stack([clip(track_id) for track_id in CHOSEN[split]])
+    np.testing.assert_array_equal(mel, expected.astype(np.float16))
+
+
+def test_clips_are_read_in_the_order_asked_for(folder: Path) -> None:
+    arrays = Spectrograms.open(folder).split("training")
+    positions = np.array([6, 0, 3, 3, 5])
+    expected = np.stack([clip(CHOSEN["training"][position]) for position in positions]).astype(np.float16)
+    np.testing.assert_array_equal(arrays.read(positions), expected)
+    assert arrays.read(np.array([], dtype=int)).shape == (0, FRAMES, BANDS)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_batches_give_every_clip_once(folder: Path, size: int) -> None:
+    arrays = Spectrograms.open(folder).split("training")
+    batches = list(arrays.batches(size))
+    assert all(len(batch) == size for batch in batches[:-1])
+    np.testing.assert_array_equal(np.concatenate(batches), arrays.read(np.arange(7)))
+
+
+def test_shards_are_mapped_not_loaded(folder: Path) -> None:
+    arrays = Spectrograms.open(folder).split("training")
+    assert len(arrays.shards) == 3
+    assert all(isinstance(shard, np.memmap) and shard.dtype == np.float16 for shard in arrays.shards)
+    assert not any(shard.flags.writeable for shard in arrays.shards)
+
+
+def test_labels_are_positions_in_the_genres_sorted_by_name(folder: Path) -> None:
+    stored = Spectrograms.open(folder)
+    assert stored.genres == ("Blues", "Hip-Hop", "Rock")
+    assert stored.split("training").label.tolist() == [2, 2, 0, 0, 1, 1, 1]
+    assert stored.split("test").label.tolist() == [2, 0]
+    for row in stored.index.itertuples():
+        assert row.track_id in GENRES[row.genre]
+        assert stored.genres[row.label] == row.genre
+
+
+def test_the_index_has_exactly_the_columns_of_the_contract(folder: Path) -> None:
+    index = pd.read_parquet(folder / "index.parquet")
+    assert index.columns.tolist() == COLUMNS
+    assert len(index) == 11
+    assert index["track_id"].dtype == index["label"].dtype == index["row"].dtype == np.int64
+
+
+def test_the_index_says_where_each_clip_lies(folder: Path) -> None:
+    index = pd.read_parquet(folder / "index.parquet")
+    for row in index.itertuples():
+        stored = np.load(folder / row.shard, mmap_mode="r")[row.row]
+        np.testing.assert_array_equal(stored, clip(row.track_id).astype(np.float16))
+        assert row.split == row.shard.split("-")[0]
+
+
+def test_the_index_describes_the_stored_clip(folder: Path) -> None:
+    row = pd.read_parquet(folder / "index.parquet").set_index("track_id").loc[17]
+    stored = clip(17).astype(np.float16).astype(np.float32)
+    assert (row["frames"], row["n_mels"], row["finite_share"], row["silent_share"]) == (FRAMES, BANDS, 1.0, 0.0)
+    assert row["minimum_db"] == stored.min()
+    assert row["maximum_db"] == stored.max()
+    assert row["mean_db"] == pytest.approx(stored.mean())
+    assert row["std_db"] == pytest.approx(stored.std())
+
+
+def test_what_is_not_finite_is_counted_and_left_out_of_the_figures(tmp_path: Path) -> None:
+    broken, hopeless = clip(1), np.full((FRAMES, BANDS), np.nan, np.float32)
+    broken[0, :3] = np.nan, np.inf, -np.inf
+    table = write_split(tmp_path, "training", [(1, broken), (2, hopeless)]).set_index("track_id")
+    assert table.loc[1, "finite_share"] == 1 - 3 / (FRAMES * BANDS)
+    assert -80 <= table.loc[1, "minimum_db"] <= table.loc[1, "maximum_db"] <= 0
+    assert table.loc[2, "finite_share"] == 0
+    assert np.isnan(table.loc[2, "maximum_db"])
+
+
+def test_silence_is_the_share_of_frames_at_the_floor(tmp_path: Path) -> None:
+    half, almost = clip(1), clip(2)
+    half[3:] = -80
+    almost[0, 1:] = -80
+    table = write_split(tmp_path, "training", [(1, half), (2, almost)])
+    assert table["silent_share"].tolist() == [0.5, 0.0]
+
+
+def test_writing_holds_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 3)
+
+    def clips() -> Iterator[tuple[int, np.ndarray]]:
+        for number in range(7):
+            assert len(list(tmp_path.glob("*.npy"))) == number // 3
+            yield number, clip(number)
+
+    assert len(write_split(tmp_path, "training", clips())) == 7
+
+
+def test_the_transform_and_the_shortest_clip_come_back(folder: Path) -> None:
+    stored = Spectrograms.open(folder)
+    assert stored.transform == TRANSFORM
+    assert stored.min_seconds == 10.0
+    assert stored.shape == (FRAMES, BANDS)
+
+
+def test_ready_spectrograms_have_no_transform(tmp_path: Path) -> None:
+    written = write_split(tmp_path, "training", [(track_id, clip(track_id)) for track_id in CHOSEN["training"]])
+    write_index(tmp_path, written, splits(), None, 10.0)
+    assert Spectrograms.open(tmp_path).transform is None

@@ -1,0 +1,100 @@
+"""Training by the study's rules, on a network of a few weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from music_genre import shards
+from music_genre.packed import load_predictor
+from music_genre.params import NetworkParams
+from music_genre.storage import save_network
+from music_genre.training import HISTORY_COLUMNS, fit, make_deterministic, one_epoch
+
+SETTINGS = NetworkParams(recipe="published", epochs=4, batch_size=8, learning_rate=0.01)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
+    """48 clips of 6 frames and 4 bands, of two genres that differ a little in one band each."""
+    folder, random = tmp_path_factory.mktemp("spectrograms"), np.random.default_rng(0)
+    ids = np.arange(48)
+    mel = random.normal(-50, 10, (48, 6, 4))
+    mel[ids, :, ids % 2] += 8
+    splits = pd.DataFrame(
+        {"track_id": ids, "genre": np.where(ids % 2, "Rock", "Folk"), "split": ["training"] * 32 + ["validation"] * 16}
+    )
+    tables = [
+        shards.write_split(folder, name, [(int(i), mel[i]) for i in splits.loc[splits["split"] == name, "track_id"]])
+        for name in ("training", "validation")
+    ]
+    shards.write_index(folder, pd.concat(tables), splits, None, 1)
+    return shards.Spectrograms.open(folder)
+
+
+def train(data: shards.Spectrograms, seed: int, learning_rate: float = 0.01) -> tuple[object, pd.DataFrame]:
+    from keras import Input, Model, layers, optimizers
+
+    make_deterministic(seed)
+    clip = Input(data.shape, name="mel_db")
+    x = layers.GRU(4, name="gru")(layers.Rescaling(1 / 20, offset=2, name="scale")(clip))
+    model = Model(
+        clip, layers.Dense(2, activation="softmax", name="genre")(layers.Dropout(0.2, name="dropout")(x)), name="tiny"
+    )
+    model.compile(optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    seen: list[dict[str, float]] = []
+    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, seen.append)
+    assert seen == history.to_dict("records")
+    return model, history
+
+
+def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectrograms) -> None:
+    _, history = train(data, 1)
+    assert tuple(history.columns) == HISTORY_COLUMNS
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(data: shards.Spectrograms, tmp_path: Path) -> None:
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
+        model, history = train(data, seed)
+        save_network(model, tmp_path / f"{name}.keras")
+        history.to_csv(tmp_path / f"{name}.csv", index=False)
+    for suffix in ("keras", "csv"):
+        first, again, other = ((tmp_path / f"{n}.{suffix}").read_bytes() for n in ("first", "again", "other"))
+        assert first == again
+        assert first != other
+
+
+def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms, tmp_path: Path) -> None:
+    # A wild learning rate makes accuracy jump about, so that the last epoch is not the best.
+    validation = data.split("validation")
+    for seed in range(6):
+        model, history = train(data, seed, learning_rate=0.6)
+        save_network(model, tmp_path / "model.keras")
+        answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
+        found = (answers.argmax(axis=1) == validation.label).mean()
+        assert found == pytest.approx(history["val_accuracy"].max())
+        if history["val_accuracy"].iloc[-1] < history["val_accuracy"].max():
+            return
+    pytest.fail("no seed ended below its best epoch: the test shows nothing")
+
+
+def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
+    data: shards.Spectrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "SETTINGS", SETTINGS.model_copy(update={"epochs": 30}))
+    rates = train(data, 1)[1]["learning_rate"].to_numpy()
+    steps = set(np.round(rates[1:] / rates[:-1], 6))
+    assert steps == {0.5, 1.0}
+
+
+def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
+    right = np.array([[0.9, 0.1], [0.2, 0.8]])
+    row = one_epoch(right, np.array([0, 1]), right, np.array([1, 1]))
+    assert tuple(row) == HISTORY_COLUMNS
+    assert (row["accuracy"], row["val_accuracy"]) == (1.0, 0.5)
+    assert np.isnan(row["learning_rate"])
