@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from music_genre.spectrogram import FLOOR_DB
 from music_genre.splits import SPLITS
+from music_genre.transform import FLOOR_DB
 
 CRITICAL, WARNING = "critical", "warning"
 NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Pictures of a model, as matplotlib figures; nothing is shown or saved here."""
+"""Pictures of a model, as matplotlib figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,21 +36,6 @@ def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> F
             column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black"
         )
     figure.colorbar(image, ax=axes, label="share of the actual genre's clips", shrink=0.8)
-    return figure
-
-
-def learning_curves(history: pd.DataFrame, title: str) -> Figure:
-    """Accuracy and loss by epoch, training against validation."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    figure.suptitle(title)
-    for place, name in enumerate(("accuracy", "loss"), start=1):
-        axes = figure.add_subplot(1, 2, place, xlabel="epoch", ylabel=name)
-        axes.plot(history["epoch"], history[name], marker=".", label="training")
-        axes.plot(history["epoch"], history[f"val_{name}"], marker=".", label="validation")
-        axes.legend()
-        axes.grid(alpha=0.3)
     return figure
 
 

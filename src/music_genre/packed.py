@@ -18,14 +18,11 @@ import numpy as np
 
 from music_genre.networks.ensemble import average, with_temperature
 from music_genre.shards import Spectrograms, SplitArrays
-from music_genre.spectrogram import MelTransform
+from music_genre.transform import MelTransform
 
 DESCRIPTION = "packed.json"
-MODEL_FILES = {"baseline": "model.skops", "crnn": "model.keras", "parallel": "model.keras"}
-"""Each trained model's file in ``models/<name>/``."""
-
 ENSEMBLE = "ensemble"
-NAMES = (*MODEL_FILES, ENSEMBLE)
+NAMES = ("baseline", "crnn", "parallel", ENSEMBLE)
 """Every model there is, in the order of tables."""
 
 BATCH = 64
@@ -101,8 +98,8 @@ class PackedModel:
 
 
 def model_file(models: Path, name: str) -> Path:
-    """Where the trained model ``name`` is stored under ``models``."""
-    return models / name / MODEL_FILES[name]
+    """Where the trained model ``name`` is stored under ``models``: its one file ``model.<format>``."""
+    return next((models / name).glob("model.*"))
 
 
 def ensemble_file(models: Path) -> Path:
@@ -148,7 +145,7 @@ def _describe(models: Path, name: str, data: Spectrograms) -> Packing:
     return Packing(
         name=name,
         members=tuple(
-            Member(member, f"{member}{Path(MODEL_FILES[member]).suffix}", weight) for member, weight in members
+            Member(member, f"{member}{model_file(models, member).suffix}", weight) for member, weight in members
         ),
         temperature=temperature,
         genres=data.genres,

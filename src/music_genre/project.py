@@ -7,6 +7,9 @@ from pathlib import Path
 
 from music_genre.errors import MusicGenreError
 
+MODEL_FILES = {"baseline": "model.skops", "crnn": "model.keras", "parallel": "model.keras"}
+"""Each trained model's file in ``models/<name>/``."""
+
 
 @dataclass(frozen=True)
 class Project:
@@ -80,6 +83,9 @@ class Project:
     def cache(self) -> Path:
         """What must outlive an interrupted stage; ignored by git and DVC."""
         return self.root / ".cache"
+
+    def model_file(self, name: str) -> Path:
+        return self.models / name / MODEL_FILES[name]
 
     def history(self, name: str) -> Path:
         return self.models / name / "history.csv"

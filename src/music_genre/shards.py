@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from music_genre.spectrogram import FLOOR_DB, MelTransform
+from music_genre.transform import FLOOR_DB, MelTransform
 
 CLIPS_PER_SHARD = 512
 INDEX = "index.parquet"

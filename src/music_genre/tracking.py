@@ -31,6 +31,9 @@ from music_genre.evaluation import summary
 from music_genre.shards import Spectrograms
 
 EXPERIMENT = "music-genre"
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's page open on runs and models, not on traces of language models."""
+
 DIGEST_TAG = "model_digest"
 EVALUATION_TAG = "evaluation_digest"
 REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
@@ -68,7 +71,7 @@ def connect(root: Path) -> MlflowClient:
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
             beside = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            client.create_experiment(EXPERIMENT, artifact_location=beside)
+            client.create_experiment(EXPERIMENT, artifact_location=beside, tags=MODEL_TRAINING)
     mlflow.set_experiment(EXPERIMENT)
     return client
 

@@ -11,7 +11,7 @@ import pytest
 
 from music_genre import shards
 from music_genre.shards import Spectrograms, write_index, write_split
-from music_genre.spectrogram import MelTransform
+from music_genre.transform import MelTransform
 
 FRAMES, BANDS = 6, 4
 TRANSFORM = MelTransform(

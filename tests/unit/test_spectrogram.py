@@ -11,7 +11,8 @@ import soundfile
 
 from music_genre.audio import Recording, decode
 from music_genre.errors import AudioFault
-from music_genre.spectrogram import FLOOR_DB, MelTransform, clip_features, clip_starts, log_mel, song_features
+from music_genre.spectrogram import clip_features, clip_starts, log_mel, song_features
+from music_genre.transform import FLOOR_DB, MelTransform
 
 RATE = 22_050
 PUBLISHED = MelTransform(sample_rate_hz=RATE, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from music_genre.errors import MusicGenreError
 from music_genre.params import BaselineParams
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ def fit(statistics: np.ndarray, label: np.ndarray, settings: BaselineParams) -> 
     """Train on statistics (n, 4 * n_mels) and labels (n,); the result has ``predict_proba``.
 
     The machine's scores become probabilities by one temperature, fitted on training clips left out in turn.
+
+    Raises:
+        MusicGenreError: a genre has a single clip, so that none can be left out.
     """
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.pipeline import make_pipeline
@@ -47,6 +51,8 @@ def fit(statistics: np.ndarray, label: np.ndarray, settings: BaselineParams) -> 
 
     machine = SVC(C=settings.c, gamma=settings.gamma)
     folds = int(min(5, np.bincount(label).min()))
+    if folds < 2:
+        raise MusicGenreError("a genre has a single training clip; the baseline takes at least two of each")
     calibrated = CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False)
     return make_pipeline(StandardScaler(), calibrated).fit(statistics, label)
 

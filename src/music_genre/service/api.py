@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import bentoml
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from music_genre.audio import decode
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioFault, MusicGenreError
 from music_genre.packed import Packing
 from music_genre.prediction import Clips, answer, clips_of
 from music_genre.service.loading import Loaded, load
@@ -46,6 +47,16 @@ class MusicGenre:
     """Names the genre of a piece of music."""
 
     model = bentoml.depends(GenreModel)
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # theirs
+    @staticmethod
+    def announce() -> None:
+        """Before any worker starts: say what will answer, or why nothing can."""
+        try:
+            found = load()
+        except MusicGenreError as error:
+            sys.exit(f"bentoml serve: {error}")
+        print(f"Serving {found.name} version {found.version}: {found.packing.name}", flush=True)
 
     def __init__(self) -> None:
         self.loaded: Loaded = load()

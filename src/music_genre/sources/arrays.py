@@ -17,7 +17,7 @@ import pandas as pd
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import ArraysParams
-from music_genre.spectrogram import FLOOR_DB
+from music_genre.transform import FLOOR_DB
 
 SPLITS = ("training", "validation", "test")
 GENRES = "genres.json"

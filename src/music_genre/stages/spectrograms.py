@@ -15,9 +15,10 @@ from music_genre.params import load_params
 from music_genre.project import Project
 from music_genre.shards import write_index, write_split
 from music_genre.sources import arrays
-from music_genre.spectrogram import MelTransform, clip_features
+from music_genre.spectrogram import clip_features
 from music_genre.splits import SPLITS
 from music_genre.stages import stage
+from music_genre.transform import MelTransform
 from music_genre.workers import map_clips
 
 

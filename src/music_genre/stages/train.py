@@ -8,7 +8,6 @@ import sys
 import pandas as pd
 
 from music_genre import tracking
-from music_genre.packed import model_file
 from music_genre.params import Params, load_params
 from music_genre.project import Project
 from music_genre.shards import Spectrograms
@@ -36,7 +35,7 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
 
     training, validation = data.split("training"), data.split("validation")
     machine = baseline.fit(baseline.statistics_of(training.batches(64)), training.label, params.models.baseline)
-    save_baseline(machine, model_file(project.models, name))
+    save_baseline(machine, project.model_file(name))
     row = one_epoch(
         machine.predict_proba(baseline.statistics_of(training.batches(64))),
         training.label,
@@ -53,7 +52,7 @@ def train_network(project: Project, name: str, params: Params, data: Spectrogram
     make_deterministic(params.seed)
     model = build_network(name, data.shape, len(data.genres), settings)
     history = fit(model, data.split("training"), data.split("validation"), settings, params.seed, tracking.log_epoch)
-    save_network(model, model_file(project.models, name))
+    save_network(model, project.model_file(name))
     return history
 
 

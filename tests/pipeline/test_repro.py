@@ -1,0 +1,166 @@
+"""The real ``dvc repro`` on a tiny sample in temporary clones of this checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.pipeline
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "tracks_per_genre: 20": "tracks_per_genre: 4",
+    "seconds: 30": "seconds: 6",
+    "min_seconds: 10 ": "min_seconds: 3 ",
+    "frames: 640": "frames: 128",
+    "clip_seconds: 31 ": "clip_seconds: 7 ",
+    "epochs: 70": "epochs: 3",
+    "epochs: 50": "epochs: 2",
+    "[[2, 2], [2, 2], [2, 2], [4, 4], [4, 4]]": "[[2, 2], [2, 2], [2, 2], [2, 4], [2, 4]]",
+    "macro_f1: 0.30": "macro_f1: 0.0",
+}
+
+
+def run(folder: Path, *command: str, ok: bool = True, **extra: str) -> str:
+    """Run a command of the environment in ``folder``; returns what it printed."""
+    ours = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "GLIBC_TUNABLES")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env=environment | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert (done.returncode == 0) == ok, f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}"
+    return done.stdout
+
+
+def commit(folder: Path, message: str) -> None:
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-qm", message)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of these very files with tiny params, after its first ``dvc repro``, committed and pushed."""
+    folder = tmp_path_factory.mktemp("pipeline") / "checkout"
+    files = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in files:
+        if (ROOT / name).is_file() and name != "dvc.lock":
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    params = (folder / "params.yaml").read_text(encoding="utf-8")
+    for usual, tiny in TINY.items():
+        assert usual in params, f"params.yaml has no {usual!r} any more"
+        params = params.replace(usual, tiny)
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    run(folder, "git", "init", "-q", "-b", "main")
+    run(folder, "dvc", "remote", "add", "--default", "shelf", str(folder.parent / "shelf"))
+    commit(folder, "tiny params")
+    run(folder, "dvc", "repro")
+    commit(folder, "what was run")
+    run(folder, "dvc", "push")
+    return folder
+
+
+@pytest.fixture
+def clone(checkout: Path, tmp_path: Path) -> Path:
+    run(tmp_path, "git", "clone", "-q", str(checkout), "clone")
+    return tmp_path / "clone"
+
+
+def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
+    tracks = pd.read_parquet(checkout / "data/tracks.parquet")
+    index = pd.read_parquet(checkout / "data/spectrograms/index.parquet")
+    assert len(tracks) == len(index) == 32
+    assert (
+        sorted(index["genre"].unique())
+        == json.loads((checkout / "data/spectrograms/spectrogram.json").read_text(encoding="utf-8"))["genres"]
+    )
+    for name in ("baseline", "crnn", "parallel", "ensemble"):
+        metrics = json.loads((checkout / f"reports/evaluation/{name}/metrics.json").read_text(encoding="utf-8"))
+        assert set(metrics) == {"validation", "test"}
+        assert set(metrics["test"]) == {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}
+        assert set(json.loads((checkout / f"models/{name}/run.json").read_text(encoding="utf-8"))) == {
+            "run_id",
+            "model_id",
+        }
+    registration = json.loads((checkout / "reports/registration.json").read_text(encoding="utf-8"))
+    assert (registration["name"], registration["version"], registration["verdict"]) == ("music-genre", "1", "passed")
+
+
+def test_a_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path) -> None:
+    assert "Data and pipelines are up to date." in run(checkout, "dvc", "repro")
+    assert run(checkout, "git", "status", "--porcelain") == ""
+
+
+def test_dvc_tells_an_engineer_what_was_run(checkout: Path) -> None:
+    shown = run(checkout, "dvc", "metrics", "show", "--md")
+    assert all(
+        f"reports/evaluation/{name}/metrics.json" in shown for name in ("baseline", "crnn", "parallel", "ensemble")
+    )
+    assert "train@crnn" in run(checkout, "dvc", "dag")
+    assert "models.crnn.epochs" in run(checkout, "dvc", "params", "diff", "HEAD~1", "--all", "--targets", "params.yaml")
+    page = run(checkout, "dvc", "plots", "show", "--out", "plots").strip().removeprefix("file://")
+    text = Path(page).read_text(encoding="utf-8")
+    assert "Validation accuracy by epoch" in text
+    assert "confusion.png" in text
+    shutil.rmtree(checkout / "plots")
+
+
+def test_the_same_data_params_and_seed_give_the_same_bytes_in_a_fresh_clone(clone: Path) -> None:
+    run(clone, "dvc", "repro", "train@baseline", "train@crnn")
+    assert run(clone, "git", "status", "--porcelain") == ""
+
+
+def test_a_second_clone_pulls_everything_and_only_registers(clone: Path) -> None:
+    run(clone, "dvc", "pull")
+    for made in (
+        "data/raw",
+        "data/spectrograms",
+        "models/parallel/model.keras",
+        "reports/data_quality/site/index.html",
+    ):
+        assert (clone / made).exists()
+    printed = run(clone, "dvc", "repro")
+    assert printed.count("Running stage") == 1
+    assert "Running stage 'register'" in printed
+    assert run(clone, "git", "status", "--porcelain") == ""
+    assert "challenger, champion" in run(clone, "music-genre", "versions")
+
+
+def test_an_experiment_is_tracked_and_registers_nothing(checkout: Path) -> None:
+    printed = run(checkout, "dvc", "exp", "run", "-S", "models.crnn.epochs=1", "--name", "short")
+    assert "nothing is registered" in printed
+    assert "Running stage 'train@crnn'" in printed
+    assert "Running stage 'train@parallel'" not in printed
+    assert '"version": "2"' not in run(checkout, "music-genre", "versions", "--json")
+    assert "short" in run(checkout, "dvc", "exp", "show", "--csv")
+    run(checkout, "git", "checkout", "-q", "--", ".")
+    run(checkout, "dvc", "checkout")
+
+
+def test_bad_spectrograms_stop_before_training_and_name_the_track(clone: Path) -> None:
+    run(clone, "dvc", "pull", "data/spectrograms", "data/splits.parquet", "data/tracks.parquet")
+    path = clone / "data/spectrograms/index.parquet"
+    index = pd.read_parquet(path)
+    index.loc[0, "finite_share"] = 0.5
+    path.unlink()  # DVC may have linked it to its cache
+    index.to_parquet(path, index=False)
+    printed = run(clone, "python", "-m", "music_genre.stages.validate", ok=False)
+    assert "spectrograms.finite_share" in printed
+    assert str(index.loc[0, "track_id"]) in printed
+    assert "dvc.yaml" not in printed
+
+
+def test_an_impossible_value_stops_before_any_work(clone: Path) -> None:
+    params = clone / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("epochs: 3", "epochs: -3"), encoding="utf-8")
+    printed = run(clone, "python", "-m", "music_genre.stages.fetch", ok=False)
+    assert printed.strip().endswith("models.crnn.epochs: found -3: Input should be greater than or equal to 1")
+    assert not (clone / "data/raw").exists()
