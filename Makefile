@@ -5,6 +5,7 @@ LOCK := requirements/cpu.lock
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := true
