@@ -4,7 +4,6 @@ genres.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from music_genre.data_docs import make_static
 from music_genre.splits import SPLITS
 from music_genre.transform import FLOOR_DB
 
@@ -145,9 +145,10 @@ def run(checked: Sequence[Suite], site: Path) -> Verdict:
         }
         failures += [_sentence(suite, single) for single in result.results if not single.success]
     context.build_data_docs()
-    _forget_times_and_ids(site)
     success = all(suite["success"] for suite in summary.values())
-    return Verdict(success, {"success": success, "suites": summary}, failures)
+    verdict = Verdict(success, {"success": success, "suites": summary}, failures)
+    make_static(site, verdict.summary, failures)
+    return verdict
 
 
 def _one_split(severity: str) -> Any:
@@ -191,15 +192,3 @@ def _sentence(suite: Suite, single: Any) -> str:
         f"{suite.name}.{outcome['column']}: {outcome['expectation']} fails for {outcome['unexpected_count']} "
         f"of {len(suite.table)} rows ({suite.identified_by}: {shown}; {outcome['severity']})"
     )
-
-
-def _forget_times_and_ids(site: Path) -> None:
-    """Make the pages of the same data the same bytes: time stamps go, random element ids are counted."""
-    for page in sorted(site.rglob("*.html")):
-        text = page.read_text(encoding="utf-8")
-        text = re.sub(r"\?d=\d{8}T\d{6}\.\d{6}Z", "", text)
-        text = re.sub(r"\d{8}T\d{6}\.\d{6}Z(?=</span>)", "", text)
-        ids = dict.fromkeys(re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))
-        for number, random_id in enumerate(ids):
-            text = text.replace(random_id, f"id{number}")
-        page.write_text(text, encoding="utf-8")

@@ -55,7 +55,7 @@ def index_audio(listed: pd.DataFrame, raw: Path, min_seconds: float) -> tuple[pd
         usable tracks (``listed`` with ``AUDIO_COLUMNS``) and faults (the columns of ``Fault``), both by track_id.
     """
     paths = listed["path"].tolist()
-    heard = list(map_clips(partial(hear, raw, min_seconds=min_seconds), paths, "Listening"))
+    heard = list(map_clips(partial(hear, raw, min_seconds=min_seconds), paths, "Listening", on_crash=crashed))
     tracks = listed.copy()
     tracks["seconds"] = [h.facts.seconds if h.facts else None for h in heard]
     tracks["sample_rate_hz"] = [h.facts.sample_rate_hz if h.facts else None for h in heard]
@@ -119,6 +119,11 @@ def hear(raw: Path, path: str, min_seconds: float) -> Heard:
     except AudioFault as fault:
         return Heard(None, digest, (fault.reason, fault.detail))
     return Heard(facts, digest, _reason_to_drop(facts, min_seconds))
+
+
+def crashed(path: str) -> Heard:
+    """What is said of a file that ended its worker."""
+    return Heard(None, None, ("undecodable", "the decoder crashed"))
 
 
 def drop_leaking_copies(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]]:

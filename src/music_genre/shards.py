@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from music_genre.errors import AudioFault
 from music_genre.transform import FLOOR_DB, MelTransform
 
 CLIPS_PER_SHARD = 512
@@ -103,30 +106,76 @@ class Spectrograms:
         )
 
 
-def write_split(folder: Path, split: str, clips: Iterable[tuple[int, np.ndarray]]) -> pd.DataFrame:
-    """Write one split's clips as ``<split>-00000.npy`` and so on, holding one shard in memory.
+def plan_shards(track_ids: Sequence[int]) -> list[list[int]]:
+    """Deal clips to shards of at most ``CLIPS_PER_SHARD`` by a digest of their id, in order of id within a shard.
+
+    A clip that comes or goes changes its own shard and no other, until there are so many that twice the shards are
+    needed.
+    """
+    count = 1
+    while True:
+        shards: list[list[int]] = [[] for _ in range(count)]
+        for track_id in sorted(track_ids):
+            digest = hashlib.blake2b(str(track_id).encode(), digest_size=8).digest()
+            shards[int.from_bytes(digest, "big") % count].append(track_id)
+        if max(map(len, shards)) <= CLIPS_PER_SHARD:
+            return [shard for shard in shards if shard]
+        count *= 2
+
+
+def store_shard(folder: Path, stem: str, clips: Iterable[tuple[int, np.ndarray | AudioFault]]) -> None:
+    """Write ``<stem>.npy`` and, last, ``<stem>.json``: an interruption leaves nothing that looks finished.
 
     Args:
         folder: exists.
-        split: the shards' name.
-        clips: (track_id, (frames, n_mels) dB) in the order they are to lie in.
+        stem: of the two files.
+        clips: at most ``CLIPS_PER_SHARD`` of (track_id, (frames, n_mels) dB or what is wrong with the clip).
+    """
+    known, faults = [], []
+    for track_id, clip in clips:
+        if isinstance(clip, AudioFault):
+            faults.append([track_id, clip.reason, clip.detail])
+        else:
+            known.append((track_id, clip.astype(np.float16)))
+    unfinished = folder / f"{stem}.part"
+    if known:
+        with unfinished.open("wb") as file:
+            np.save(file, np.stack([mel for _, mel in known]), allow_pickle=False)
+        unfinished.replace(folder / f"{stem}.npy")
+    unfinished.write_text(json.dumps({"track_ids": [track_id for track_id, _ in known], "faults": faults}))
+    unfinished.replace(folder / f"{stem}.json")
+
+
+def is_stored(folder: Path, stem: str) -> bool:
+    """Whether ``store_shard`` got to its end."""
+    return (folder / f"{stem}.json").is_file()
+
+
+def place_shard(stored: Path, stem: str, target: Path) -> tuple[pd.DataFrame, list[tuple[int, str, str]]]:
+    """Put a stored shard where it belongs and describe it.
+
+    Args:
+        stored: folder that ``store_shard`` wrote to.
+        stem: of its files.
+        target: the shard's own name; nothing is written where every clip is faulty.
 
     Returns:
         columns track_id, shard, row, frames, n_mels, finite_share, minimum_db, maximum_db, mean_db, std_db,
-        silent_share.
+        silent_share; and (track_id, reason, detail) of the faulty clips.
     """
-    remaining, rows = iter(clips), []
-    for number in range(1_000_000):
-        batch = list(islice(remaining, CLIPS_PER_SHARD))
-        if not batch:
-            break
-        name = f"{split}-{number:05d}.npy"
-        shard = np.stack([mel for _, mel in batch]).astype(np.float16)
-        np.save(folder / name, shard, allow_pickle=False)
-        rows += [
-            {"track_id": batch[row][0], "shard": name, "row": row, **_describe(mel)} for row, mel in enumerate(shard)
-        ]
-    return pd.DataFrame(rows)
+    contents = json.loads((stored / f"{stem}.json").read_text(encoding="utf-8"))
+    faults = [(track_id, reason, detail) for track_id, reason, detail in contents["faults"]]
+    if not contents["track_ids"]:
+        return pd.DataFrame(), faults
+    try:
+        os.link(stored / f"{stem}.npy", target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(stored / f"{stem}.npy", target)
+    rows = [
+        {"track_id": track_id, "shard": target.name, "row": row, **_describe(mel)}
+        for row, (track_id, mel) in enumerate(zip(contents["track_ids"], np.load(target, mmap_mode="r"), strict=True))
+    ]
+    return pd.DataFrame(rows), faults
 
 
 def write_index(

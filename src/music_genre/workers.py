@@ -1,10 +1,12 @@
-"""Map over clips on every core, in order, with progress."""
+"""Map over clips on every core, in order, with progress, whatever a clip does to its worker."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -13,27 +15,64 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+CHUNK = 8
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def map_clips(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> Iterator[Result]:
+def map_clips(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    description: str,
+    on_crash: Callable[[Item], Result] | None = None,
+) -> Iterator[Result]:
     """Results of ``function`` in the order of ``items``, computed by a process a core.
 
     Args:
         function: importable by name, as are its arguments' types: workers are spawned, not forked.
         items: what to map over.
         description: said in front of the progress bar.
+        on_crash: the result of an item that kills its worker, as a decoder may that meets a hostile file; without it,
+            the map ends with ``BrokenProcessPool``.
     """
     if not items:
         return
-    # Read by the libraries when the workers import them: a thread a worker, or the cores are shared twice.
+    with tqdm(total=len(items), desc=description, unit="clip", mininterval=1) as progress:
+        done = 0
+        while done < len(items):
+            try:
+                for result in _stream(function, items[done:]):
+                    yield result
+                    done += 1
+                    progress.update()
+            except BrokenProcessPool:
+                if on_crash is None:
+                    raise
+                # Chunks share workers: only alone does an item show whether it is the one.
+                yield _alone(function, items[done], on_crash)
+                done += 1
+                progress.update()
+
+
+def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    workers = max(1, min(os.cpu_count() or 1, len(items)))
+    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, items, chunksize=CHUNK)
+
+
+def _alone(function: Callable[[Item], Result], item: Item, on_crash: Callable[[Item], Result]) -> Result:
+    try:
+        return next(_stream(function, [item]))
+    except BrokenProcessPool:
+        return on_crash(item)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Limit the libraries that workers will import to one thread, or the cores are shared out twice."""
     before = {name: os.environ.get(name) for name in THREAD_LIMITS}
     os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
-    workers = max(1, min(os.cpu_count() or 1, len(items)))
     try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            results = pool.map(function, items, chunksize=8)
-            yield from tqdm(results, total=len(items), desc=description, unit="clip", mininterval=1)
+        yield
     finally:
         for name, value in before.items():
             if value is None:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from music_genre import shards
-from music_genre.shards import Spectrograms, write_index, write_split
+from music_genre.errors import AudioFault
+from music_genre.shards import Spectrograms, is_stored, place_shard, plan_shards, store_shard, write_index
 from music_genre.transform import MelTransform
 
 FRAMES, BANDS = 6, 4
@@ -36,6 +37,16 @@ def splits() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["track_id", "genre", "split"]).sort_values("track_id")
 
 
+def write_split(folder: Path, split: str, clips: list[tuple[int, np.ndarray]]) -> pd.DataFrame:
+    """Store and place every clip of a split."""
+    stored, mel, placed = folder / "stored", dict(clips), []
+    stored.mkdir(exist_ok=True)
+    for number, track_ids in enumerate(plan_shards(list(mel))):
+        store_shard(stored, f"{split}{number}", [(track_id, mel[track_id]) for track_id in track_ids])
+        placed.append(place_shard(stored, f"{split}{number}", folder / f"{split}-{number:05d}.npy")[0])
+    return pd.concat(placed, ignore_index=True)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Eleven clips in shards of three."""
@@ -50,33 +61,31 @@ def test_a_shard_holds_512_clips() -> None:
 
 
 def test_shards_are_named_after_their_split_and_number(folder: Path) -> None:
-    assert {path.name for path in folder.glob("*.npy")} == {
-        "training-00000.npy",
-        "training-00001.npy",
-        "training-00002.npy",
-        "validation-00000.npy",
-        "test-00000.npy",
-    }
-    sizes = [np.load(folder / f"training-0000{number}.npy", mmap_mode="r").shape for number in range(3)]
-    assert sizes == [(3, FRAMES, BANDS), (3, FRAMES, BANDS), (1, FRAMES, BANDS)]
+    for split, track_ids in CHOSEN.items():
+        planned = plan_shards(track_ids)
+        names = sorted(path.name for path in folder.glob(f"{split}-*.npy"))
+        assert names == [f"{split}-{number:05d}.npy" for number in range(len(planned))]
+        sizes = [np.load(folder / name, mmap_mode="r").shape for name in names]
+        assert sizes == [(len(shard), FRAMES, BANDS) for shard in planned]
+    assert len(plan_shards(CHOSEN["training"])) > 1
 
 
 @pytest.mark.parametrize("split", CHOSEN)
 def test_clips_come_back_in_order_as_half_precision_keeps_them(folder: Path, split: str) -> None:
     arrays = Spectrograms.open(folder).split(split)
-    assert arrays.track_id.tolist() == CHOSEN[split]
-    assert len(arrays) == len(CHOSEN[split])
+    assert arrays.track_id.tolist() == [track_id for shard in plan_shards(CHOSEN[split]) for track_id in shard]
+    assert sorted(arrays.track_id) == sorted(CHOSEN[split])
     assert arrays.shape == (FRAMES, BANDS)
     mel = arrays.read(np.arange(len(arrays)))
     assert mel.dtype == np.float32
-    expected = np.stack([clip(track_id) for track_id in CHOSEN[split]])
+    expected = np.stack([clip(track_id) for track_id in arrays.track_id])
     np.testing.assert_array_equal(mel, expected.astype(np.float16))
 
 
 def test_clips_are_read_in_the_order_asked_for(folder: Path) -> None:
     arrays = Spectrograms.open(folder).split("training")
     positions = np.array([6, 0, 3, 3, 5])
-    expected = np.stack([clip(CHOSEN["training"][position]) for position in positions]).astype(np.float16)
+    expected = np.stack([clip(arrays.track_id[position]) for position in positions]).astype(np.float16)
     np.testing.assert_array_equal(arrays.read(positions), expected)
     assert arrays.read(np.array([], dtype=int)).shape == (0, FRAMES, BANDS)
 
@@ -91,7 +100,7 @@ def test_batches_give_every_clip_once(folder: Path, size: int) -> None:
 
 def test_shards_are_mapped_not_loaded(folder: Path) -> None:
     arrays = Spectrograms.open(folder).split("training")
-    assert len(arrays.shards) == 3
+    assert len(arrays.shards) == len(plan_shards(CHOSEN["training"]))
     assert all(isinstance(shard, np.memmap) and shard.dtype == np.float16 for shard in arrays.shards)
     assert not any(shard.flags.writeable for shard in arrays.shards)
 
@@ -99,8 +108,9 @@ def test_shards_are_mapped_not_loaded(folder: Path) -> None:
 def test_labels_are_positions_in_the_genres_sorted_by_name(folder: Path) -> None:
     stored = Spectrograms.open(folder)
     assert stored.genres == ("Blues", "Hip-Hop", "Rock")
-    assert stored.split("training").label.tolist() == [2, 2, 0, 0, 1, 1, 1]
-    assert stored.split("test").label.tolist() == [2, 0]
+    training = stored.split("training")
+    labels = dict(zip(training.track_id.tolist(), training.label.tolist(), strict=True))
+    assert labels == {30: 2, 2: 2, 17: 0, 4: 0, 9: 1, 8: 1, 21: 1}
     for row in stored.index.itertuples():
         assert row.track_id in GENRES[row.genre]
         assert stored.genres[row.label] == row.genre
@@ -149,15 +159,43 @@ def test_silence_is_the_share_of_frames_at_the_floor(tmp_path: Path) -> None:
     assert table["silent_share"].tolist() == [0.5, 0.0]
 
 
-def test_writing_holds_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "CLIPS_PER_SHARD", 3)
+@pytest.mark.parametrize("count", [0, 1, 512, 513, 3000])
+def test_every_clip_is_in_one_shard_of_at_most_512(count: int) -> None:
+    planned = plan_shards(range(count))
+    assert sorted(track_id for shard in planned for track_id in shard) == list(range(count))
+    assert all(0 < len(shard) <= 512 for shard in planned)
 
+
+def test_a_clip_that_comes_or_goes_changes_its_own_shard_only() -> None:
+    before, after = plan_shards(range(0, 6000, 2)), plan_shards([*range(0, 6000, 2), 4001])
+    assert len(before) == len(after)
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 1
+    assert 4001 in changed[0]
+
+
+def test_an_interrupted_shard_does_not_look_finished(tmp_path: Path) -> None:
     def clips() -> Iterator[tuple[int, np.ndarray]]:
-        for number in range(7):
-            assert len(list(tmp_path.glob("*.npy"))) == number // 3
-            yield number, clip(number)
+        yield 1, clip(1)
+        raise KeyboardInterrupt
 
-    assert len(write_split(tmp_path, "training", clips())) == 7
+    with pytest.raises(KeyboardInterrupt):
+        store_shard(tmp_path, "shard", clips())
+    assert not is_stored(tmp_path, "shard")
+
+
+def test_a_faulty_clip_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
+    store_shard(tmp_path, "shard", [(1, clip(1)), (2, AudioFault("silent", "no sound")), (3, clip(3))])
+    rows, faults = place_shard(tmp_path, "shard", tmp_path / "training-00000.npy")
+    assert rows["track_id"].tolist() == [1, 3]
+    assert faults == [(2, "silent", "no sound")]
+
+
+def test_a_shard_of_faulty_clips_alone_is_no_file(tmp_path: Path) -> None:
+    store_shard(tmp_path, "shard", [(2, AudioFault("silent", "no sound"))])
+    rows, faults = place_shard(tmp_path, "shard", tmp_path / "training-00000.npy")
+    assert (len(rows), len(faults)) == (0, 1)
+    assert not (tmp_path / "training-00000.npy").exists()
 
 
 def test_the_transform_and_the_shortest_clip_come_back(folder: Path) -> None:

@@ -27,10 +27,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
     splits = pd.DataFrame(
         {"track_id": ids, "genre": np.where(ids % 2, "Rock", "Folk"), "split": ["training"] * 32 + ["validation"] * 16}
     )
-    tables = [
-        shards.write_split(folder, name, [(int(i), mel[i]) for i in splits.loc[splits["split"] == name, "track_id"]])
-        for name in ("training", "validation")
-    ]
+    tables = []
+    for name, chosen in splits.groupby("split")["track_id"]:
+        shards.store_shard(folder, name, [(int(track_id), mel[track_id]) for track_id in chosen])
+        tables.append(shards.place_shard(folder, name, folder / f"{name}-00000.npy")[0])
     shards.write_index(folder, pd.concat(tables), splits, None, 1)
     return shards.Spectrograms.open(folder)
 
