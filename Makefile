@@ -60,8 +60,8 @@ serve: setup  ## the champion at http://localhost:3000
 bench: setup  ## speed against named references; writes benchmarks/results.md
 	python benchmarks/run.py
 
-clean:  ## remove the environment, caches and reports of tools; data, models and runs stay
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
 	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 lock: setup  ## compile requirements/*.lock anew from pyproject.toml

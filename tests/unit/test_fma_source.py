@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zipfile import ZIP_BZIP2, ZipFile
 
 import pytest
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FmaParams
+from music_genre.sources import fma
+from music_genre.sources.download import ARCHIVES, Archive
 from music_genre.sources.fma import METADATA, fetch, tracks
 
 COLUMNS = [
@@ -65,8 +76,8 @@ def files(root: Path) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def params(path: Path | None, subset: str = "small") -> FmaParams:
-    return FmaParams.model_validate({"subset": subset, "path": path, "mirror": None})
+def params(path: Path | None, subset: str = "small", mirror: str | None = None) -> FmaParams:
+    return FmaParams.model_validate({"subset": subset, "path": path, "mirror": mirror})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +150,7 @@ def test_fetching_copies_what_the_subset_needs_and_nothing_else(tmp_path: Path) 
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "medium", 2, 3, 5, 140)
-    fetch(raw, params(there))
+    fetch(raw, params(there), tmp_path / "cache")
     assert files(raw) == {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
     assert (raw / "fma_small/000/000005.mp3").read_bytes() == b"clip 5"
     assert (raw / METADATA).read_bytes() == (there / METADATA).read_bytes()
@@ -151,7 +162,7 @@ def test_fetching_prefers_the_subsets_own_archive(tmp_path: Path) -> None:
     write_clips(there, "full", 2, 5)
     write_clips(there, "small", 2, 5)
     (there / "fma_small/000/000002.mp3").write_bytes(b"own")
-    fetch(raw, params(there))
+    fetch(raw, params(there), tmp_path / "cache")
     assert (raw / "fma_small/000/000002.mp3").read_bytes() == b"own"
 
 
@@ -159,19 +170,14 @@ def test_a_clip_that_the_folder_lacks_is_left_for_the_index_to_find_missing(tmp_
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "small", 5)
-    fetch(raw, params(there))
+    fetch(raw, params(there), tmp_path / "cache")
     assert files(raw) == {METADATA.as_posix(), "fma_small/000/000005.mp3"}
     assert tracks(raw, "small")["track_id"].tolist() == [2, 5]
 
 
-def test_no_folder_is_told_by_its_key(tmp_path: Path) -> None:
-    with pytest.raises(MusicGenreError, match=r"data\.fma\.path"):
-        fetch(tmp_path / "raw", params(None))
-
-
 def test_a_folder_without_metadata_is_told(tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError) as caught:
-        fetch(tmp_path / "raw", params(tmp_path / "nowhere"))
+        fetch(tmp_path / "raw", params(tmp_path / "nowhere"), tmp_path / "cache")
     assert "data.fma.path" in str(caught.value)
     assert str(tmp_path / "nowhere" / METADATA) in str(caught.value)
 
@@ -181,4 +187,111 @@ def test_a_smaller_archive_does_not_stand_for_a_larger_subset(tmp_path: Path) ->
     write_metadata(there)
     write_clips(there, "small", 2, 5)
     with pytest.raises(MusicGenreError, match="fma_medium, fma_large, fma_full"):
-        fetch(tmp_path / "raw", params(there, "medium"))
+        fetch(tmp_path / "raw", params(there, "medium"), tmp_path / "cache")
+
+
+class Published:
+    """A tiny FMA on loopback, and what was asked of it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch, self.asked, self.address = folder, monkeypatch, list[str](), ""
+
+    def publish(self, key: str, folder: Path) -> None:
+        """Zip ``folder`` and announce it as an archive of FMA's."""
+        path = self.folder / f"fma_{key}.zip"
+        with ZipFile(path, "w", ZIP_BZIP2) as archive:
+            for name in sorted(files(folder)):
+                archive.write(folder / name, name)
+        found = Archive(path.name, hashlib.sha1(path.read_bytes()).hexdigest(), path.stat().st_size)
+        self.monkeypatch.setitem(ARCHIVES, key, found)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
+    there = Published(tmp_path / "there/fma", monkeypatch)
+    there.folder.mkdir(parents=True)
+    write_metadata(tmp_path / "metadata")
+    (tmp_path / "metadata/fma_metadata/genres.csv").write_text("not needed")
+    there.publish("metadata", tmp_path / "metadata")
+    write_clips(tmp_path / "small", "small", 2, 3, 5)
+    (tmp_path / "small/fma_small/checksums").write_text("not needed")
+    there.publish("small", tmp_path / "small")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            there.asked.append(self.path)
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "there"))) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        there.address = f"http://127.0.0.1:{server.server_port}/fma"
+        yield there
+        server.shutdown()
+
+
+NEEDED = {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_without_a_folder_what_the_subset_needs_is_downloaded(
+    published: Published, tmp_path: Path, ending: str
+) -> None:
+    fetch(tmp_path / "raw", params(None, mirror=published.address + ending), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+    assert (tmp_path / "raw/fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert tracks(tmp_path / "raw", "small")["track_id"].tolist() == [2, 5]
+    assert published.asked == ["/fma/fma_metadata.zip", "/fma/fma_small.zip"]
+
+
+def test_without_a_mirror_the_published_address_is_asked(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fma.ADDRESS == "https://os.unil.cloud.switch.ch/fma/"
+    monkeypatch.setattr(fma, "ADDRESS", f"{published.address}/")
+    fetch(tmp_path / "raw", params(None), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+
+
+def test_what_was_downloaded_serves_the_next_run(published: Published, tmp_path: Path) -> None:
+    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "raw")
+    published.asked.clear()
+    fetch(tmp_path / "raw", params(None, mirror="http://127.0.0.1:9/gone"), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+    assert published.asked == []
+
+
+def test_the_metadata_stay_when_the_clips_are_not_the_published_ones(published: Published, tmp_path: Path) -> None:
+    good = (published.folder / "fma_small.zip").read_bytes()
+    (published.folder / "fma_small.zip").write_bytes(good[:-1] + b"?")
+    with pytest.raises(MusicGenreError, match=r"fma_small\.zip.*SHA-1"):
+        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    (published.folder / "fma_small.zip").write_bytes(good)
+    published.asked.clear()
+    fetch(tmp_path / "again", params(None, mirror=published.address), tmp_path / "cache")
+    assert files(tmp_path / "again") == NEEDED
+    assert published.asked == ["/fma/fma_small.zip"]
+
+
+def test_a_clip_that_the_archive_lacks_is_left_for_the_index_to_find_missing(
+    published: Published, tmp_path: Path
+) -> None:
+    (tmp_path / "small/fma_small/000/000002.mp3").unlink()
+    published.publish("small", tmp_path / "small")
+    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED - {"fma_small/000/000002.mp3"}
+
+
+def test_clips_that_do_not_fit_on_the_disk_are_not_begun(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHIVES, "small", Archive("fma_small.zip", "0" * 40, 8 * 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 10**9))
+    with pytest.raises(MusicGenreError, match=r"fma_small\.zip: needs 16\.0GB; .*has 10\.0GB free"):
+        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    assert published.asked == ["/fma/fma_metadata.zip"]
+
+
+def test_a_mirror_without_the_archives_is_told(published: Published, tmp_path: Path) -> None:
+    with pytest.raises(MusicGenreError, match=r"/nowhere/fma_metadata\.zip: 404 .*data\.fma\.mirror"):
+        fetch(tmp_path / "raw", params(None, mirror=f"{published.address}/nowhere"), tmp_path / "cache")

@@ -15,8 +15,10 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FmaParams
+from music_genre.sources.download import ARCHIVES, Archive, download, unpack
 
 SUBSETS = ("small", "medium", "large", "full")
+ADDRESS = "https://os.unil.cloud.switch.ch/fma/"
 METADATA = Path("fma_metadata/tracks.csv")
 COLUMNS = {
     ("track", "genre_top"): "genre",
@@ -28,23 +30,43 @@ COLUMNS = {
 }
 
 
-def fetch(raw: Path, params: FmaParams) -> None:
-    """Copy the metadata and the subset's clips from the unpacked folder ``params.path``; what it lacks, ``index``
-    finds missing.
+def fetch(raw: Path, params: FmaParams, cache: Path) -> None:
+    """Bring the metadata and the subset's clips: from the unpacked folder ``params.path``, or by download where none is
+    named. What is lacking, ``index`` finds missing.
+
+    Args:
+        raw: the folder to fill, not there yet.
+        params: the subset and where it is to be had.
+        cache: where archives come to lie, and stay for the next time.
 
     Raises:
-        MusicGenreError: no folder is named, or it is not in FMA's layout.
+        MusicGenreError: the folder is not in FMA's layout, or an archive is not to be had.
     """
-    if params.path is None:
-        raise MusicGenreError("data.fma.path is empty: name the folder that holds fma_metadata/ and the unpacked clips")
-    metadata = params.path / METADATA
+    if params.path is not None:
+        _copy(raw, params.path, params.subset)
+    else:
+        address = params.mirror or ADDRESS
+        _download(raw, ARCHIVES["metadata"], address, cache, {METADATA.as_posix()})
+        _download(raw, ARCHIVES[params.subset], address, cache, set(tracks(raw, params.subset)["path"]))
+
+
+def _download(raw: Path, archive: Archive, address: str, cache: Path, wanted: set[str]) -> None:
+    """The wanted members of a published archive. mp3 unpacks to about the archive's size; twice that would be wrong."""
+    path = cache / archive.name
+    download(f"{address.rstrip('/')}/{archive.name}", path, archive.sha1, archive.bytes, room=archive.bytes)
+    unpack(path, raw, wanted.__contains__, 2 * archive.bytes)
+
+
+def _copy(raw: Path, root: Path, subset: str) -> None:
+    """What the subset needs of an unpacked folder."""
+    metadata = root / METADATA
     if not metadata.is_file():
         raise MusicGenreError(f"data.fma.path: {metadata} does not exist; expected an unpacked fma_metadata.zip there")
     (raw / METADATA).parent.mkdir(parents=True)
     shutil.copyfile(metadata, raw / METADATA)
-    clips = _clip_folder(params.path, params.subset)
-    for path in tqdm(tracks(raw, params.subset)["path"], desc="Copying clips", unit="clip"):
-        source = clips / Path(path).relative_to(f"fma_{params.subset}")
+    clips = _clip_folder(root, subset)
+    for path in tqdm(tracks(raw, subset)["path"], desc="Copying clips", unit="clip"):
+        source = clips / Path(path).relative_to(f"fma_{subset}")
         if source.is_file():
             (raw / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, raw / path)

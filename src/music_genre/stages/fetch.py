@@ -16,14 +16,14 @@ def main(project: Project) -> None:
     staging = project.cache / "fetch/raw"
     shutil.rmtree(staging, ignore_errors=True)
     staging.parent.mkdir(parents=True, exist_ok=True)
-    fetch(staging, params)
+    fetch(staging, params, project.cache / "fetch")
     shutil.rmtree(project.raw, ignore_errors=True)
     project.raw.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(project.raw)
 
 
-def fetch(raw: Path, params: Params) -> None:
-    """Fill ``raw`` from the source that ``params`` names."""
+def fetch(raw: Path, params: Params, cache: Path) -> None:
+    """Fill ``raw`` from the source that ``params`` names; ``cache`` keeps what was downloaded."""
     if params.data.source == "sample":
         from music_genre.sources import sample
 
@@ -31,7 +31,7 @@ def fetch(raw: Path, params: Params) -> None:
     elif params.data.source == "fma":
         from music_genre.sources import fma
 
-        fma.fetch(raw, params.data.fma)
+        fma.fetch(raw, params.data.fma, cache)
     elif params.data.source == "folder":
         from music_genre.sources import folder
 

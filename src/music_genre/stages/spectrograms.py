@@ -7,6 +7,7 @@ interruption, or after a change to a few tracks, makes only what is missing.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def origins(raw: Path, tracks: pd.DataFrame, params: Params) -> pd.Series:
             .map({name: _digest((raw / name).read_bytes()) for name in tracks["path"].unique()})
             .map(lambda archive: f"{archive} {params.data.arrays.scale}")
         )
-    code = [Path(module.__file__).read_bytes() for module in (audio, spectrogram)]
+    code = [inspect.getsource(module).encode() for module in (audio, spectrogram)]
     made_by = _digest(params.spectrogram.model_dump_json().encode(), *code)
     return tracks["sha256"] + f" {made_by}"
 
