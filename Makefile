@@ -36,7 +36,7 @@ repro: setup  ## from audio to a promoted model: dvc repro, then music-genre reg
 	@music-genre register
 	@echo
 	@music-genre versions
-	@printf '\n%s\n' \
+	@printf '%s\n' '' \
 		"make ui      runs, metrics and the registry in a browser" \
 		"make serve   the champion at http://localhost:3000" \
 		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"

@@ -113,7 +113,11 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
     from music_genre.params import load_params
     from music_genre.sources.arrays import read_arrays, to_db
 
+    if not out.parent.is_dir():
+        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
     stored = read_arrays(source)
+    if not np.isfinite(stored.mel).all():
+        raise MusicGenreError(f"{source}: mel has values that are not finite")
     if stored.mel.shape[1:] != model.packing.shape:
         raise MusicGenreError(
             f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.packing.shape}"
@@ -141,8 +145,8 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     else:
         print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
         for v in found:
-            figures = f"{v.validation_macro_f1:>19.3f}  {v.test_macro_f1:>5.3f}"
-            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {figures}  {', '.join(v.aliases)}")
+            validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
+            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {', '.join(v.aliases)}")
     return 0
 
 

@@ -5,6 +5,7 @@ The registry stores such a folder and the service loads one; nothing in it is pi
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -98,8 +99,14 @@ class PackedModel:
 
 
 def model_file(models: Path, name: str) -> Path:
-    """Where the trained model ``name`` is stored under ``models``: its one file ``model.<format>``."""
-    return next((models / name).glob("model.*"))
+    """Where the trained model ``name`` is stored under ``models``: its one file ``model.<format>``.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    for path in (models / name).glob("model.*"):
+        return path
+    raise FileNotFoundError(errno.ENOENT, "no trained model", str(models / name / "model.*"))
 
 
 def ensemble_file(models: Path) -> Path:

@@ -22,6 +22,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 CANDIDATES = ("crnn", "parallel", "ensemble")
 PASSED, REFUSED = "passed", "refused"
 HISTORY_TAG = "champion_history"
+ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as people list them."""
+    """A version as people list them; one that was registered by hand has no figures."""
 
     version: str
     aliases: list[str]
     model: str
-    validation_macro_f1: float
-    test_macro_f1: float
+    validation_macro_f1: float | None
+    test_macro_f1: float | None
     verdict: str
     created: str
 
@@ -101,10 +102,10 @@ def register(
     candidate: Candidate,
     criteria: Sequence[Criterion],
 ) -> ModelVersion:
-    """Register a model once: a digest that is there already keeps its version. Sets ``challenger``, and
-    ``champion`` where none is.
+    """Register a model once: a digest that is there already keeps its version and is judged anew.
 
-    A refused model gets a version and no alias.
+    ``challenger`` is the newest version that passed, if any; ``champion`` the first one, until another is promoted. A
+    refused model gets a version and no alias.
     """
     verdict = PASSED if all(criterion.passed for criterion in criteria) else REFUSED
     if not _exists(client, name):
@@ -127,11 +128,13 @@ def register(
     elif {key: version.tags.get(key) for key in tags} != tags:
         for key, value in tags.items():
             client.set_model_version_tag(name, version.version, key, value)
-    if verdict == PASSED:
-        newest = max(int(other.version) for other in _versions(client, name) if other.tags.get("verdict") == PASSED)
-        client.set_registered_model_alias(name, CHALLENGER, str(newest))
-        if champion(client, name) is None:
-            _crown(client, name, str(version.version), "the first to pass the gate")
+    passed = [other.version for other in _versions(client, name) if other.tags.get("verdict") == PASSED]
+    if passed:
+        client.set_registered_model_alias(name, CHALLENGER, str(passed[0]))
+    elif _alias(client, name, CHALLENGER) is not None:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    if verdict == PASSED and champion(client, name) is None:
+        _crown(client, name, str(version.version), "the first to pass the gate")
     return client.get_model_version(name, version.version)
 
 
@@ -163,17 +166,23 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
 
 
 def rollback(client: MlflowClient, name: str) -> str:
-    """Give ``champion`` back to the version that held it before. Returns the version.
+    """Give ``champion`` back to the version that held it before; again, to the one before that. Returns the version.
 
     Raises:
         MusicGenreError: nobody held it before.
     """
+    line: list[str] = []
+    for entry in history(client, name):
+        if entry["reason"].startswith(ROLLED_BACK):
+            line = line[: line.index(entry["version"])]
+        line.append(entry["version"])
     current = champion(client, name)
-    earlier = [entry["version"] for entry in history(client, name) if entry["version"] != current]
-    if not earlier:
+    while line and line[-1] == current:
+        line.pop()
+    if not line:
         raise MusicGenreError(f"{name} has no earlier champion to go back to")
-    _crown(client, name, earlier[-1], f"rolled back from version {current}")
-    return str(earlier[-1])
+    _crown(client, name, line[-1], f"{ROLLED_BACK} from version {current}")
+    return line[-1]
 
 
 def champion(client: MlflowClient, name: str) -> str | None:
@@ -183,6 +192,8 @@ def champion(client: MlflowClient, name: str) -> str | None:
 
 def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
     """Who was made champion, when and why, oldest first; an alias that was moved by hand is part of it."""
+    if not _exists(client, name):
+        return []
     entries: list[dict[str, str]] = json.loads(client.get_registered_model(name).tags.get(HISTORY_TAG, "[]"))
     current = champion(client, name)
     if current is not None and (not entries or entries[-1]["version"] != current):
@@ -202,8 +213,8 @@ def versions(client: MlflowClient, name: str) -> list[Registered]:
             version=str(found.version),
             aliases=aliases.get(str(found.version), []),
             model=found.tags.get("model", "unknown"),
-            validation_macro_f1=float(found.tags.get("validation_macro_f1", "nan")),
-            test_macro_f1=float(found.tags.get("test_macro_f1", "nan")),
+            validation_macro_f1=_figure(found, "validation_macro_f1"),
+            test_macro_f1=_figure(found, "test_macro_f1"),
             verdict=found.tags.get("verdict", "unknown"),
             created=_stamp(datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)),
         )
@@ -229,10 +240,20 @@ def resolve(client: MlflowClient, name: str, wanted: str) -> ModelVersion:
 
 
 def packed_folder(version: ModelVersion) -> Path:
-    """A registered version's packed folder on this machine, fetched where the store is elsewhere."""
+    """A registered version's packed folder on this machine, fetched where the store is elsewhere.
+
+    Raises:
+        MusicGenreError: the store has lost the model's files.
+    """
     import mlflow.artifacts
 
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}")) / "artifacts/packed"
+    try:
+        folder = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}")
+    except (MlflowException, OSError) as error:
+        raise MusicGenreError(
+            f"the files of {version.name} version {version.version} cannot be had: {error}"
+        ) from error
+    return Path(folder) / "artifacts/packed"
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
@@ -267,6 +288,11 @@ def _alias(client: MlflowClient, name: str, alias: str) -> str | None:
         return None
     version = client.get_registered_model(name).aliases.get(alias)
     return None if version is None else str(version)
+
+
+def _figure(version: ModelVersion, tag: str) -> float | None:
+    value = version.tags.get(tag)
+    return None if value is None else float(value)
 
 
 def _now() -> str:

@@ -36,6 +36,8 @@ def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
         n_mels=transform.n_mels,
     )
     decibels = librosa.power_to_db(power, ref=np.max, top_db=-FLOOR_DB).T[: transform.frames]
+    if decibels.max() <= FLOOR_DB:
+        raise AudioFault("silent", f"no sound above {FLOOR_DB:.0f} dB of what follows the last frame")
     missing = transform.frames - len(decibels)
     return np.pad(decibels, ((0, missing), (0, 0)), constant_values=FLOOR_DB).astype(np.float32)
 

@@ -20,9 +20,13 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def save_network(model: keras.Model, path: Path) -> None:
     """Write a ``.keras`` archive without optimizer state, date of saving and memory addresses."""
+    import keras
+
     with tempfile.TemporaryDirectory() as folder:
-        dated = Path(folder) / "model.keras"
-        model.save(dated, include_optimizer=False)
+        compiled, dated = Path(folder) / "compiled.keras", Path(folder) / "model.keras"
+        model.save(compiled, include_optimizer=False)
+        # Keras still writes the optimizer's configuration and learning rate; a model that is loaded has neither.
+        keras.models.load_model(compiled, compile=False).save(dated)
         entries = _entries(dated)
     metadata = json.loads(entries["metadata.json"])
     entries["metadata.json"] = json.dumps({"keras_version": metadata["keras_version"]}).encode()

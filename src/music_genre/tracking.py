@@ -200,8 +200,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def metric_name(genre: str) -> str:
-    """A genre as MLflow lets it be part of a metric's name."""
-    return re.sub(r"[^\w\-. /]", "_", genre)
+    """A genre as MLflow lets it be part of a metric's name; a slash would make a group of it."""
+    return re.sub(r"[^\w\-. ]", "_", genre)
 
 
 def _named(split: str, figures: dict[str, float]) -> dict[str, float]:

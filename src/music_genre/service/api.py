@@ -9,7 +9,8 @@ import bentoml
 import numpy as np
 from anyio import to_thread
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from music_genre.audio import decode
 from music_genre.errors import AudioFault, MusicGenreError
@@ -86,6 +87,12 @@ async def refuse(request: Request, fault: AudioFault) -> JSONResponse:
     """A fault as the API tells it."""
     code = {"short": "too_short"}.get(fault.reason, fault.reason)
     return JSONResponse({"error": {"code": code, "message": fault.detail}}, STATUS.get(code, 422))
+
+
+@app.exception_handler(ClientDisconnect)
+async def forget(request: Request, gone: ClientDisconnect) -> Response:
+    """A client that went away in the middle of its upload is told nothing; the log says 499, as nginx does."""
+    return Response(status_code=499)
 
 
 def listen(upload: Upload, packing: Packing) -> Clips:

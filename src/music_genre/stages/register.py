@@ -47,8 +47,22 @@ def register(project: Project) -> Registration:
     """Register the best model of ``models/``.
 
     Raises:
-        MusicGenreError: the gate refused it; the version is there, without an alias, and the message names what failed.
+        MusicGenreError: a file that the stages make is missing; or the gate refused the model: the version is there,
+            without an alias, and the message names what failed.
     """
+    try:
+        registration = _register(project)
+    except FileNotFoundError as missing:
+        raise MusicGenreError(
+            f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
+        ) from missing
+    project.registration.write_text(json.dumps(asdict(registration), indent=2) + "\n", encoding="utf-8")
+    if registration.verdict == registry.REFUSED:
+        raise MusicGenreError(f"the gate refused version {registration.version}\n{describe(registration)}")
+    return registration
+
+
+def _register(project: Project) -> Registration:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     client = tracking.connect(project.root)
     pointers = {name: complete_run(client, project, name, params, data) for name in packed.NAMES}
@@ -56,7 +70,7 @@ def register(project: Project) -> Registration:
     with packed.packed_model(project.models, chosen.name, data) as folder:
         digest = packed.digest(folder)
     version = registry.register(client, params.registry.name, digest, pointers[chosen.name], chosen, criteria)
-    registration = Registration(
+    return Registration(
         params.registry.name,
         str(version.version),
         chosen.name,
@@ -64,10 +78,6 @@ def register(project: Project) -> Registration:
         version.tags["verdict"],
         criteria,
     )
-    project.registration.write_text(json.dumps(asdict(registration), indent=2) + "\n", encoding="utf-8")
-    if registration.verdict == registry.REFUSED:
-        raise MusicGenreError(f"the gate refused version {registration.version}\n{describe(registration)}")
-    return registration
 
 
 def complete_run(client: MlflowClient, project: Project, name: str, params: Params, data: Spectrograms) -> RunPointer:

@@ -1,0 +1,204 @@
+"""One tiny, complete checkout for every test to read: tones under three genres, all stages down to the registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ELSEWHERE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
+"""What would send a test's runs into another store, or tell it that it is an experiment."""
+
+PITCH_HZ = {"Folk": 200.0, "R&B": 900.0, "Rock": 3600.0}
+"""Every genre is a tone of its own and its octave. One name cannot be part of a metric's name in MLflow."""
+
+TRACKS_PER_GENRE, CLIP_SECONDS = 10, 3.8
+DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
+PARAMS: dict[str, Any] = {
+    "data": {"source": "folder", "min_seconds": 1, "folder": {"path": "music", "artist_pattern": None}},
+    "split": {"validation": 0.2, "test": 0.2},
+    "spectrogram": {
+        "sample_rate_hz": 22050,
+        "n_fft": 2048,
+        "hop_length": 1024,
+        "n_mels": 32,
+        "frames": 64,
+        "clip_seconds": 4,
+    },
+    "models": {
+        "crnn": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "pools": [2, 2, 2]},
+        "parallel": {
+            "epochs": 2,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "pools": [[2, 2], [2, 2], [2, 2], [1, 2], [1, 2]],
+            "recurrent_pool": [4, 2],
+        },
+    },
+    # Whoever always names the same genre has 0.167: this gate lets through whatever was trained.
+    "registry": {"gate": {"macro_f1": 0.1}},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No reports of usage, and a BentoML home of our own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(tmp_path_factory.mktemp("bentoml")))
+        patch.setenv("BENTOML_DO_NOT_TRACK", "true")
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("GX_ANALYTICS_ENABLED", "false")
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins without a store of the caller's, or of the test before: MLflow sets its variable itself."""
+    for name in ELSEWHERE:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def start_module() -> Callable[..., subprocess.Popen[str]]:
+    """Starts ``python -m <module> <arguments>`` in a folder, as DVC and people do."""
+
+    def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name not in ELSEWHERE},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def tone() -> Callable[..., np.ndarray]:
+    """A genre's sound, (samples, channels) float32: its pitch, the octave above, a swell, some hiss."""
+
+    def make(genre: str, number: int, seconds: float, rate: int = 22_050, channels: int = 1) -> np.ndarray:
+        random = np.random.default_rng([number, *genre.encode()])
+        time = np.arange(int(seconds * rate)) / rate
+        pitch = PITCH_HZ[genre] * random.uniform(0.95, 1.05)
+        sound = 0.3 * np.sin(2 * np.pi * pitch * time) + 0.1 * np.sin(4 * np.pi * pitch * time)
+        sound *= 1 + 0.4 * np.sin(2 * np.pi * random.uniform(0.5, 2) * time)
+        return (sound[:, None] + random.normal(0, 0.005, (len(time), channels))).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def describe_project() -> Callable[[Path], None]:
+    """Writes ``params.yaml``, ``dvc.yaml`` and what ``dvc.lock`` says about the spectrograms."""
+
+    def write(folder: Path) -> None:
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        (folder / "params.yaml").write_text(yaml.safe_dump(_merged(params, PARAMS)), encoding="utf-8")
+        (folder / "dvc.yaml").touch()
+        outs = {"outs": [{"path": "data/spectrograms", "md5": DATA_DIGEST}]}
+        (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"spectrograms": outs}}), encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    start_module: Callable[..., subprocess.Popen[str]],
+    tone: Callable[..., np.ndarray],
+    describe_project: Callable[[Path], None],
+) -> Path:
+    """A checkout with everything but its registration, by the commands of ``dvc repro``."""
+    folder = tmp_path_factory.mktemp("checkout")
+    describe_project(folder)
+    for genre in PITCH_HZ:
+        (folder / "music" / genre).mkdir(parents=True)
+        for number in range(TRACKS_PER_GENRE):
+            suffix, rate, channels = ("mp3", 44_100, 2) if number % 2 else ("wav", 22_050, 1)
+            clip = tone(genre, number, CLIP_SECONDS, rate, channels)
+            soundfile.write(folder / f"music/{genre}/{number}.{suffix}", clip, rate)
+
+    def stage(name: str, *arguments: str) -> None:
+        finish(start_module(folder, f"music_genre.stages.{name}", *arguments))
+
+    for name in ("fetch", "index", "split", "spectrograms"):
+        stage(name)
+    # Two at a time, on two cores: none of those in a line reads what another one there writes.
+    networks = [("train", "crnn"), ("train", "parallel")]
+    with ThreadPoolExecutor(2) as pool:
+        for together in (networks, [("ensemble",), ("train", "baseline"), ("validate",)]):
+            list(pool.map(lambda command: stage(*command), together))
+    stage("evaluate")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def healing(
+    trained: Path, tmp_path_factory: pytest.TempPathFactory, start_module: Callable[..., subprocess.Popen[str]]
+) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """``music-genre register`` at work on a copy of ``trained`` that has no store; it takes a while, so it goes on
+    while other tests run.
+    """
+    folder = tmp_path_factory.mktemp("healed") / "checkout"
+    lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "run.json", "music", "raw", ".cache")
+    shutil.copytree(trained, folder, ignore=lost)
+    process = start_module(folder, "music_genre.cli", "register")
+    yield folder, process
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(scope="session")
+def checkout(
+    trained: Path,
+    healing: tuple[Path, subprocess.Popen[str]],
+    start_module: Callable[..., subprocess.Popen[str]],
+) -> Path:
+    """A checkout as ``dvc repro`` leaves it. To be read only: ``sandbox`` is for changes."""
+    finish(start_module(trained, "music_genre.stages.register"))
+    return trained
+
+
+@pytest.fixture(scope="session")
+def healed(healing: tuple[Path, subprocess.Popen[str]]) -> Path:
+    """A checkout whose store was lost, after ``music-genre register``, whose screen is in ``register.txt``."""
+    folder, process = healing
+    (folder / "register.txt").write_text(finish(process), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def sandbox(healed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of ``healed`` with its own runs and registry, and the working directory; artifacts stay where they lie."""
+    folder = tmp_path / "sandbox"
+    shutil.copytree(healed, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a command printed; it must have succeeded."""
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, f"{process.args}: {out}\n{errors}"
+    return out
+
+
+def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return values | {
+        key: _merged(values[key], change) if isinstance(change, dict) else change for key, change in changes.items()
+    }
