@@ -54,6 +54,7 @@ class AudioFacts:
         peak: the largest absolute sample of the downmix.
         silent_share: share of tenths of a second whose root mean square lies under ``SILENT_DBFS`` + 20 dB.
         claimed_seconds: length by the header.
+        artist: by the file's tags.
     """
 
     seconds: float
@@ -62,6 +63,7 @@ class AudioFacts:
     peak: float
     silent_share: float
     claimed_seconds: float
+    artist: str | None
 
 
 def decode(source: Path | BinaryIO, max_seconds: float) -> Recording:
@@ -89,7 +91,7 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
     peak, frames, quiet, tenths = 0.0, 0, 0, 0
     with _open(path) as file:
         rate, channels = int(file.samplerate), int(file.channels)
-        claimed = _claimed_frames(file)
+        claimed, artist = _claimed_frames(file), file.artist.strip() or None
         for block in _mono_blocks(file, int(max_seconds * rate)):
             frames += len(block)
             peak = max(peak, float(np.max(np.abs(block))))
@@ -98,7 +100,7 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
             quiet += int(np.sum(loudness < 10 ** ((SILENT_DBFS + 20) / 20)))
     if not frames:
         raise AudioFault("undecodable", "no audio frames")
-    return AudioFacts(frames / rate, rate, channels, peak, quiet / max(tenths, 1), claimed / rate)
+    return AudioFacts(frames / rate, rate, channels, peak, quiet / max(tenths, 1), claimed / rate, artist)
 
 
 def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
@@ -128,7 +130,9 @@ def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
         return soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         # Without a format that fits, libsndfile's own words ("File does not exist ...") mislead.
-        raise AudioFault("undecodable", "no audio that libsndfile can read") from error
+        raise AudioFault(
+            "undecodable", "no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
+        ) from error
 
 
 def _claimed_frames(file: soundfile.SoundFile) -> int:

@@ -43,13 +43,16 @@ class Heard:
     fault: tuple[str, str] | None
 
 
-def index_audio(listed: pd.DataFrame, raw: Path, min_seconds: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def index_audio(
+    listed: pd.DataFrame, raw: Path, min_seconds: float, artists_from_tags: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Listen to every listed track.
 
     Args:
         listed: columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split.
         raw: the folder of the collection.
         min_seconds: shorter clips are dropped.
+        artists_from_tags: an artist that a file's tags name takes the place of the listed one.
 
     Returns:
         usable tracks (``listed`` with ``AUDIO_COLUMNS``) and faults (the columns of ``Fault``), both by track_id.
@@ -61,6 +64,9 @@ def index_audio(listed: pd.DataFrame, raw: Path, min_seconds: float) -> tuple[pd
     tracks["sample_rate_hz"] = [h.facts.sample_rate_hz if h.facts else None for h in heard]
     tracks["channels"] = [h.facts.channels if h.facts else None for h in heard]
     tracks["sha256"] = [h.sha256 for h in heard]
+    if artists_from_tags:
+        tags = pd.Series([h.facts.artist if h.facts else None for h in heard], tracks.index, "string")
+        tracks["artist_id"] = tags.fillna(tracks["artist_id"])
     tracks = tracks.astype(AUDIO_COLUMNS)
     faults = [
         Fault(int(track_id), path, "dropped", *h.fault)

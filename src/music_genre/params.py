@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Pool = tuple[Count, Count]
 ModelName = Literal["baseline", "crnn", "parallel"]
 NetworkName = Literal["crnn", "parallel"]
+SplitMethod = Literal["official", "artist", "random"]
 
 
 class Section(BaseModel):
@@ -72,6 +73,11 @@ class DataParams(Section):
 
 
 class SplitParams(Section):
+    """``official`` keeps the source's split and, where it has none, is ``artist``: no artist is in two splits.
+    ``random`` looks at genres alone; it flatters.
+    """
+
+    method: SplitMethod
     validation: Share
     test: Share
 

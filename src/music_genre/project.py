@@ -55,6 +55,10 @@ class Project:
         return self.root / "data/splits.parquet"
 
     @property
+    def split_table(self) -> Path:
+        return self.root / "reports/splits.csv"
+
+    @property
     def spectrograms(self) -> Path:
         return self.root / "data/spectrograms"
 

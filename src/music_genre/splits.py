@@ -1,12 +1,17 @@
-"""Training, validation, test: the source's own split, or one that no artist spans."""
+"""Training, validation, test: the source's own split, one that no artist spans, or, to see what that is worth, a
+random one.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from music_genre.errors import MusicGenreError
+from music_genre.params import SplitMethod
 
 SPLITS = ("training", "validation", "test")
 
@@ -14,7 +19,9 @@ MOST_FOLDS = 20
 """Finer shares are not worth the time, unless a share asks for them."""
 
 
-def assign_splits(tracks: pd.DataFrame, validation: float, test: float, seed: int) -> pd.DataFrame:
+def assign_splits(
+    tracks: pd.DataFrame, validation: float, test: float, seed: int, method: SplitMethod = "official"
+) -> pd.DataFrame:
     """Give every track its split.
 
     Official splits are kept where every track has one. Otherwise whole groups are dealt out, stratified by genre:
@@ -25,6 +32,7 @@ def assign_splits(tracks: pd.DataFrame, validation: float, test: float, seed: in
         validation: share of the tracks.
         test: share of the tracks.
         seed: decides which groups go where.
+        method: ``artist`` deals anew what has an official split, ``random`` does so and deals artists apart.
 
     Returns:
         columns track_id, genre, artist_id, split; by track_id.
@@ -32,30 +40,33 @@ def assign_splits(tracks: pd.DataFrame, validation: float, test: float, seed: in
     Raises:
         MusicGenreError: a split's name is unknown, or there are too few artists for the shares.
     """
-    if tracks["split"].notna().all():
+    if is_official(tracks, method):
         unknown = sorted(set(tracks["split"]) - set(SPLITS))
         if unknown:
             raise MusicGenreError(f"the source's split names {', '.join(unknown)}; expected {', '.join(SPLITS)}")
         chosen = tracks["split"].to_numpy()
     else:
-        chosen = _deal(tracks, validation, test, seed)
+        chosen = _deal(tracks, validation, test, seed, ("sha256",) if method == "random" else ("artist_id", "sha256"))
     table = tracks[["track_id", "genre", "artist_id"]].assign(split=pd.array(chosen, dtype="string"))
     return table.sort_values("track_id", ignore_index=True)
 
 
+def is_official(tracks: pd.DataFrame, method: SplitMethod) -> bool:
+    """Whether the source's own split is kept: where it is asked for and every track has one."""
+    return method == "official" and bool(tracks["split"].notna().all())
+
+
 def split_table(splits: pd.DataFrame) -> pd.DataFrame:
-    """Tracks and artists a genre and split: one row a genre, for people to read."""
-    counts = (
-        splits.groupby(["genre", "split"])
-        .agg(tracks=("track_id", "size"), artists=("artist_id", "nunique"))
-        .unstack(fill_value=0)
-    )
-    return counts.swaplevel(axis=1).reindex(columns=list(SPLITS), level=0)
+    """Tracks and known artists: a row a genre, columns genre and ``<split>_tracks``, ``<split>_artists`` of each."""
+    counts = splits.groupby(["genre", "split"]).agg(tracks=("track_id", "size"), artists=("artist_id", "nunique"))
+    wide = counts.unstack(fill_value=0).swaplevel(axis=1)
+    wide = wide.reindex(columns=pd.MultiIndex.from_product([SPLITS, counts.columns]), fill_value=0)
+    return wide.set_axis(["_".join(pair) for pair in wide.columns], axis=1).reset_index()
 
 
-def _deal(tracks: pd.DataFrame, validation: float, test: float, seed: int) -> np.ndarray:
-    """(n,) split names, by folds as large as the smaller share."""
-    groups = _groups(tracks)
+def _deal(tracks: pd.DataFrame, validation: float, test: float, seed: int, together: Sequence[str]) -> np.ndarray:
+    """(n,) split names, by folds as large as the smaller share; rows alike in a column of ``together`` stay so."""
+    groups = _groups(tracks, together)
     artists = int(tracks.assign(group=groups).groupby("genre")["group"].nunique().min())
     if artists < len(SPLITS):
         raise MusicGenreError(
@@ -88,13 +99,13 @@ def _folds(validation: float, test: float, artists: int) -> tuple[int, int, int]
     return folds, for_validation, for_test
 
 
-def _groups(tracks: pd.DataFrame) -> np.ndarray:
-    """(n,) a number a group: tracks that share an artist or a file are linked, and links chain."""
+def _groups(tracks: pd.DataFrame, together: Sequence[str]) -> np.ndarray:
+    """(n,) a number a group: tracks alike in a column of ``together`` are linked, and links chain."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     rows, columns, nodes = [], [], len(tracks)
-    for column in ("artist_id", "sha256"):
+    for column in together:
         codes, values = pd.factorize(tracks[column])
         known = np.flatnonzero(codes >= 0)
         rows.append(known)

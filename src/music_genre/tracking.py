@@ -36,6 +36,7 @@ MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 DIGEST_TAG = "model_digest"
 EVALUATION_TAG = "evaluation_digest"
+CHECKS_TAG = "data_checks"
 REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
 TENSORFLOW = ("tensorflow-cpu", "tensorflow")
 
@@ -180,6 +181,16 @@ def log_evaluation(client: MlflowClient, pointer: RunPointer, reports: Path) -> 
     client.log_table(pointer.run_id, classes, "per_class.json")
     client.log_artifacts(pointer.run_id, str(reports), "evaluation")
     client.set_tag(pointer.run_id, EVALUATION_TAG, digest)
+
+
+def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None:
+    """Add what the data checks said to a run: ``summary.json``, and the tag ``data_checks`` to filter by."""
+    suites = json.loads(summary.read_text(encoding="utf-8"))["suites"].values()
+    failed = [e["severity"] for suite in suites for e in suite["expectations"] if not e["success"]]
+    verdict = ", ".join(f"{failed.count(severity)} {severity}" for severity in sorted(set(failed))) or "all hold"
+    if client.get_run(pointer.run_id).data.tags.get(CHECKS_TAG) != verdict:
+        client.log_artifact(pointer.run_id, str(summary), "data_quality")
+        client.set_tag(pointer.run_id, CHECKS_TAG, verdict)
 
 
 def data_digest(lock: Path) -> str:

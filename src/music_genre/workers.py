@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -15,7 +16,9 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHUNK = 8
+CHUNK, CHUNKS_AHEAD = 8, 4
+"""Clips a task, and tasks a worker that wait or are done: memory stays flat however slow the taker is."""
+
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -56,7 +59,17 @@ def map_clips(
 def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     workers = max(1, min(os.cpu_count() or 1, len(items)))
     with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(function, items, chunksize=CHUNK)
+        ahead: deque[Future[list[Result]]] = deque()
+        for start in range(0, len(items), CHUNK):
+            ahead.append(pool.submit(_each, function, items[start : start + CHUNK]))
+            if len(ahead) >= CHUNKS_AHEAD * workers:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
 
 
 def _alone(function: Callable[[Item], Result], item: Item, on_crash: Callable[[Item], Result]) -> Result:

@@ -12,7 +12,9 @@ from tqdm import tqdm
 from music_genre.errors import MusicGenreError
 from music_genre.params import FolderParams
 
-SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
+DECODED = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
+NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
+"""Names of audio files. Those that libsndfile does not read are listed, too, so that they are told as faults."""
 
 
 def fetch(raw: Path, params: FolderParams) -> None:
@@ -30,7 +32,7 @@ def fetch(raw: Path, params: FolderParams) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     if not raw.is_dir():
-        raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {', '.join(sorted(SUFFIXES))}")
+        raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {', '.join(sorted(DECODED))}")
 
 
 def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
@@ -39,7 +41,7 @@ def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
     Args:
         raw: the folder of genre folders.
         artist_pattern: a regular expression over the file's name whose first group is the artist; no artist
-            where it does not match.
+            where it does not match. An artist that the file's tags name, ``index`` puts in its place.
 
     Returns:
         columns track_id, path, genre, artist_id, title, license, split; split is null: the source has none.
@@ -55,7 +57,8 @@ def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
 
 
 def _audio_files(root: Path) -> list[Path]:
-    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    names = DECODED | NOT_DECODED
+    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in names and path.is_file())
 
 
 def _artist(path: Path, pattern: str | None) -> str | None:

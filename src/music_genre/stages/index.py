@@ -20,7 +20,7 @@ def main(project: Project) -> None:
     if data.source == "arrays":
         tracks, faults = index_spectrograms(listed, arrays.spread(project.raw))
     else:
-        tracks, faults = index_audio(listed, project.raw, data.min_seconds)
+        tracks, faults = index_audio(listed, project.raw, data.min_seconds, data.source == "folder")
     faults.to_csv(project.faults, index=False)
     refuse_too_many(faults, len(listed), data.max_fault_share)
     tracks.to_parquet(project.tracks, index=False)

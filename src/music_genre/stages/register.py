@@ -90,6 +90,7 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
                 tracking.log_history(pd.read_csv(project.history(name)))
             pointer = tracking.log_trained(project.models, name, data)
     tracking.log_evaluation(client, pointer, project.evaluation(name))
+    tracking.log_checks(client, pointer, project.data_quality / "summary.json")
     pointer.write(project.pointer(name))
     return pointer
 

@@ -1,4 +1,4 @@
-"""Decide who is trained on, chosen by and tested on: ``splits.parquet``."""
+"""Decide who is trained on, chosen by and tested on: ``splits.parquet``, and ``splits.csv`` for people."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from music_genre.stages import stage
 def main(project: Project) -> None:
     params = load_params(project.params)
     tracks = pd.read_parquet(project.tracks)
-    splits = assign_splits(tracks, params.split.validation, params.split.test, params.seed)
+    split = params.split
+    splits = assign_splits(tracks, split.validation, split.test, params.seed, split.method)
     splits.to_parquet(project.splits, index=False)
-    print(split_table(splits).to_string())
+    table = split_table(splits)
+    project.split_table.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(project.split_table, index=False)
+    print(table.to_string(index=False))
 
 
 if __name__ == "__main__":

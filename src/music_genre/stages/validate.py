@@ -11,6 +11,7 @@ from music_genre.errors import MusicGenreError
 from music_genre.params import load_params
 from music_genre.project import Project
 from music_genre.shards import INDEX
+from music_genre.splits import is_official
 from music_genre.stages import stage
 
 
@@ -22,7 +23,16 @@ def main(project: Project) -> None:
         shape = (int(index["frames"].mode()[0]), int(index["n_mels"].mode()[0]))
     else:
         shape = (params.spectrogram.frames, params.spectrogram.n_mels)
-    suites = checks.suites(pd.read_parquet(project.tracks), pd.read_parquet(project.splits), index, shape)
+    tracks = pd.read_parquet(project.tracks)
+    suites = checks.suites(
+        tracks,
+        pd.read_parquet(project.splits),
+        index,
+        shape,
+        min_seconds=params.data.min_seconds,
+        artists_may_span=params.split.method == "random" or is_official(tracks, params.split.method),
+        is_fma_small=params.data.source == "fma" and params.data.fma.subset == "small",
+    )
     verdict = checks.run(suites, project.data_quality / "site")
     summary = json.dumps(verdict.summary, indent=2) + "\n"
     (project.data_quality / "summary.json").write_text(summary, encoding="utf-8")
