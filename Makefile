@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
+PART := features forward
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
@@ -57,8 +58,8 @@ ui: setup  ## the MLflow UI at http://localhost:5000
 serve: setup  ## the champion at http://localhost:3000
 	bentoml serve
 
-bench: setup  ## speed against named references; writes benchmarks/results.md
-	python benchmarks/run.py
+bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward)
+	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

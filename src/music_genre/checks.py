@@ -84,6 +84,7 @@ def suites(
     from great_expectations import expectations as expect
 
     frames, n_mels = shape
+    files = tracks.drop_duplicates("track_id").set_index("track_id")["sha256"]
     counted = [_fma_small(index)] if is_fma_small else []
     return [
         Suite(
@@ -129,7 +130,7 @@ def suites(
         ),
         Suite(
             "files",
-            _splits_of(splits, splits["track_id"].map(tracks.set_index("track_id")["sha256"])),
+            _splits_of(splits, splits["track_id"].map(files)),
             "tracks",
             [_one_split(CRITICAL)],
         ),

@@ -56,8 +56,13 @@ def map_clips(
                 progress.update()
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    workers = max(1, min(os.cpu_count() or 1, len(items)))
+    workers = min(cores(), len(items))
     with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead: deque[Future[list[Result]]] = deque()
         for start in range(0, len(items), CHUNK):
