@@ -65,7 +65,7 @@ def ours(paths: list[Path]) -> dict[str, float]:
             head = [first] if number == 0 else []
             store_shard(Path(folder), str(number), [*head, *(next(clips) for _ in range(count - len(head)))])
     figures = {"clip_ms": (time.perf_counter() - start) / (len(paths) - 1) * 1000, "start_up_s": start - began}
-    assert next(clips, None) is None
+    list(clips)  # ends the workers
     return figures
 
 

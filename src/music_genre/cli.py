@@ -69,6 +69,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     rollback = commands.add_parser("rollback", help="make the previous champion champion again")
     rollback.set_defaults(command=run_rollback)
+
+    flattery = commands.add_parser("flattery", help="how much a split that ignores artists would flatter the baseline")
+    flattery.add_argument("--seeds", type=int, default=30, metavar="N", help="splits of each kind (30)")
+    flattery.set_defaults(command=run_flattery)
     return parser
 
 
@@ -174,6 +178,33 @@ def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     client, name = connect()
     version = registry.rollback(client, name)
     print(f"{name} version {version} is champion again")
+    return 0
+
+
+def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    import numpy as np
+    import pandas as pd
+
+    from music_genre.flattery import accuracy_by_split, mean_difference
+    from music_genre.networks.baseline import statistics_of
+    from music_genre.params import load_params
+    from music_genre.shards import Spectrograms
+
+    if options.seeds < 2:
+        parser.error("--seeds takes at least 2: one split says little")
+    project = Project.here()
+    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    splits = [data.split(name) for name in data.index["split"].unique()]
+    statistics = np.concatenate([statistics_of(clips.batches(64)) for clips in splits])
+    order = np.concatenate([clips.track_id for clips in splits])
+    tracks = pd.read_parquet(project.tracks).set_index("track_id").loc[order].reset_index()
+    if tracks["artist_id"].isna().all():
+        raise MusicGenreError("no track has a known artist: both splits would be the same")
+    accuracy = accuracy_by_split(tracks, statistics, params.split, params.models.baseline, range(options.seeds))
+    mean, low, high = mean_difference(accuracy)
+    print(f"no artist in two splits: accuracy {accuracy['artist'].mean():.1%} (mean of {options.seeds} splits)")
+    print(f"random split:            accuracy {accuracy['random'].mean():.1%}")
+    print(f"A random split flatters by {100 * mean:.1f} points (95 % interval {100 * low:.1f} to {100 * high:.1f}).")
     return 0
 
 

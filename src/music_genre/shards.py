@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioFault, MusicGenreError
 from music_genre.transform import FLOOR_DB, MelTransform
 
 CLIPS_PER_SHARD = 512
@@ -81,6 +81,13 @@ class Spectrograms:
 
     @classmethod
     def open(cls, folder: Path) -> Spectrograms:
+        """Read what ``write_index`` wrote.
+
+        Raises:
+            MusicGenreError: there is nothing yet.
+        """
+        if not (folder / DESCRIPTION).is_file():
+            raise MusicGenreError(f"{folder} holds no spectrograms: `dvc repro` makes them, `dvc pull` fetches them")
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         transform = description["transform"]
         return cls(
