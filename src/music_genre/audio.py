@@ -52,6 +52,7 @@ class AudioFacts:
         sample_rate_hz: as stored.
         channels: as stored.
         peak: the largest absolute sample of the downmix.
+        lost_share: share of samples of the downmix that are no sound: NaN, infinite, beyond ``LOUDEST``.
         silent_share: share of tenths of a second whose root mean square lies under ``SILENT_DBFS`` + 20 dB.
         claimed_seconds: length by the header.
         artist: by the file's tags.
@@ -61,6 +62,7 @@ class AudioFacts:
     sample_rate_hz: int
     channels: int
     peak: float
+    lost_share: float
     silent_share: float
     claimed_seconds: float
     artist: str | None
@@ -75,7 +77,7 @@ def decode(source: Path | BinaryIO, max_seconds: float) -> Recording:
     with _open(source) as file:
         rate = int(file.samplerate)
         limit = int(max_seconds * rate)
-        blocks = list(_mono_blocks(file, limit))
+        blocks = [block for block, _ in _mono_blocks(file, limit)]
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not len(samples):
         raise AudioFault("undecodable", "no audio frames")
@@ -88,19 +90,22 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
     Raises:
         AudioFault: ``empty``, ``undecodable``.
     """
-    peak, frames, quiet, tenths = 0.0, 0, 0, 0
+    peak, frames, lost, quiet, tenths = 0.0, 0, 0, 0, 0
     with _open(path) as file:
         rate, channels = int(file.samplerate), int(file.channels)
         claimed, artist = _claimed_frames(file), file.artist.strip() or None
-        for block in _mono_blocks(file, int(max_seconds * rate)):
+        for block, no_sound in _mono_blocks(file, int(max_seconds * rate)):
             frames += len(block)
+            lost += no_sound
             peak = max(peak, float(np.max(np.abs(block))))
             loudness = _tenths_rms(block, rate)
             tenths += len(loudness)
             quiet += int(np.sum(loudness < 10 ** ((SILENT_DBFS + 20) / 20)))
     if not frames:
         raise AudioFault("undecodable", "no audio frames")
-    return AudioFacts(frames / rate, rate, channels, peak, quiet / max(tenths, 1), claimed / rate, artist)
+    return AudioFacts(
+        frames / rate, rate, channels, peak, lost / frames, quiet / max(tenths, 1), claimed / rate, artist
+    )
 
 
 def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
@@ -143,8 +148,10 @@ def _claimed_frames(file: soundfile.SoundFile) -> int:
     return max(0, int(file.frames))
 
 
-def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[np.ndarray]:
-    """(samples,) float32 blocks of at most ``BLOCK_SECONDS``, ``limit`` frames in all."""
+def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(samples,) float32 blocks of at most ``BLOCK_SECONDS``, ``limit`` frames in all; what is no sound is 0 there, and
+    counted.
+    """
     block = max(1, int(BLOCK_SECONDS * file.samplerate))
     while limit > 0:
         try:
@@ -154,7 +161,10 @@ def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[np.ndarray]:
         if not len(samples):
             return
         limit -= len(samples)
-        yield _downmix(samples)
+        mono = _downmix(samples)
+        no_sound = ~(np.abs(mono) <= LOUDEST)
+        mono[no_sound] = 0
+        yield mono, int(np.count_nonzero(no_sound))
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
@@ -164,7 +174,6 @@ def _downmix(samples: np.ndarray) -> np.ndarray:
         mono += samples[:, channel]
     if samples.shape[1] > 1:
         mono *= np.float32(1 / samples.shape[1])
-    mono[~(np.abs(mono) <= LOUDEST)] = 0
     return mono
 
 

@@ -57,6 +57,12 @@ def index_audio(
     Returns:
         usable tracks (``listed`` with ``AUDIO_COLUMNS``) and faults (the columns of ``Fault``), both by track_id.
     """
+    twice = listed["track_id"].duplicated()
+    repeated = [
+        Fault(int(row.track_id), row.path, "dropped", "duplicate", "listed before under the same id")
+        for row in listed[twice].itertuples()
+    ]
+    listed = listed[~twice]
     paths = listed["path"].tolist()
     heard = list(map_clips(partial(hear, raw, min_seconds=min_seconds), paths, "Listening", on_crash=crashed))
     tracks = listed.copy()
@@ -81,7 +87,7 @@ def index_audio(
         for reason, detail in _warnings(h.facts)
     ]
     tracks, duplicates = drop_leaking_copies(tracks[usable])
-    return tracks.sort_values("track_id", ignore_index=True), faults_table(faults + duplicates)
+    return tracks.sort_values("track_id", ignore_index=True), faults_table(repeated + faults + duplicates)
 
 
 def index_spectrograms(listed: pd.DataFrame, spread: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -136,7 +142,7 @@ def drop_leaking_copies(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]
     """Treat files that are the same byte for byte.
 
     The training copy of a clip that validation or test holds is dropped. Copies that share a split, or whose
-    split is not decided yet, are kept, and the group is told once, under its lowest track id.
+    split is not decided yet, are kept, and those are told once, under the lowest track id of them.
 
     Args:
         tracks: columns track_id, path, split (may be null), sha256.
@@ -147,13 +153,14 @@ def drop_leaking_copies(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[Fault]
             continue
         leading = ["test", "validation", "training"]
         kept = next((split for split in leading if (copies["split"] == split).any()), None)
+        stay = copies.loc[copies["split"].isna() | (copies["split"] == kept), "track_id"].tolist()
         for row in copies.itertuples():
             others = copies[copies["track_id"] != row.track_id]
             detail = f"the same file as {', '.join(map(str, others['track_id']))}"
-            if pd.notna(row.split) and row.split != kept:
+            if row.track_id not in stay:
                 leaking.append(row.Index)
                 faults.append(Fault(int(row.track_id), row.path, "dropped", "duplicate", f"{detail}, held out"))
-            elif row.track_id == copies["track_id"].iloc[0]:
+            elif len(stay) > 1 and row.track_id == stay[0]:
                 faults.append(Fault(int(row.track_id), row.path, "warned", "duplicate", detail))
     return tracks.drop(index=leaking), faults
 
@@ -183,6 +190,8 @@ def faults_table(faults: list[Fault]) -> pd.DataFrame:
 
 
 def _reason_to_drop(facts: AudioFacts, min_seconds: float) -> tuple[str, str] | None:
+    if is_silent(facts.peak) and facts.lost_share:
+        return "not_finite", _lost(facts)
     if is_silent(facts.peak):
         return "silent", f"peak {facts.peak:.6f} over {facts.seconds:.1f} s"
     if facts.seconds < min_seconds:
@@ -194,8 +203,14 @@ def _reason_to_drop(facts: AudioFacts, min_seconds: float) -> tuple[str, str] | 
 
 def _warnings(facts: AudioFacts) -> list[tuple[str, str]]:
     found = []
+    if facts.lost_share:
+        found.append(("not_finite", _lost(facts)))
     if facts.claimed_seconds - facts.seconds > MISSING_SECONDS:
         found.append(("truncated", f"{facts.seconds:.1f} s, its header says {facts.claimed_seconds:.1f}"))
     if facts.silent_share > MOSTLY:
         found.append(("mostly_silent", f"{facts.silent_share:.0%} of it"))
     return found
+
+
+def _lost(facts: AudioFacts) -> str:
+    return f"{facts.lost_share:.2%} of its samples are NaN, infinite or beyond any sound"

@@ -144,7 +144,9 @@ def test_samples_that_are_no_numbers_do_not_survive(tmp_path: Path, channels: in
     assert (decoded[[100, 200, 300]] == 0).all()
     others = np.delete(np.arange(len(samples)), [100, 200, 300])
     np.testing.assert_allclose(decoded[others], samples.mean(axis=1)[others], atol=1e-6)
-    assert np.isfinite(listen(path, ALL).peak)
+    facts = listen(path, ALL)
+    assert np.isfinite(facts.peak)
+    assert facts.lost_share == pytest.approx(3 / len(samples))
 
 
 def test_listening_tells_length_rate_channels_peak_and_silence(tmp_path: Path) -> None:
@@ -157,7 +159,28 @@ def test_listening_tells_length_rate_channels_peak_and_silence(tmp_path: Path) -
     assert facts.sample_rate_hz == 16_000
     assert facts.channels == 2
     assert facts.peak == pytest.approx(0.7)
+    assert facts.lost_share == 0
     assert facts.silent_share == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".opus", ".wav", ".aiff"])
+@pytest.mark.parametrize(
+    ("written", "heard"), [("Bj\u00f6rk", "Bj\u00f6rk"), ("  Abba ", "Abba"), ("   ", None), (None, None)]
+)
+def test_the_artist_is_the_one_that_the_tags_name(
+    tmp_path: Path, suffix: str, written: str | None, heard: str | None
+) -> None:
+    path, subtype = tmp_path / f"clip{suffix}", "OPUS" if suffix == ".opus" else None
+    form = "OGG" if suffix == ".opus" else None
+    with soundfile.SoundFile(path, "w", 48_000, 1, subtype, format=form) as file:
+        if written:
+            file.artist = written
+        file.write(noise(1.0, 48_000))
+    assert listen(path, ALL).artist == heard
+
+
+def test_a_format_without_tags_has_no_artist(tmp_path: Path) -> None:
+    assert listen(saved(tmp_path / "clip.au", noise(1.0)), ALL).artist is None
 
 
 @pytest.mark.parametrize(("dbfs", "share"), [(-66, 0.5), (-54, 0.0)])

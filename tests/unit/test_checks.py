@@ -14,8 +14,10 @@ import pytest
 
 from music_genre import checks
 from music_genre.checks import Verdict
+from music_genre.splits import SPLITS
 
 SHAPE = (640, 128)
+MIN_SECONDS = 10.0
 GENRES = ["Blues", "Jazz", "Rock"]
 SPLIT_OF_FOUR = ["training", "training", "validation", "test"]
 CLIPS = 48
@@ -38,7 +40,7 @@ class Data:
             table.loc[table["track_id"] == track_id, "split"] = split
 
 
-def clean(official: bool = False) -> Data:
+def clean() -> Data:
     """48 clips, two of each artist, every genre in every split."""
     ids = np.arange(1, CLIPS + 1)
     splits = pd.DataFrame(
@@ -49,7 +51,7 @@ def clean(official: bool = False) -> Data:
             "split": [SPLIT_OF_FOUR[(track_id - 1) // 12] for track_id in ids],
         }
     )
-    tracks = splits.assign(sha256=[f"{track_id:064x}" for track_id in ids], split=splits["split"] if official else None)
+    tracks = splits.assign(sha256=[f"{track_id:064x}" for track_id in ids], split=None, seconds=30.0)
     index = splits[["track_id", "split", "genre"]].assign(
         label=0,
         shard="training-00000.npy",
@@ -66,8 +68,18 @@ def clean(official: bool = False) -> Data:
     return Data(tracks, splits, index)
 
 
-def verdict_on(data: Data, site: Path, *only: str) -> Verdict:
-    suites = checks.suites(data.tracks, data.splits, data.index, SHAPE)
+def verdict_on(
+    data: Data, site: Path, *only: str, artists_may_span: bool = False, is_fma_small: bool = False
+) -> Verdict:
+    suites = checks.suites(
+        data.tracks,
+        data.splits,
+        data.index,
+        SHAPE,
+        min_seconds=MIN_SECONDS,
+        artists_may_span=artists_may_span,
+        is_fma_small=is_fma_small,
+    )
     return checks.run([suite for suite in suites if not only or suite.name in only], site)
 
 
@@ -89,12 +101,16 @@ def harmed() -> Data:
     data.splits = pd.concat([data.splits, twice], ignore_index=True)
     data.splits.loc[data.splits["track_id"].isin([14, 40]), "artist_id"] = "restless"
     data.tracks.loc[data.tracks["track_id"].isin([15, 30]), "sha256"] = "same"
+    data.tracks.loc[data.tracks["track_id"] == 16, "seconds"] = 9.9
+    data.tracks.loc[data.tracks["track_id"] == 17, "genre"] = None
     return data
 
 
 # suite, column, expectation: how many rows fail, and what the sentence names. Tracks 10 and 12, which stand in other
 # splits than they did, take their artists along, and 12 its file.
 HARM = {
+    ("tracks", "seconds", "between"): (1, ["16"]),
+    ("tracks", "genre", "not_be_null"): (1, ["17"]),
     ("spectrograms", "finite_share", "in_set"): (1, ["1"]),
     ("spectrograms", "frames", "in_set"): (1, ["2"]),
     ("spectrograms", "n_mels", "in_set"): (1, ["3"]),
@@ -141,7 +157,7 @@ def test_clean_data_passes(tmp_path: Path) -> None:
     assert verdict.success
     assert verdict.failures == []
     assert verdict.summary["success"]
-    assert set(verdict.summary["suites"]) == {"spectrograms", "splits", "artists", "files", "genres"}
+    assert set(verdict.summary["suites"]) == {"tracks", "spectrograms", "splits", "artists", "files", "genres"}
     assert all(suite["success"] and suite["expectations"] for suite in verdict.summary["suites"].values())
     assert (tmp_path / "index.html").is_file()
 
@@ -176,21 +192,29 @@ def test_only_what_was_harmed_fails(verdicts: list[Verdict]) -> None:
     assert len(verdicts[0].failures) == len(HARM)
 
 
-@pytest.mark.parametrize(("official", "severity"), [(False, "critical"), (True, "warning")])
-def test_an_artist_in_two_splits_stops_an_own_split_and_is_told_of_an_official_one(
-    tmp_path: Path, official: bool, severity: str
+@pytest.mark.parametrize(("may_span", "severity"), [(False, "critical"), (True, "warning")])
+def test_an_artist_in_two_splits_is_refused_and_told_where_that_may_be(
+    tmp_path: Path, may_span: bool, severity: str
 ) -> None:
-    data = clean(official)
+    data = clean()
     for table in (data.tracks, data.splits):
         table.loc[table["track_id"].isin([14, 40]), "artist_id"] = "restless"
-    verdict = verdict_on(data, tmp_path, "artists")
-    assert verdict.success == official
-    assert verdict.summary["suites"]["artists"]["success"] == official
+    verdict = verdict_on(data, tmp_path, "artists", artists_may_span=may_span)
+    assert verdict.success == may_span
+    assert verdict.summary["suites"]["artists"]["success"] == may_span
     assert outcome(verdict, "artists", "splits", "in_set")["severity"] == severity
     (sentence,) = verdict.failures
     assert "fails for 1 of" in sentence
     assert "14 40" in sentence
     assert severity in sentence
+
+
+def test_a_file_in_two_splits_is_refused_even_where_artists_may_span_them(tmp_path: Path) -> None:
+    data = clean()
+    data.tracks.loc[data.tracks["track_id"].isin([15, 30]), "sha256"] = "same"
+    verdict = verdict_on(data, tmp_path, "artists", "files", artists_may_span=True)
+    assert not verdict.success
+    assert outcome(verdict, "files", "splits", "in_set")["severity"] == "critical"
 
 
 def test_copies_and_artists_within_one_split_are_no_failure(tmp_path: Path) -> None:
@@ -224,6 +248,74 @@ def test_a_genre_without_any_spectrogram_fails(tmp_path: Path) -> None:
     assert any("Jazz" in sentence for sentence in verdict.failures)
 
 
+@pytest.mark.parametrize("seconds", [10.0, 30.0, 3000.0])
+def test_a_track_as_long_as_the_shortest_allowed_or_longer_passes(tmp_path: Path, seconds: float) -> None:
+    data = clean()
+    data.tracks["seconds"] = seconds
+    assert verdict_on(data, tmp_path, "tracks").failures == []
+
+
+def test_tracks_whose_length_is_not_known_pass(tmp_path: Path) -> None:
+    # Ready spectrograms have none.
+    data = clean()
+    data.tracks["seconds"] = pd.array([None] * CLIPS, dtype="Float64")
+    assert verdict_on(data, tmp_path, "tracks").success
+
+
+def test_a_track_listed_twice_is_refused(tmp_path: Path) -> None:
+    data = clean()
+    data.tracks = pd.concat([data.tracks, data.tracks[data.tracks["track_id"] == 5]], ignore_index=True)
+    verdict = verdict_on(data, tmp_path, "tracks")
+    assert not verdict.success
+    assert outcome(verdict, "tracks", "track_id", "unique")["unexpected_count"] == 2
+
+
+# Of each split; the other two genres have ten. A quarter of an even share of 66 clips is 5.5, of 63 it is 5.25.
+@pytest.mark.parametrize(("jazz", "told"), [(10, []), (2, []), (1, ["Jazz"])])
+def test_a_genre_with_less_than_a_quarter_of_an_even_share_is_told_not_refused(
+    tmp_path: Path, jazz: int, told: list[str]
+) -> None:
+    data = clean()
+    rows = [(genre, split) for genre in GENRES for split in SPLITS for _ in range(jazz if genre == "Jazz" else 10)]
+    data.index = pd.DataFrame(rows, columns=["genre", "split"])
+    verdict = verdict_on(data, tmp_path, "genres")
+    assert verdict.success
+    found = outcome(verdict, "genres", "even_share", "between")
+    assert (found["severity"], found["unexpected_count"]) == ("warning", len(told))
+    assert len(verdict.failures) == len(told)
+    assert all("genres.even_share" in line and "genre: Jazz; warning" in line for line in verdict.failures)
+
+
+def index_of(training: int, validation: int, test: int) -> pd.DataFrame:
+    split = ["training"] * training + ["validation"] * validation + ["test"] * test
+    return pd.DataFrame({"track_id": range(len(split)), "genre": "Rock", "split": split})
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((6394, 800, 800), []),
+        ((6400, 800, 800), []),
+        ((6393, 800, 800), ["training"]),
+        ((6401, 800, 800), ["training"]),
+        ((6400, 799, 801), ["validation", "test"]),
+    ],
+)
+def test_other_counts_than_fma_smalls_are_told_not_refused(
+    tmp_path: Path, counts: tuple[int, int, int], told: list[str]
+) -> None:
+    data = clean()
+    data.index = index_of(*counts)
+    verdict = verdict_on(data, tmp_path, "fma_small", is_fma_small=True)
+    assert verdict.success
+    assert [line.partition(":")[0] for line in verdict.failures] == [f"fma_small.{split}" for split in told]
+    assert all("warning" in line for line in verdict.failures)
+
+
+def test_fma_smalls_counts_are_asked_of_no_other_collection(tmp_path: Path) -> None:
+    assert verdict_on(clean(), tmp_path, "fma_small").summary["suites"] == {}
+
+
 def test_of_many_ids_the_first_five_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     data = clean()
     data.index.loc[data.index["track_id"] <= 9, "maximum_db"] = 3.0
@@ -246,7 +338,7 @@ def test_the_same_data_gives_the_same_site_byte_for_byte(sites: list[Path], verd
     first, second = ({p.relative_to(site): p.read_bytes() for p in site.rglob("*") if p.is_file()} for site in sites)
     assert first.keys() == second.keys()
     assert [str(page) for page in first if first[page] != second[page]] == []
-    assert sum(page.suffix == ".html" for page in first) == 11
+    assert sum(page.suffix == ".html" for page in first) == 13
 
 
 def test_the_site_holds_no_time_of_its_making(sites: list[Path], verdicts: list[Verdict]) -> None:

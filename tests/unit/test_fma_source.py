@@ -6,7 +6,8 @@ import csv
 import hashlib
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -134,6 +135,73 @@ def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
         tracks(tmp_path, "small")
     assert str(path) in str(caught.value)
     assert "track.genre_top, set.split" in str(caught.value)
+
+
+def test_a_track_that_the_metadata_list_twice_stands_there_twice_in_their_order(tmp_path: Path) -> None:
+    path = write_metadata(tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    (rock,) = (line for line in lines if line.startswith("5,"))
+    path.write_text("".join([*lines, rock.replace("Rock", "Pop")]), encoding="utf-8")
+    table = tracks(tmp_path, "small")
+    assert table[["track_id", "genre"]].to_numpy().tolist() == [[2, "Hip-Hop"], [5, "Rock"], [5, "Pop"]]
+
+
+@pytest.mark.parametrize("harm", ['"7,never closed', "seven,a,b,c,d,e,f,g,h", ",,,,,,,,"])
+def test_a_row_that_is_none_is_told_in_one_line(tmp_path: Path, harm: str) -> None:
+    path = write_metadata(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{harm}\n8,a,b,c,d,e,f,g,h\n")
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# As published: 53 columns, the first of which is the track's number.
+LEVELS = {
+    "album": "comments date_created date_released engineer favorites id information listens producer tags title tracks"
+    " type",
+    "artist": "active_year_begin active_year_end associated_labels bio comments date_created favorites id latitude"
+    " location longitude members name related_projects tags website wikipedia_page",
+    "set": "split subset",
+    "track": "bit_rate comments composer date_created date_recorded duration favorites genre_top genres genres_all"
+    " information interest language_code license listens lyricist number publisher tags title",
+}
+TRACKS = 106_574
+SIZES = {"small": 8000, "medium": 17_000, "large": 81_574}
+"""Tracks that a subset has besides the smaller ones'; the others are in full only."""
+
+
+def test_all_of_fmas_106574_tracks_are_listed(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    columns = [(level, name) for level, names in LEVELS.items() for name in names.split()]
+    assert len(columns) == 52
+    subset_of = [name for name, size in SIZES.items() for _ in range(size)]
+    ids = [2 + 3 * number // 2 for number in range(TRACKS)]
+    (tmp_path / METADATA).parent.mkdir()
+    with (tmp_path / METADATA).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["", *(level for level, _ in columns)], ["", *(name for _, name in columns)]])
+        writer.writerow(["track_id", *("" for _ in columns)])
+        for number, track_id in enumerate(ids):
+            values = {column: "" if sum(map(ord, column[1])) % 3 else f"<p>words, {number}</p>" for column in columns}
+            values |= {
+                ("album", "information"): 'Lines\nand "quotes", as people write them',
+                ("artist", "id"): str(1 + number // 10),
+                ("set", "split"): ("training", "training", "validation", "test")[number % 4],
+                ("set", "subset"): subset_of[number] if number < len(subset_of) else "full",
+                ("track", "genre_top"): ("Rock", "Pop", "Folk")[number % 3] if number < 49_598 else "",
+                ("track", "title"): f"Title {number}",
+                ("track", "license"): "Attribution",
+            }
+            writer.writerow([track_id, *(values[column] for column in columns)])
+    began = time.perf_counter()
+    small = tracks(tmp_path, "small")
+    record_property("seconds", round(time.perf_counter() - began, 2))
+    assert small["track_id"].tolist() == ids[:8000]
+    assert small["artist_id"].tolist() == [str(1 + number // 10) for number in range(8000)]
+    assert small["genre"].tolist() == [("Rock", "Pop", "Folk")[number % 3] for number in range(8000)]
+    assert len(tracks(tmp_path, "medium")) == 25_000
+    assert len(tracks(tmp_path, "full")) == 49_598
 
 
 @pytest.mark.parametrize("content", ["", ",album\n", "a,b\nc,d\n"])

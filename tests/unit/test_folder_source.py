@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FolderParams
-from music_genre.sources.folder import fetch, tracks
+from music_genre.sources.folder import DECODED, NOT_DECODED, fetch, tracks
 
 
 def write(root: Path, *names: str) -> None:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
+        path.write_bytes(os.fsencode(name))
 
 
 def params(path: Path | None) -> FolderParams:
@@ -62,7 +63,17 @@ def test_tracks_are_numbered_by_path_and_named_after_their_folder(music: Path) -
     assert table[["artist_id", "license", "split"]].isna().all(axis=None)
 
 
-def test_links_that_lead_out_are_left_behind(music: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", sorted(DECODED | NOT_DECODED))
+def test_every_audio_file_is_listed_whether_it_can_be_decoded_or_not(tmp_path: Path, suffix: str) -> None:
+    # What cannot be decoded is a fault that people are told of; left out here, nobody would ever hear of it.
+    write(tmp_path / "music", f"rock/song{suffix}", f"rock/LOUD{suffix.upper()}")
+    fetch(tmp_path / "raw", params(tmp_path / "music"))
+    assert tracks(tmp_path / "raw", None)["path"].tolist() == [f"rock/LOUD{suffix.upper()}", f"rock/song{suffix}"]
+
+
+def test_links_that_lead_out_are_left_behind_and_told(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "elsewhere", "secret.mp3", "jazz/other.mp3")
     (music / "rock/out.mp3").symlink_to(tmp_path / "elsewhere/secret.mp3")
     (music / "rock/up.mp3").symlink_to("../../elsewhere/secret.mp3")
@@ -73,6 +84,24 @@ def test_links_that_lead_out_are_left_behind(music: Path, tmp_path: Path) -> Non
     fetch(tmp_path / "raw", params(music))
     assert files(tmp_path / "raw") == {*AUDIO, "rock/inside.mp3"}
     assert not (tmp_path / "raw/rock/inside.mp3").is_symlink()
+    told = capsys.readouterr().err
+    assert all(f"{music}/{name}' is left behind: leads out" in told for name in ("rock/out.mp3", "rock/gone.mp3"))
+    assert "inside.mp3" not in told
+
+
+def test_a_name_that_no_table_can_hold_is_left_behind_and_told(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(music, "rock/caf\udce9.mp3", "rock/café.mp3")
+    fetch(tmp_path / "raw", params(music))
+    assert files(tmp_path / "raw") == {*AUDIO, "rock/café.mp3"}
+    assert "caf\\udce9.mp3' is left behind: a name that is not UTF-8" in capsys.readouterr().err
+
+
+def test_what_systems_hide_is_neither_song_nor_genre(music: Path, tmp_path: Path) -> None:
+    write(music, "rock/._b.wav", "rock/...and you.mp3", ".Trash-1000/files/old.mp3", "rock/album/._a.MP3")
+    fetch(tmp_path / "raw", params(music))
+    assert files(tmp_path / "raw") == {*AUDIO, "rock/...and you.mp3"}
 
 
 def test_a_collection_may_itself_be_reached_by_a_link(music: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ OF_EACH_FAULT = {
     "silent": (16, "dropped"),
     "mostly_silent": (17, "warned"),
     "truncated": (18, "warned"),
+    "not_finite": (19, "warned"),
 }
 
 
@@ -67,6 +68,10 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     soundfile.write(folder / "16.wav", np.zeros(2 * RATE, np.float32), RATE)
     soundfile.write(folder / "17.wav", np.concatenate([noise(0.8, 17), np.zeros(2 * RATE, np.float32)]), RATE)
     soundfile.write(folder / "18.mp3", noise(6.0, 18), RATE)
+    for track_id, lost in ((19, slice(500, 900)), (20, slice(None))):
+        samples = noise(2.0, track_id)
+        samples[lost] = np.nan
+        soundfile.write(folder / f"{track_id}.wav", samples, RATE, "FLOAT")
     content = (folder / "18.mp3").read_bytes()
     (folder / "18.mp3").write_bytes(content[: len(content) * 2 // 3])
     return folder
@@ -85,6 +90,8 @@ def listed() -> pd.DataFrame:
         (2, "2.wav", "training"),
         (1, "1.wav", "training"),
         (12, "12.mp3", "training"),
+        (19, "19.wav", "training"),
+        (20, "20.wav", "training"),
         *((track_id, f"{track_id}.mp3", "training") for track_id in (13, 14, 18)),
         *((track_id, f"{track_id}.wav", "training") for track_id in (15, 16, 17)),
     ]
@@ -101,7 +108,7 @@ Indexed = tuple[pd.DataFrame, pd.DataFrame]
 
 def test_usable_tracks_come_in_order_with_what_was_heard(raw: Path, indexed: Indexed) -> None:
     tracks = indexed[0].set_index("track_id")
-    assert tracks.index.tolist() == [1, 2, 3, 6, 7, 17, 18, 21]
+    assert tracks.index.tolist() == [1, 2, 3, 6, 7, 17, 18, 19, 21]
     assert tracks.loc[7, ["seconds", "sample_rate_hz", "channels"]].tolist() == [3.0, RATE, 2]
     assert tracks.loc[7, "sha256"] == hashlib.sha256((raw / "7.flac").read_bytes()).hexdigest()
     assert tracks.loc[18, "seconds"] == pytest.approx(4.0, abs=0.2)
@@ -121,6 +128,18 @@ def test_a_fault_is_told_once_with_its_severity(indexed: Indexed, reason: str) -
     assert faults_of(faults, track_id) == [(severity, reason)]
     assert (track_id in set(tracks["track_id"])) == (severity == "warned")
     assert faults.loc[faults["track_id"] == track_id, "detail"].str.len().min() > 0
+
+
+def test_a_clip_all_of_which_is_no_number_is_dropped_for_that_not_for_silence(indexed: Indexed) -> None:
+    assert faults_of(indexed[1], 20) == [("dropped", "not_finite")]
+    assert "100.00%" in indexed[1].loc[indexed[1]["track_id"] == 20, "detail"].item()
+
+
+def test_a_track_listed_twice_is_heard_as_first_listed_and_told(raw: Path) -> None:
+    rows = listing([(21, "21.wav", "test"), (7, "7.flac", "training"), (21, "21.wav", "training")])
+    tracks, faults = index_audio(rows.assign(genre=["Rock", "Pop", "Folk"]), raw, 1.0)
+    assert tracks[["track_id", "genre", "split"]].to_numpy().tolist() == [[7, "Pop", "training"], [21, "Rock", "test"]]
+    assert faults_of(faults, 21) == [("dropped", "duplicate")]
 
 
 def test_clips_without_fault_are_in_no_row(indexed: Indexed) -> None:
@@ -161,6 +180,56 @@ def test_a_file_longer_than_any_song_is_dropped(raw: Path, monkeypatch: pytest.M
     assert hear(raw, "1.wav", min_seconds=1.0).fault is None
 
 
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of every format that holds tags: a.* name Abba, b.* nobody, c.* spaces."""
+    folder = tmp_path_factory.mktemp("tagged")
+    for name, artist in (("a", "Abba \u00c5"), ("b", None), ("c", "  ")):
+        for number, suffix in enumerate((".mp3", ".flac", ".ogg", ".wav")):
+            with soundfile.SoundFile(folder / f"{name}{suffix}", "w", RATE, 1) as file:
+                if artist:
+                    file.artist = artist
+                file.write(noise(2.0, 100 + 10 * ord(name) + number))
+    return folder
+
+
+def artists(tagged: Path, listed: list[str | None], from_tags: bool) -> dict[str, object]:
+    """Artist by path, where the source lists those of a, b and c."""
+    paths = sorted(file.name for file in tagged.iterdir())
+    table = listing([(number, path, None) for number, path in enumerate(paths, 1)])
+    table["artist_id"] = pd.array([listed["abc".index(path[0])] for path in paths], dtype="string")
+    tracks, faults = index_audio(table, tagged, 1.0, artists_from_tags=from_tags)
+    assert faults.empty
+    return {path: None if pd.isna(artist) else artist for path, artist in tracks[["path", "artist_id"]].to_numpy()}
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
+def test_the_artist_of_the_tags_beats_that_of_the_pattern_and_that_one_beats_nobody(tagged: Path, suffix: str) -> None:
+    found = artists(tagged, ["Beck", "Beck", "Cher"], from_tags=True)
+    assert [found[name + suffix] for name in "abc"] == ["Abba \u00c5", "Beck", "Cher"]
+
+
+def test_without_tags_and_pattern_the_artist_is_not_known(tagged: Path) -> None:
+    found = artists(tagged, [None, None, None], from_tags=True)
+    assert found["a.mp3"] == "Abba \u00c5"
+    assert found["b.mp3"] is found["c.flac"] is None
+
+
+def test_tags_do_not_touch_the_artists_of_a_source_that_knows_them(tagged: Path) -> None:
+    assert set(artists(tagged, ["1", "2", "3"], from_tags=False).values()) == {"1", "2", "3"}
+
+
+def test_a_faulty_file_takes_no_artist_from_a_good_one(tmp_path: Path) -> None:
+    (tmp_path / "1.mp3").write_text("not music", encoding="utf-8")
+    for number in (2, 3):
+        with soundfile.SoundFile(tmp_path / f"{number}.flac", "w", RATE, 1) as file:
+            file.artist = f"artist {number}"
+            file.write(noise(2.0, number))
+    rows = listing([(3, "3.flac", None), (1, "1.mp3", None), (2, "2.flac", None)])
+    tracks, _ = index_audio(rows.set_index(pd.Index([7, 7, 9])), tmp_path, 1.0, artists_from_tags=True)
+    assert dict(zip(tracks["track_id"], tracks["artist_id"], strict=True)) == {2: "artist 2", 3: "artist 3"}
+
+
 def copies(*splits: str | None) -> pd.DataFrame:
     """Tracks 1, 2, ... that are one file, among two that are not."""
     sha256 = ["same"] * len(splits) + ["x", "y"]
@@ -178,6 +247,17 @@ def test_every_training_copy_of_a_held_out_clip_is_dropped() -> None:
     tracks, faults = drop_leaking_copies(copies("training", "test", "training"))
     assert tracks["track_id"].tolist() == [2, 4, 5]
     assert [fault.track_id for fault in faults if fault.severity == "dropped"] == [1, 3]
+
+
+def test_a_held_out_clip_whose_copies_are_dropped_is_not_told_itself() -> None:
+    _, faults = drop_leaking_copies(copies("test", "training"))
+    assert [(fault.track_id, fault.severity) for fault in faults] == [(2, "dropped")]
+
+
+def test_copies_that_stay_together_are_told_under_the_lowest_id_of_those_that_stay() -> None:
+    tracks, faults = drop_leaking_copies(copies("training", "test", "test"))
+    assert tracks["track_id"].tolist() == [2, 3, 4, 5]
+    assert [(fault.track_id, fault.severity) for fault in faults] == [(1, "dropped"), (2, "warned")]
 
 
 @pytest.mark.parametrize(

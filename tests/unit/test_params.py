@@ -70,7 +70,7 @@ def test_the_committed_file_has_every_key_that_the_contract_names() -> None:
     assert set(values) == {"seed", "data", "split", "spectrogram", "models", "ensemble", "registry"}
     assert values["data"].keys() >= {"source", "min_seconds", "max_fault_share", "sample", "fma", "folder", "arrays"}
     assert (values["data"]["min_seconds"], values["data"]["max_fault_share"]) == (10, 0.10)
-    assert values["split"] == {"validation": 0.1, "test": 0.1}
+    assert values["split"] == {"method": "official", "validation": 0.1, "test": 0.1}
     assert values["models"].keys() == {"baseline", "crnn", "parallel"}
 
 
@@ -109,6 +109,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("data.sample.tracks_per_genre", 2),
         ("data.fma.subset", "tiny"),
         ("data.arrays.scale", "amplitude"),
+        ("split.method", "genre"),
+        ("split.method", None),
         ("split.validation", 0),
         ("split.test", 1.0),
         ("spectrogram.hop_length", 0),
@@ -156,9 +158,16 @@ def test_a_member_named_twice_is_refused(tmp_path: Path) -> None:
     assert "twice" in message
 
 
+@pytest.mark.parametrize("method", ["official", "artist", "random"])
+def test_a_split_is_by_one_of_three_methods(tmp_path: Path, method: str) -> None:
+    assert load_params(written(tmp_path, changed("split.method", method))).split.method == method
+
+
 @pytest.mark.parametrize(("validation", "test"), [(0.5, 0.5), (0.7, 0.6)])
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path, validation: float, test: float) -> None:
-    message = refusal(written(tmp_path, changed("split", {"validation": validation, "test": test})))
+    message = refusal(
+        written(tmp_path, changed("split", {"method": "official", "validation": validation, "test": test}))
+    )
     assert "split" in message
     assert str(validation) in message
     assert str(test) in message

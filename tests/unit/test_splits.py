@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from music_genre.errors import MusicGenreError
-from music_genre.splits import SPLITS, assign_splits, split_table
+from music_genre.params import SplitMethod
+from music_genre.splits import SPLITS, assign_splits, is_official, split_table
 
 GENRES = [f"Genre {letter}" for letter in "ABCDEFGH"]
 
@@ -148,18 +151,80 @@ def test_too_few_artists_for_three_splits_are_refused_with_their_number() -> Non
         assign_splits(tracks, 0.1, 0.1, seed=7)
 
 
-def test_the_table_for_people_counts_tracks_and_artists() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_split_deals_the_tracks_of_an_artist_apart(seed: int) -> None:
+    tracks = collection()
+    splits = assign_splits(tracks, 0.1, 0.1, seed, "random")
+    # Of 80 artists with four tracks each, dealt one by one, over half come into two splits.
+    assert owners_in_two_splits(splits, tracks["artist_id"]) > 20
+    assert share_of(splits, "validation") == pytest.approx(0.1, abs=0.02)
+    assert share_of(splits, "test") == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_random_split_keeps_copies_of_a_file_together(seed: int) -> None:
+    tracks = collection()
+    tracks.loc[tracks.index[::4], "sha256"] = tracks.loc[tracks.index[1::4], "sha256"].to_numpy()
+    splits = assign_splits(tracks, 0.1, 0.1, seed, "random")
+    assert owners_in_two_splits(splits, tracks["sha256"]) == 0
+
+
+def test_a_random_split_takes_a_genre_of_one_artist_which_an_artists_split_refuses() -> None:
+    tracks = collection().assign(artist_id="the one")
+    assert set(assign_splits(tracks, 0.1, 0.1, 7, "random")["split"]) == set(SPLITS)
+    with pytest.raises(MusicGenreError, match="1 artists"):
+        assign_splits(tracks, 0.1, 0.1, 7, "artist")
+
+
+@pytest.mark.parametrize("method", ["artist", "random"])
+def test_other_methods_deal_anew_what_has_an_official_split(method: SplitMethod) -> None:
+    tracks = collection().assign(split="training")
+    tracks.loc[tracks.index[::3], "split"] = "test"
+    splits = assign_splits(tracks, 0.1, 0.1, 7, method)
+    assert set(splits["split"]) == set(SPLITS)
+    assert share_of(splits, "test") == pytest.approx(0.1, abs=0.03)
+    assert splits.equals(assign_splits(tracks.assign(split=None), 0.1, 0.1, 7, method))
+
+
+def test_an_artists_split_of_what_has_an_official_one_holds_artists_together() -> None:
+    tracks = collection()
+    tracks["split"] = np.resize(SPLITS, len(tracks))
+    assert owners_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7), tracks["artist_id"]) > 0
+    assert owners_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7, "artist"), tracks["artist_id"]) == 0
+
+
+def test_where_there_is_no_official_split_the_official_method_is_that_by_artist() -> None:
+    tracks = collection()
+    official, artist, random = (assign_splits(tracks, 0.1, 0.1, 7, method) for method in get_args(SplitMethod))
+    assert official.equals(artist)
+    assert not official.equals(random)
+
+
+def test_a_split_is_official_where_it_is_asked_for_and_every_track_has_one() -> None:
+    tracks = collection().assign(split="training")
+    assert is_official(tracks, "official")
+    assert not is_official(tracks, "artist")
+    assert not is_official(tracks, "random")
+    tracks.loc[tracks.index[-1], "split"] = None
+    assert not is_official(tracks, "official")
+
+
+def test_the_table_for_people_counts_tracks_and_artists_of_every_genre_and_split() -> None:
     splits = pd.DataFrame(
         {
-            "track_id": [1, 2, 3, 4],
-            "genre": ["Rock", "Rock", "Rock", "Pop"],
-            "artist_id": ["a", "a", "b", "c"],
-            "split": ["training", "training", "test", "validation"],
+            "track_id": [1, 2, 3, 4, 5],
+            "genre": ["Rock", "Rock", "Rock", "Pop", "Pop"],
+            "artist_id": ["a", "a", "b", "c", None],
+            "split": ["training", "training", "test", "validation", "validation"],
         }
     )
     table = split_table(splits)
-    assert table.columns.get_level_values(0).unique().tolist() == list(SPLITS)
-    assert table.loc["Rock", ("training", "tracks")] == 2
-    assert table.loc["Rock", ("training", "artists")] == 1
-    assert table.loc["Rock", ("validation", "tracks")] == 0
-    assert table.loc["Pop", ("validation", "tracks")] == 1
+    assert table.columns.tolist() == ["genre", *(f"{split}_{of}" for split in SPLITS for of in ("tracks", "artists"))]
+    assert table.to_numpy().tolist() == [["Pop", 0, 0, 2, 1, 0, 0], ["Rock", 2, 1, 0, 0, 1, 1]]
+
+
+def test_the_table_for_people_has_a_column_for_a_split_that_nothing_is_in() -> None:
+    tracks = collection(3, 3, 2).assign(split="training")
+    table = split_table(tracks)
+    assert table["training_tracks"].tolist() == [3, 3]
+    assert table[["validation_tracks", "test_artists"]].eq(0).all(axis=None)

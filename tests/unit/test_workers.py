@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from music_genre.audio import decode
 from music_genre.errors import AudioFault
-from music_genre.workers import THREAD_LIMITS, map_clips
+from music_genre.workers import CHUNK, CHUNKS_AHEAD, THREAD_LIMITS, map_clips
 
 
 @pytest.fixture
@@ -58,3 +60,58 @@ def test_a_fault_in_a_worker_arrives_as_it_was_raised(tmp_path: Path, limits: di
 def test_work_is_done_by_other_processes() -> None:
     (worker,) = map_clips(eval, ["__import__('os').getpid()"], "Asking")
     assert worker != os.getpid()
+
+
+def test_workers_wait_for_a_slow_taker(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:05d}" for number in range(600)]
+    ahead = CHUNK * CHUNKS_AHEAD * min(os.cpu_count() or 1, len(paths))
+    assert ahead < len(paths) / 2, "too few clips to tell"
+    results = map_clips(Path.touch, paths, "Touching")
+    next(results)
+    touched = settled(tmp_path)
+    assert 0 < touched <= ahead
+    for _ in range(100):
+        next(results)
+    assert touched < settled(tmp_path) <= ahead + 100 + CHUNK
+    assert len(list(results)) == 499
+    assert settled(tmp_path) == 600
+
+
+def test_a_map_that_is_left_early_does_not_begin_what_nobody_takes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:05d}" for number in range(600)]
+    results = map_clips(Path.touch, paths, "Touching")
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert settled(tmp_path) < 300
+
+
+def settled(folder: Path) -> int:
+    """How many files there are when no more come."""
+    counts = [-1, len(list(folder.iterdir()))]
+    while counts[-1] != counts[-2]:
+        time.sleep(0.7)
+        counts.append(len(list(folder.iterdir())))
+    return counts[-1]
+
+
+def process_of(path: Path) -> int:
+    """The worker's process; one that is to hold no other clip is killed by it."""
+    if path.read_text(encoding="utf-8") == "hostile":
+        os._exit(11)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("hostile", [[0], [9, 10], [19]])
+def test_a_clip_that_kills_its_worker_is_told_and_the_others_come_through(tmp_path: Path, hostile: list[int]) -> None:
+    paths = [tmp_path / f"{number:05d}" for number in range(20)]
+    for number, path in enumerate(paths):
+        path.write_text("hostile" if number in hostile else "good", encoding="utf-8")
+    found = list(map_clips(process_of, paths, "Asking", on_crash=lambda path: -int(path.name) - 1))
+    assert [number for number, process in enumerate(found) if process == -number - 1] == hostile
+    assert sum(process > 0 for process in found) == 20 - len(hostile)
+
+
+def test_without_an_answer_to_a_crash_the_map_ends_with_it(tmp_path: Path) -> None:
+    (tmp_path / "clip").write_text("hostile", encoding="utf-8")
+    with pytest.raises(BrokenProcessPool):
+        list(map_clips(process_of, [tmp_path / "clip"], "Asking"))

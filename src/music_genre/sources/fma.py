@@ -80,11 +80,12 @@ def tracks(raw: Path, subset: str) -> pd.DataFrame:
         subset: small, medium, large or full.
 
     Returns:
-        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id.
+        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id. One that
+        the metadata list twice stands there twice.
     """
     table = _read_metadata(raw / METADATA)
     wanted = table["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1]) & table["genre"].notna()
-    table = table[wanted].drop(columns="subset").sort_index()
+    table = table[wanted].drop(columns="subset").sort_index(kind="stable")
     names = [f"{track_id:06d}" for track_id in table.index]
     table.insert(0, "path", [f"fma_{subset}/{name[:3]}/{name}.mp3" for name in names])
     return table.reset_index(names="track_id")
@@ -99,11 +100,13 @@ def _read_metadata(path: Path) -> pd.DataFrame:
     if lacking:
         raise MusicGenreError(f"{path} lacks the columns {', '.join(lacking)}; expected FMA's tracks.csv")
     positions = [found.index(column) for column in COLUMNS]
-    table = pd.read_csv(
-        path, header=None, skiprows=3, usecols=[0, *positions], index_col=0, dtype=dict.fromkeys(positions, "string")
-    )
-    table = table[positions].set_axis(list(COLUMNS.values()), axis=1)
-    return table.set_axis(table.index.astype("int64"))
+    kinds = dict.fromkeys(positions, "string")
+    try:
+        table = pd.read_csv(path, header=None, skiprows=3, usecols=[0, *positions], index_col=0, dtype=kinds)
+        table = table[positions].set_axis(list(COLUMNS.values()), axis=1)
+        return table.set_axis(table.index.astype("int64"))
+    except ValueError as error:  # half a file, a number that is none
+        raise MusicGenreError(f"{path}: {' '.join(str(error).split())}; expected FMA's tracks.csv") from error
 
 
 def _clip_folder(root: Path, subset: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,8 @@ NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", 
 
 
 def fetch(raw: Path, params: FolderParams) -> None:
-    """Copy every audio file of ``params.path``; links that lead out of it are left behind.
+    """Copy every audio file of ``params.path``. Links that lead out of it, or nowhere, and names that are no UTF-8 are
+    left behind, and told.
 
     Raises:
         MusicGenreError: no folder is named, or it holds no audio in genre folders.
@@ -26,7 +28,14 @@ def fetch(raw: Path, params: FolderParams) -> None:
     if params.path is None or not params.path.is_dir():
         raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
     root = params.path.resolve()
-    inside = [path for path in _audio_files(root) if path.resolve().is_relative_to(root)]
+    inside = []
+    for path in _named_like_audio(root):
+        if not (path.is_file() and path.resolve().is_relative_to(root)):
+            _leave_behind(path, "leads out of the folder, or nowhere")
+        elif not _is_text(path.relative_to(root)):
+            _leave_behind(path, "a name that is not UTF-8")
+        else:
+            inside.append(path)
     for path in tqdm(inside, desc="Copying clips", unit="clip"):
         target = raw / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,8 +66,35 @@ def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
 
 
 def _audio_files(root: Path) -> list[Path]:
+    return [path for path in _named_like_audio(root) if path.is_file()]
+
+
+def _named_like_audio(root: Path) -> list[Path]:
+    """Files and links with an audio file's suffix in genre folders. A trash can is no genre, and ``._song.mp3``, where
+    macOS keeps what other file systems have no place for, is no song.
+    """
     names = DECODED | NOT_DECODED
-    return sorted(path for path in root.glob("*/**/*") if path.suffix.lower() in names and path.is_file())
+    return sorted(
+        path
+        for path in root.glob("*/**/*")
+        if path.suffix.lower() in names
+        and not path.name.startswith("._")
+        and not path.relative_to(root).parts[0].startswith(".")
+        and (path.is_symlink() or path.is_file())
+    )
+
+
+def _is_text(path: Path) -> bool:
+    """Whether tables can hold the name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _leave_behind(path: Path, reason: str) -> None:
+    tqdm.write(f"{str(path)!a} is left behind: {reason}", file=sys.stderr)
 
 
 def _artist(path: Path, pattern: str | None) -> str | None:
