@@ -27,7 +27,7 @@ from music_genre.params import load_params
 from music_genre.sources.synthesis import SAMPLE_RATE_HZ, synthesise
 from music_genre.spectrogram import clip_features
 from music_genre.storage import save_network
-from music_genre.training import build_network
+from music_genre.training import build_published
 
 ROOT = Path(__file__).parents[1]
 REPEATS = 15
@@ -87,9 +87,9 @@ def features(folder: Path) -> Comparison:
 
 
 def forward(folder: Path, name: str) -> Comparison:
-    """One clip through an untrained network."""
+    """One clip through an untrained network, as published."""
     params = load_params(ROOT / "params.yaml")
-    model = build_network(name, (640, 128), 8, getattr(params.models, name))
+    model = build_published(name, (640, 128), 8, getattr(params.models, name))
     save_network(model, folder / f"{name}.keras")
     predictor = load_predictor(folder / f"{name}.keras")
     clip = np.random.default_rng(0).normal(-40, 10, (1, 640, 128)).astype(np.float32)

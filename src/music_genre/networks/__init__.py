@@ -1,1 +1,1 @@
-"""One architecture a module. Each network has ``build(input_shape, classes, settings)``."""
+"""One architecture a module. Each network has ``published`` and ``improved`` builders; ``blocks`` and ``assembly`` are what the improved share."""
