@@ -1,1 +1,5 @@
-"""One architecture a module. Each network has ``published`` and ``improved`` builders; ``blocks`` and ``assembly`` are what the improved share."""
+"""One architecture a module.
+
+``crnn`` and ``parallel`` each have a ``published`` and an ``improved`` builder; ``blocks`` and ``assembly`` are what
+the improved ones share.
+"""
