@@ -12,7 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,13 @@ class PackedModel:
     def parameters(self) -> int:
         """Trained figures in all members."""
         return sum(member.parameters for member in self._members)
+
+    def uncalibrated(self) -> PackedModel:
+        """The same members and weights with every temperature at 1."""
+        plain = copy(self)
+        members = tuple(replace(member, temperature=1.0) for member in self.packing.members)
+        plain.packing = replace(self.packing, members=members, temperature=1.0)
+        return plain
 
     def predict_split(self, clips: SplitArrays) -> np.ndarray:
         """(n, classes) probabilities of a split's clips, in order."""
