@@ -19,6 +19,7 @@ from music_genre.transform import MelTransform
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1)]
+TrainingShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Pool = tuple[Count, Count]
 ModelName = Literal["baseline", "crnn", "parallel"]
@@ -84,6 +85,7 @@ class SplitParams(Section):
 
 
 class BaselineParams(Section):
+    training_share: TrainingShare
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
 
@@ -92,6 +94,7 @@ class NetworkParams(Section):
     """What both networks share. All below ``learning_rate`` is the improved recipe's.
 
     Args:
+        training_share: share of the training clips to learn from; a smaller one is part of every larger one.
         learning_rate: published: the first epoch's; improved: the highest.
         copies: trainings from seed, seed + 1, ...; their answers are averaged.
         parts: equal parts of a clip that are learnt one by one and whose answers are averaged; 1 takes it whole.
@@ -110,6 +113,7 @@ class NetworkParams(Section):
     """
 
     recipe: Literal["published", "improved"]
+    training_share: TrainingShare
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]

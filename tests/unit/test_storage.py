@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from music_genre.networks import baseline
 from music_genre.packed import load_predictor
-from music_genre.params import BaselineParams, load_params
+from music_genre.params import load_params
 from music_genre.storage import save_baseline, save_network
 from music_genre.training import build_published, make_deterministic
 
@@ -47,7 +47,7 @@ def network(name: str, seed: int = 1) -> Any:
 
 def trained_baseline() -> Pipeline:
     mel, label = clips()
-    return baseline.fit(baseline.band_statistics(mel), label, BaselineParams(c=10.0, gamma="scale"))
+    return baseline.fit(baseline.band_statistics(mel), label, COMMITTED.baseline)
 
 
 def save_all(folder: Path) -> None:

@@ -33,7 +33,8 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
-    training, validation = data.split("training"), data.split("validation")
+    training = data.split("training").part(params.models.baseline.training_share)
+    validation = data.split("validation")
     machine = baseline.fit(baseline.statistics_of(training.batches(64)), training.label, params.models.baseline)
     save_baseline(machine, project.model_file(name))
     row = one_epoch(
@@ -48,8 +49,8 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
 
 def train_network(project: Project, name: str, params: Params, data: Spectrograms) -> pd.DataFrame:
     """Build and fit a network; each epoch is logged as it ends."""
-    training, validation = data.split("training"), data.split("validation")
     settings, classes = getattr(params.models, name), len(data.genres)
+    training, validation = data.split("training").part(settings.training_share), data.split("validation")
     model, history = train(name, training, validation, classes, settings, params.seed, tracking.log_epoch)
     save_network(model, project.model_file(name))
     return history
