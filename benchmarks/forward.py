@@ -15,7 +15,7 @@ from timing import in_turns, ratios, seconds, spread, table, write
 from music_genre.packed import load_predictor
 from music_genre.params import load_params
 from music_genre.storage import save_network
-from music_genre.training import build_network
+from music_genre.training import build_published
 
 ROOT = Path(__file__).parents[1]
 TURNS = 15
@@ -24,7 +24,7 @@ TURNS = 15
 def forward(folder: Path, name: str) -> list[str]:
     """A row: one clip through an untrained network."""
     params = load_params(ROOT / "params.yaml")
-    model = build_network(name, (640, 128), 8, getattr(params.models, name))
+    model = build_published(name, (640, 128), 8, getattr(params.models, name))
     save_network(model, folder / f"{name}.keras")
     predictor = load_predictor(folder / f"{name}.keras")
     clip = np.random.default_rng(0).normal(-40, 10, (1, 640, 128)).astype(np.float32)

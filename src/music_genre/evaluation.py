@@ -1,5 +1,5 @@
-"""Figures of a model: accuracy with its interval, macro-F1, log loss, calibration, per class; and whether two models
-differ.
+"""Figures of a model: accuracy and macro-F1 with their intervals, log loss, calibration, per class, what confidence is
+worth; and whether two models differ.
 """
 
 from __future__ import annotations
@@ -23,28 +23,84 @@ def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         probabilities: (n, classes).
 
     Returns:
-        accuracy with its 95 % Wilson interval (``accuracy_low``, ``accuracy_high``), macro_f1, log_loss, ece.
+        accuracy with its 95 % Wilson interval (``accuracy_low``, ``accuracy_high``), macro_f1 with its 95 % bootstrap
+        interval (``macro_f1_low``, ``macro_f1_high``), log_loss, brier, ece.
     """
     predicted, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
     right, exact = int(np.sum(predicted == label)), probabilities.astype(np.float64)
     interval = binomtest(right, len(label)).proportion_ci(method="wilson")
+    macro_f1_low, macro_f1_high = macro_f1_interval(label, predicted)
     return {
         "accuracy": right / len(label),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),
         "macro_f1": float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0)),
+        "macro_f1_low": macro_f1_low,
+        "macro_f1_high": macro_f1_high,
         "log_loss": float(log_loss(label, exact / exact.sum(axis=1, keepdims=True), labels=classes)),
+        "brier": float(np.mean(np.sum((exact - np.eye(len(classes))[label]) ** 2, axis=1))),
         "ece": expected_calibration_error(label, probabilities),
     }
 
 
-def expected_calibration_error(label: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
+def reliability(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Columns confidence, accuracy, share: the means of each of 15 equal bins of confidence that holds a clip, and its
+    share of all clips.
+    """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == label
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * np.mean(bins == b) for b in np.unique(bins)]
-    return float(sum(gaps))
+    rows = [(confidence[bins == b].mean(), right[bins == b].mean(), np.mean(bins == b)) for b in np.unique(bins)]
+    return pd.DataFrame(rows, columns=["confidence", "accuracy", "share"])
+
+
+def expected_calibration_error(label: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
+    bins = reliability(label, probabilities)
+    return float((bins["share"] * (bins["accuracy"] - bins["confidence"]).abs()).sum())
+
+
+def coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """What "not sure" buys: columns coverage (0.1 to 1), threshold, accuracy.
+
+    A row is the share of clips that the model is surest of, the least confidence among them, and how many of them it
+    names rightly.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    right = (probabilities.argmax(axis=1) == label)[order]
+    shares = np.arange(1, 11) / 10
+    kept = np.maximum(1, np.round(shares * len(label)).astype(int))
+    return pd.DataFrame(
+        {
+            "coverage": shares,
+            "threshold": confidence[order][kept - 1],
+            "accuracy": [right[:count].mean() for count in kept],
+        }
+    )
+
+
+def mcnemar(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    """Whether two models differ on the same clips: McNemar's test (Psychometrika, 1947), exact.
+
+    Args:
+        label: (n,) positions of the right classes.
+        first: (n,) one model's answers.
+        second: (n,) the other's.
+
+    Returns:
+        difference of accuracy (first above second), first_only and second_only (clips that one alone names rightly),
+        p_value of a difference at least as large where neither is better.
+    """
+    first_only = int(np.sum((first == label) & (second != label)))
+    second_only = int(np.sum((first != label) & (second == label)))
+    either = first_only + second_only
+    return {
+        "difference": (first_only - second_only) / len(label),
+        "first_only": first_only,
+        "second_only": second_only,
+        "p_value": float(binomtest(first_only, either).pvalue) if either else 1.0,
+    }
 
 
 def per_class(label: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
@@ -99,6 +155,14 @@ def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarra
             _macro_f1(truth[drawn], one[drawn], len(names)) - _macro_f1(truth[drawn], other[drawn], len(names))
         )
     low, high = np.percentile(differences, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def macro_f1_interval(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """95 % bootstrap interval of macro-F1, from (n,) right classes and (n,) answers; the same for the same clips."""
+    random, classes = np.random.default_rng(0), int(max(actual.max(), predicted.max())) + 1
+    drawn = [random.integers(0, len(actual), len(actual)) for _ in range(RESAMPLES)]
+    low, high = np.percentile([_macro_f1(actual[d], predicted[d], classes) for d in drawn], [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,42 @@ def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> F
             column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black"
         )
     figure.colorbar(image, ax=axes, label="share of the actual genre's clips", shrink=0.8)
+    return figure
+
+
+def reliability(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Accuracy against confidence; a calibrated model lies on the diagonal.
+
+    Args:
+        curves: ``evaluation.reliability`` by what it is of.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    for name, bins in curves.items():
+        axes.plot(bins["confidence"], bins["accuracy"], marker="o", label=name)
+    axes.legend()
+    return figure
+
+
+def risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Share of wrong answers against the share of clips that are answered, the surest first.
+
+    Args:
+        tables: ``evaluation.coverage`` by model.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="share of clips answered", ylabel="share of answers wrong")
+    for name, table in tables.items():
+        axes.plot(table["coverage"], 1 - table["accuracy"], marker="o", label=name)
+    axes.set_ylim(bottom=0)
+    axes.legend()
     return figure
 
 

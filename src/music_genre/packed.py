@@ -12,7 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from copy import copy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,25 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Member:
-    """One trained model: its name, its file's name, its share in the average."""
+class Share:
+    """One trained model's part in the answer.
+
+    Args:
+        name: of the model.
+        weight: of it in the average.
+        temperature: of its probabilities before they are averaged.
+    """
 
     name: str
-    file: str
     weight: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Member(Share):
+    """A share whose model lies in the packed folder as ``file``."""
+
+    file: str
 
 
 @dataclass(frozen=True)
@@ -88,13 +102,22 @@ class PackedModel:
         """Trained figures in all members."""
         return sum(member.parameters for member in self._members)
 
+    def uncalibrated(self) -> PackedModel:
+        """The same members and weights with every temperature at 1."""
+        plain = copy(self)
+        members = tuple(replace(member, temperature=1.0) for member in self.packing.members)
+        plain.packing = replace(self.packing, members=members, temperature=1.0)
+        return plain
+
     def predict_split(self, clips: SplitArrays) -> np.ndarray:
         """(n, classes) probabilities of a split's clips, in order."""
         return np.concatenate([self.predict(mel) for mel in clips.batches(BATCH)])
 
     def predict(self, mel: np.ndarray) -> np.ndarray:
         """(n, frames, n_mels) float32 dB to (n, classes) float32 probabilities in label order."""
-        probabilities = np.stack([member.predict(mel) for member in self._members])
+        answers = [member.predict(mel) for member in self._members]
+        temperatures = [member.temperature for member in self.packing.members]
+        probabilities = np.stack([with_temperature(p, t) for p, t in zip(answers, temperatures, strict=True)])
         return with_temperature(average(probabilities, self._weights), self.packing.temperature).astype(np.float32)
 
 
@@ -129,12 +152,10 @@ def packed_model(models: Path, name: str, data: Spectrograms) -> Iterator[Path]:
         yield folder
 
 
-def write_ensemble(
-    models: Path, members: Sequence[str], weights: Sequence[float], temperature: float, genres: Sequence[str]
-) -> None:
-    """Store an ensemble's members, weights, temperature and genres."""
+def write_ensemble(models: Path, members: Sequence[Share], temperature: float, genres: Sequence[str]) -> None:
+    """Store an ensemble's members, temperature and genres."""
     values = {
-        "members": [{"name": name, "weight": weight} for name, weight in zip(members, weights, strict=True)],
+        "members": [asdict(member) for member in members],
         "temperature": temperature,
         "genres": list(genres),
     }
@@ -144,15 +165,15 @@ def write_ensemble(
 
 
 def _describe(models: Path, name: str, data: Spectrograms) -> Packing:
-    members, temperature = [(name, 1.0)], 1.0
+    members, temperature = [Share(name, 1.0, 1.0)], 1.0
     if name == ENSEMBLE:
         values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
-        members = [(member["name"], member["weight"]) for member in values["members"]]
-        temperature = values["temperature"]
+        members, temperature = [Share(**member) for member in values["members"]], values["temperature"]
     return Packing(
         name=name,
         members=tuple(
-            Member(member, f"{member}{model_file(models, member).suffix}", weight) for member, weight in members
+            Member(share.name, share.weight, share.temperature, f"{share.name}{model_file(models, share.name).suffix}")
+            for share in members
         ),
         temperature=temperature,
         genres=data.genres,

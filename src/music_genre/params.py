@@ -18,6 +18,8 @@ from music_genre.errors import MusicGenreError
 from music_genre.transform import MelTransform
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1)]
+TrainingShare = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Pool = tuple[Count, Count]
 ModelName = Literal["baseline", "crnn", "parallel"]
@@ -89,27 +91,68 @@ class SplitParams(Section):
 
 
 class BaselineParams(Section):
+    training_share: TrainingShare
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
 
 
 class NetworkParams(Section):
-    """What both networks share. ``learning_rate`` is the first epoch's."""
+    """What both networks share. All below ``learning_rate`` is the improved recipe's.
 
-    recipe: Literal["published"]
+    Args:
+        training_share: share of the training clips to learn from; a smaller one is part of every larger one.
+        learning_rate: published: the first epoch's; improved: the highest.
+        copies: trainings from seed, seed + 1, ...; their answers are averaged.
+        parts: equal parts of a clip that are learnt one by one and whose answers are averaged; 1 takes it whole.
+        crop: share of a clip that a training step sees, from anywhere in it; not used where there are parts.
+        standardise: every band to mean 0 and deviation 1; else the published scale.
+        relative: a second channel without the clip's own mean spectrum.
+        dropout: share of features.
+        weight_decay: AdamW's, of kernels.
+        warm_up: share of the steps in which the learning rate rises.
+        weight_average: share of the steps that the final weights are an average over.
+        label_smoothing: share of a target spread over all classes.
+        time_mask: the longest stretch of frames that is hidden, as a share.
+        band_mask: the same of bands.
+        mixup: alpha of the beta distribution of blends.
+        equaliser: deviation of a random tone curve in dB.
+    """
+
+    recipe: Literal["published", "improved"]
+    training_share: TrainingShare
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+    copies: Count
+    parts: Count
+    crop: Annotated[float, Field(gt=0, le=1)]
+    standardise: bool
+    relative: bool
+    dropout: ShareOrNone
+    weight_decay: Annotated[float, Field(ge=0)]
+    warm_up: ShareOrNone
+    weight_average: ShareOrNone
+    label_smoothing: ShareOrNone
+    time_mask: ShareOrNone
+    band_mask: ShareOrNone
+    mixup: Annotated[float, Field(ge=0)]
+    equaliser: Annotated[float, Field(ge=0)]
 
 
 class CrnnParams(NetworkParams):
-    """``pools``: frames pooled after each of the three convolutions."""
+    """``pools``: frames pooled after each of the three published convolutions."""
 
     pools: tuple[Count, Count, Count]
 
 
 class ParallelParams(NetworkParams):
-    """``pools``: (frames, bands) pooled after each of the five convolutions."""
+    """What only the parallel network has.
+
+    Args:
+        pools: (frames, bands) pooled after each of the five published convolutions.
+        recurrent_pool: (frames, bands) pooled before the recurrent branch of either recipe.
+        reset_after: of the published GRU.
+    """
 
     pools: tuple[Pool, Pool, Pool, Pool, Pool]
     recurrent_pool: Pool

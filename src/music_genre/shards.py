@@ -55,6 +55,16 @@ class SplitArrays:
             mel[target] = self.shards[self.shard[position]][self.row[position]]
         return mel
 
+    def part(self, share: float) -> SplitArrays:
+        """A share of the clips of each genre, at least one, drawn by a digest of their ids: a smaller share is part of
+        every larger one.
+        """
+        digests = [hashlib.blake2b(str(track_id).encode(), digest_size=6).hexdigest() for track_id in self.track_id]
+        drawn = pd.Series([int(digest, 16) for digest in digests]).groupby(self.label).rank(method="first").to_numpy()
+        counts = np.bincount(self.label)[self.label]
+        kept = drawn <= np.maximum(1, np.round(share * counts))
+        return SplitArrays(self.track_id[kept], self.label[kept], self.shards, self.shard[kept], self.row[kept])
+
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Every clip in order: (size or fewer, frames, n_mels) float32 dB."""
         for start in range(0, len(self), size):

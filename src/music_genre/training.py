@@ -1,4 +1,4 @@
-"""Train a network on shards, by the study's rules."""
+"""Train a network on shards: by the study's rules, or by better ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from music_genre.augmentation import augment
 from music_genre.errors import MusicGenreError
+from music_genre.networks.assembly import assemble
 from music_genre.params import NetworkParams
 from music_genre.shards import SplitArrays
 
@@ -22,19 +24,62 @@ Row = dict[str, float]
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
-def build_network(name: str, input_shape: tuple[int, int], classes: int, settings: NetworkParams) -> keras.Model:
-    """The untrained network of ``networks/<name>.py``.
+def train(
+    name: str,
+    training: SplitArrays,
+    validation: SplitArrays,
+    classes: int,
+    settings: NetworkParams,
+    seed: int,
+    on_epoch: Callable[[Row], None],
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Build and train the network of ``networks/<name>.py``; the improved recipe as often as ``settings.copies`` says.
+
+    Args:
+        name: crnn or parallel.
+        training: clips to learn from.
+        validation: clips that the published rules choose an epoch by, and every history is about.
+        classes: genres.
+        settings: the recipe.
+        seed: of the first copy; the next has the next.
+        on_epoch: called after each epoch.
+
+    Returns:
+        A model for whole clips in dB, and its history, where the epochs of a further copy count on.
+    """
+    if settings.recipe == "published":
+        make_deterministic(seed)
+        model = build_published(name, training.shape, classes, settings)
+        return model, fit(model, training, validation, settings, seed, on_epoch)
+
+    copies: list[keras.Model] = []
+    histories: list[pd.DataFrame] = []
+    for number in range(settings.copies):
+        before = number * settings.epochs
+
+        def count_on(row: Row, before: int = before) -> None:
+            on_epoch({**row, "epoch": row["epoch"] + before})
+
+        make_deterministic(seed + number)
+        copies.append(import_module(f"music_genre.networks.{name}").improved(training.shape[1], classes, settings))
+        history = fit(copies[-1], training, validation, settings, seed + number, count_on)
+        histories.append(history.assign(epoch=history["epoch"] + before))
+    input_shape = (*training.shape, 1) if name == "parallel" else training.shape
+    return assemble(copies, input_shape, settings.parts), pd.concat(histories, ignore_index=True)
+
+
+def build_published(name: str, shape: tuple[int, int], classes: int, settings: NetworkParams) -> keras.Model:
+    """The untrained published network of ``networks/<name>.py``, compiled, for clips of (frames, n_mels).
 
     Raises:
         MusicGenreError: its pools leave nothing of clips of this shape.
     """
     network = import_module(f"music_genre.networks.{name}")
     try:
-        return network.build(input_shape, classes, settings)
+        return network.published(shape, classes, settings)
     except ValueError as error:
-        frames, n_mels = input_shape
         raise MusicGenreError(
-            f"models.{name}.pools leave nothing of clips of {frames} frames and {n_mels} bands; choose smaller ones"
+            f"models.{name}.pools leave nothing of clips of {shape[0]} frames and {shape[1]} bands; choose smaller ones"
         ) from error
 
 
@@ -60,16 +105,17 @@ def fit(
     seed: int,
     on_epoch: Callable[[Row], None],
 ) -> pd.DataFrame:
-    """Train ``model`` in place; it ends with the weights of its best epoch by validation accuracy.
+    """Train ``model`` in place, by the rules of its recipe.
 
-    The learning rate is halved when validation accuracy has not risen by 0.01 for 10 epochs.
+    Published: it ends with the weights of its best epoch by validation accuracy, and the learning rate is halved when
+    that has not risen by 0.01 for 10 epochs. Improved: see ``compile_improved``; nothing is chosen by validation.
 
     Args:
-        model: compiled.
+        model: compiled, where the recipe is the published one.
         training: clips to learn from, in a new order each epoch.
-        validation: clips to choose the epoch by.
-        settings: epochs and batch size.
-        seed: of the order.
+        validation: clips to look at after each epoch.
+        settings: the recipe.
+        seed: of the order, and of what is done to a clip.
         on_epoch: called after each epoch.
 
     Returns:
@@ -84,21 +130,61 @@ def fit(
         rows.append({name: figures[name] for name in HISTORY_COLUMNS})
         on_epoch(rows[-1])
 
+    classes = model.output_shape[-1]
+    batches = _batches(training, settings, classes, seed)
+    if settings.recipe == "improved":
+        compile_improved(model, settings, settings.epochs * len(batches))
     model.fit(
-        _batches(training, settings.batch_size, seed),
-        validation_data=_batches(validation, settings.batch_size, None),
+        batches,
+        validation_data=_batches(validation, settings, classes, None),
         epochs=settings.epochs,
         verbose=2,
-        callbacks=[
-            callbacks.LambdaCallback(on_epoch_end=record),
-            callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=10, min_delta=0.01, mode="max"),
-            # Never stops: it is Keras' way to keep the best epoch's weights in memory.
-            callbacks.EarlyStopping(
-                "val_accuracy", patience=settings.epochs + 1, mode="max", restore_best_weights=True
-            ),
-        ],
+        callbacks=[callbacks.LambdaCallback(on_epoch_end=record), *_rules(settings)],
     )
     return pd.DataFrame(rows)
+
+
+def compile_improved(model: keras.Model, settings: NetworkParams, steps: int) -> None:
+    """Cross-entropy with smoothed labels; AdamW whose rate rises, then falls to 0 along a cosine, and whose weights are
+    averaged: the model that is judged is the average.
+
+    Args:
+        model: not compiled.
+        settings: the recipe.
+        steps: of the whole training.
+    """
+    from keras import losses, optimizers
+
+    warm_up = int(settings.warm_up * steps)
+    rate = optimizers.schedules.CosineDecay(
+        0.0 if warm_up else settings.learning_rate,
+        max(1, steps - warm_up),
+        warmup_target=settings.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
+    optimizer = optimizers.AdamW(
+        rate,
+        weight_decay=settings.weight_decay,
+        use_ema=settings.weight_average > 0,
+        ema_momentum=1 - 1 / max(1.0, settings.weight_average * steps),
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer, losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing), metrics=["accuracy"]
+    )
+
+
+def _rules(settings: NetworkParams) -> list[keras.callbacks.Callback]:
+    """What a recipe does between epochs."""
+    from keras import callbacks
+
+    if settings.recipe == "improved":
+        return [callbacks.SwapEMAWeights()] if settings.weight_average else []
+    return [
+        callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=10, min_delta=0.01, mode="max"),
+        # Never stops: it is Keras' way to keep the best epoch's weights in memory.
+        callbacks.EarlyStopping("val_accuracy", patience=settings.epochs + 1, mode="max", restore_best_weights=True),
+    ]
 
 
 def one_epoch(training: np.ndarray, label: np.ndarray, validation: np.ndarray, validation_label: np.ndarray) -> Row:
@@ -116,15 +202,20 @@ def one_epoch(training: np.ndarray, label: np.ndarray, validation: np.ndarray, v
     }
 
 
-def _batches(clips: SplitArrays, size: int, shuffle_seed: int | None) -> Any:
-    """A Keras data set that reads each batch from disk; shuffled anew each epoch where there is a seed."""
+def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: int | None) -> Any:
+    """A Keras data set that reads each batch from disk; shuffled anew each epoch, and augmented where the recipe is
+    the improved one, if there is a seed.
+    """
     from keras.utils import PyDataset
+
+    size = settings.batch_size
 
     class Batches(PyDataset):  # type: ignore[misc]  # Keras has no types
         def __init__(self) -> None:
             super().__init__()
-            self.random = np.random.default_rng(shuffle_seed)
+            self.random = np.random.default_rng(seed)
             self.order = np.arange(len(clips))
+            self.epoch = -1
             self.on_epoch_end()
 
         def __len__(self) -> int:
@@ -132,10 +223,18 @@ def _batches(clips: SplitArrays, size: int, shuffle_seed: int | None) -> Any:
 
         def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
             positions = self.order[number * size : (number + 1) * size]
-            return clips.read(positions), clips.label[positions]
+            mel, label = clips.read(positions), clips.label[positions]
+            if settings.recipe == "published":
+                return mel, label
+            target = np.eye(classes, dtype=np.float32)[label]
+            if seed is None:
+                return mel, target
+            # Of its own, so that a batch is the same whichever was read before it.
+            return augment(mel, target, settings, np.random.default_rng((seed, self.epoch, number)))
 
         def on_epoch_end(self) -> None:
-            if shuffle_seed is not None:
+            self.epoch += 1
+            if seed is not None:
                 self.order = self.random.permutation(len(clips))
 
     return Batches()

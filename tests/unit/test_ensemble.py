@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from music_genre.networks.ensemble import average, fit_temperature, with_temperature
+from music_genre.networks.ensemble import average, calibrate, fit_temperature, with_temperature
 
 
 def test_the_average_weighs_each_model() -> None:
@@ -34,3 +34,13 @@ def test_the_fitted_temperature_undoes_what_blurred_the_answers(true_temperature
     label = np.array([random.choice(4, p=row) for row in honest])
     blurred = with_temperature(honest, 1 / true_temperature)
     assert fit_temperature(blurred, label) == pytest.approx(true_temperature, rel=0.1)
+
+
+def test_each_model_is_calibrated_before_the_average_and_the_average_after() -> None:
+    random = np.random.default_rng(0)
+    honest = random.dirichlet(np.ones(4), 4000)
+    label = np.array([random.choice(4, p=row) for row in honest])
+    boasting, humble = with_temperature(honest, 0.5), with_temperature(honest, 2.0)
+    temperatures, last = calibrate([boasting, humble], label)
+    np.testing.assert_allclose(temperatures, [2.0, 0.5], rtol=0.1)
+    assert last == pytest.approx(1, rel=0.05)

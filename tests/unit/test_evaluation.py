@@ -78,3 +78,42 @@ def test_predictions_name_genres() -> None:
         atol=1e-6,
         check_dtype=False,
     )
+
+
+def test_macro_f1_lies_in_its_interval_and_the_interval_is_the_same_each_time() -> None:
+    label, answers = np.tile(LABEL, 30), np.tile(ANSWERS, (30, 1))
+    first, again = evaluation.summary(label, answers), evaluation.summary(label, answers)
+    assert first["macro_f1_low"] < first["macro_f1"] < first["macro_f1_high"]
+    assert first == again
+
+
+def test_the_brier_score_is_the_squared_distance_from_the_truth() -> None:
+    figures = evaluation.summary(np.array([0, 1]), np.array([[0.8, 0.2], [0.6, 0.4]]))
+    assert figures["brier"] == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)
+
+
+def test_reliability_sets_confidence_beside_accuracy() -> None:
+    bins = evaluation.reliability(np.array([0, 0, 0, 1]), np.tile([[0.8, 0.2]], (4, 1)))
+    assert bins.to_dict("records") == [
+        {"confidence": pytest.approx(0.8), "accuracy": pytest.approx(0.75), "share": 1.0}
+    ]
+
+
+def test_the_surest_answers_come_first_in_coverage() -> None:
+    right = np.linspace(0.6, 1, 10)
+    answers = np.stack([right, 1 - right], axis=1)
+    label = np.array([1] * 5 + [0] * 5)  # the unsure half is wrong
+    table = evaluation.coverage(label, answers)
+    assert table["coverage"].tolist() == pytest.approx([n / 10 for n in range(1, 11)])
+    assert table["accuracy"].tolist() == pytest.approx([1.0] * 5 + [5 / n for n in range(6, 11)])
+    assert (np.diff(table["threshold"]) < 0).all()
+
+
+def test_mcnemar_looks_only_at_clips_that_one_model_alone_names() -> None:
+    label = np.zeros(100, int)
+    first, second = label.copy(), label.copy()
+    first[:2], second[10:20] = 1, 1
+    figures = evaluation.mcnemar(label, first, second)
+    assert (figures["first_only"], figures["second_only"], figures["difference"]) == (10, 2, pytest.approx(0.08))
+    assert figures["p_value"] == pytest.approx(2 * (1 + 12 + 66) / 2**12)
+    assert evaluation.mcnemar(label, first, first)["p_value"] == 1

@@ -13,7 +13,7 @@ import pytest
 
 from music_genre import packed
 from music_genre.networks.baseline import load as load_baseline
-from music_genre.packed import PackedModel, digest, load_predictor, packed_model, read_packing, write_ensemble
+from music_genre.packed import PackedModel, Share, digest, load_predictor, packed_model, read_packing, write_ensemble
 from music_genre.shards import Spectrograms
 
 MEMBERS = ("crnn", "parallel")
@@ -61,7 +61,8 @@ def test_a_packed_model_answers_as_its_one_file(name: str, checkout: Path, data:
 def test_a_packed_ensemble_is_the_weighted_mean_of_its_members_at_its_temperature(
     models: Path, data: Spectrograms, mel: np.ndarray, weights: list[float], temperature: float
 ) -> None:
-    write_ensemble(models, MEMBERS, weights, temperature, data.genres)
+    shares = [Share(name, weight, 1.0) for name, weight in zip(MEMBERS, weights, strict=True)]
+    write_ensemble(models, shares, temperature, data.genres)
     with packed_model(models, "ensemble", data) as folder:
         answers = PackedModel(folder).predict(mel)
     first, second = (load_predictor(models / name / "model.keras").predict(mel) for name in MEMBERS)
@@ -72,6 +73,16 @@ def test_a_packed_ensemble_is_the_weighted_mean_of_its_members_at_its_temperatur
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
+def test_members_are_calibrated_before_they_are_averaged(models: Path, data: Spectrograms, mel: np.ndarray) -> None:
+    plain = [load_predictor(models / name / "model.keras").predict(mel) for name in MEMBERS]
+    write_ensemble(models, [Share("crnn", 0.5, 0.5), Share("parallel", 0.5, 3.0)], 1.0, data.genres)
+    with packed_model(models, "ensemble", data) as folder:
+        answers = PackedModel(folder).predict(mel)
+    powers = [np.maximum(plain[0], 1e-7) ** 2, np.maximum(plain[1], 1e-7) ** (1 / 3)]
+    expected = np.mean([power / power.sum(axis=1, keepdims=True) for power in powers], axis=0)
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
 def test_the_ensemble_that_was_trained_here_is_calibrated_and_names_its_members(
     checkout: Path, data: Spectrograms
 ) -> None:
@@ -80,6 +91,8 @@ def test_the_ensemble_that_was_trained_here_is_calibrated_and_names_its_members(
         packing = read_packing(folder)
     assert [(member.name, member.weight) for member in packing.members] == [("crnn", 0.5), ("parallel", 0.5)]
     assert packing.temperature == stored["temperature"] != 1.0
+    assert [member.temperature for member in packing.members] == [m["temperature"] for m in stored["members"]]
+    assert all(member.temperature != 1.0 for member in packing.members)
     assert stored["genres"] == ["Folk", "R&B", "Rock"]
 
 
@@ -116,7 +129,8 @@ def test_the_same_model_has_the_same_digest_wherever_it_is_packed(
         {"genres": ["Folk", "Rap", "Rock"]},
         {"genres": ["R&B", "Folk", "Rock"]},
         {"min_seconds": 2.0},
-        {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 2.0}]},
+        {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 2.0, "temperature": 1.0}]},
+        {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 1.0, "temperature": 2.0}]},
         {"transform": None},
     ],
     ids=str,

@@ -59,7 +59,7 @@ def test_the_committed_file_loads_with_its_values_in_place() -> None:
         1024,
         640,
     )
-    assert params.models.crnn.epochs == 70
+    assert params.models.crnn.recipe == "improved"
     assert params.models.parallel.pools[3] == (4, 4)
     assert params.ensemble.members == ("crnn", "parallel")
     assert params.data.fma.path is None
@@ -84,12 +84,12 @@ def test_values_cannot_be_changed_after_loading() -> None:
 
 def test_a_models_params_are_its_own_section_and_the_seed() -> None:
     params = load_params(COMMITTED)
-    assert params.of_model("baseline") == {"c": 10.0, "gamma": "scale", "seed": 7}
+    assert params.of_model("baseline") == {"training_share": 1.0, "c": 10.0, "gamma": "scale", "seed": 7}
     assert params.of_model("ensemble") == {"members": ("crnn", "parallel"), "seed": 7}
-    assert params.of_model("parallel")["learning_rate"] == 0.0005
+    assert params.of_model("parallel")["pools"] == params.models.parallel.pools
 
 
-@pytest.mark.parametrize("key", ["sede", "data.sorce", "data.fma.subsett", "spectrogram.hop", "models.crnn.dropout"])
+@pytest.mark.parametrize("key", ["sede", "data.sorce", "data.fma.subsett", "spectrogram.hop", "models.crnn.drop_out"])
 def test_an_unknown_key_is_named(tmp_path: Path, key: str) -> None:
     assert f"{key} is not a known key" in refusal(written(tmp_path, changed(key, 1)))
 
@@ -119,7 +119,13 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("models.crnn.epochs", -3),
         ("models.crnn.epochs", "many"),
         ("models.crnn.recipe", "secret"),
+        ("models.crnn.copies", 0),
+        ("models.crnn.crop", 0),
+        ("models.crnn.dropout", 1.0),
+        ("models.crnn.mixup", -0.1),
         ("models.parallel.batch_size", 0),
+        ("models.parallel.label_smoothing", 1.5),
+        ("models.parallel.parts", 0),
         ("models.parallel.learning_rate", 0),
         ("registry.name", ""),
         ("registry.gate.macro_f1", 2),

@@ -11,7 +11,7 @@ import pytest
 
 from music_genre import shards
 from music_genre.errors import AudioFault
-from music_genre.shards import Spectrograms, is_stored, place_shard, plan_shards, store_shard, write_index
+from music_genre.shards import Spectrograms, SplitArrays, is_stored, place_shard, plan_shards, store_shard, write_index
 from music_genre.transform import MelTransform
 
 FRAMES, BANDS = 6, 4
@@ -209,3 +209,14 @@ def test_ready_spectrograms_have_no_transform(tmp_path: Path) -> None:
     written = write_split(tmp_path, "training", [(track_id, clip(track_id)) for track_id in CHOSEN["training"]])
     write_index(tmp_path, written, splits(), None, 10.0)
     assert Spectrograms.open(tmp_path).transform is None
+
+
+def test_a_share_of_the_clips_has_that_share_of_every_genre_and_is_part_of_every_larger_one() -> None:
+    label = np.repeat([0, 1, 2], [100, 40, 1])
+    every = SplitArrays(np.arange(141), label, (), np.zeros(141, int), np.arange(141))
+    parts = {share: every.part(share) for share in (0.1, 0.25, 0.5, 1.0)}
+    assert np.bincount(parts[0.1].label).tolist() == [10, 4, 1]
+    assert np.bincount(parts[0.25].label).tolist() == [25, 10, 1]
+    assert set(parts[0.1].track_id) < set(parts[0.25].track_id) < set(parts[0.5].track_id)
+    np.testing.assert_array_equal(parts[1.0].track_id, every.track_id)
+    assert set(parts[0.5].track_id) != set(range(50)) | set(range(100, 120)) | {140}

@@ -20,17 +20,15 @@ from sklearn.preprocessing import FunctionTransformer
 
 from music_genre.networks import baseline
 from music_genre.packed import load_predictor
-from music_genre.params import BaselineParams, CrnnParams, ParallelParams
+from music_genre.params import load_params
 from music_genre.storage import save_baseline, save_network
-from music_genre.training import build_network, make_deterministic
+from music_genre.training import build_published, make_deterministic
 
 SHAPE, CLASSES = (64, 32), 3
-COMMON = {"recipe": "published", "epochs": 1, "batch_size": 4, "learning_rate": 0.01}
+COMMITTED = load_params(Path(__file__).parents[2] / "params.yaml").models
 SETTINGS = {
-    "crnn": CrnnParams(**COMMON, pools=(2, 2, 2)),
-    "parallel": ParallelParams(
-        **COMMON, pools=((2, 2), (2, 2), (2, 2), (1, 2), (1, 2)), recurrent_pool=(4, 2), reset_after=True
-    ),
+    "crnn": COMMITTED.crnn,
+    "parallel": COMMITTED.parallel.model_copy(update={"pools": ((2, 2), (2, 2), (2, 2), (1, 2), (1, 2))}),
 }
 NETWORKS = tuple(SETTINGS)
 
@@ -44,12 +42,12 @@ def clips(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
 def network(name: str, seed: int = 1) -> Any:
     """A network whose seed decides its weights."""
     make_deterministic(seed)
-    return build_network(name, SHAPE, CLASSES, SETTINGS[name])
+    return build_published(name, SHAPE, CLASSES, SETTINGS[name])
 
 
 def trained_baseline() -> Pipeline:
     mel, label = clips()
-    return baseline.fit(baseline.band_statistics(mel), label, BaselineParams(c=10.0, gamma="scale"))
+    return baseline.fit(baseline.band_statistics(mel), label, COMMITTED.baseline)
 
 
 def save_all(folder: Path) -> None:

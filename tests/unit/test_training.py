@@ -1,4 +1,4 @@
-"""Training by the study's rules, on a network of a few weights."""
+"""Training by the study's rules, on a network of a few weights, and by better ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import pytest
 
 from music_genre import shards
 from music_genre.packed import load_predictor
-from music_genre.params import NetworkParams
+from music_genre.params import load_params
 from music_genre.storage import save_network
-from music_genre.training import HISTORY_COLUMNS, fit, make_deterministic, one_epoch
+from music_genre.training import HISTORY_COLUMNS, compile_improved, fit, make_deterministic, one_epoch
+from music_genre.training import train as train_network
 
-SETTINGS = NetworkParams(recipe="published", epochs=4, batch_size=8, learning_rate=0.01)
+COMMITTED = load_params(Path(__file__).parents[2] / "params.yaml").models
+FEW = {"epochs": 4, "batch_size": 8, "learning_rate": 0.01}
+SETTINGS = COMMITTED.crnn.model_copy(update={"recipe": "published", **FEW})
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +101,40 @@ def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
     assert tuple(row) == HISTORY_COLUMNS
     assert (row["accuracy"], row["val_accuracy"]) == (1.0, 0.5)
     assert np.isnan(row["learning_rate"])
+
+
+@pytest.mark.parametrize(("name", "changes"), [("crnn", {"mixup": 0.2}), ("parallel", {"parts": 3, "equaliser": 3.0})])
+def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
+    data: shards.Spectrograms, tmp_path: Path, name: str, changes: dict[str, float]
+) -> None:
+    settings = getattr(COMMITTED, name).model_copy(update=FEW | {"recipe": "improved", "copies": 2} | changes)
+    training, validation = data.split("training"), data.split("validation")
+    for file in ("first", "again"):
+        seen: list[dict[str, float]] = []
+        model, history = train_network(name, training, validation, 2, settings, 3, seen.append)
+        save_network(model, tmp_path / f"{file}.keras")
+        assert seen == history.to_dict("records")
+    assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "again.keras").read_bytes()
+    assert history["epoch"].tolist() == list(range(1, 9))
+    answers = load_predictor(tmp_path / "first.keras").predict(validation.read(np.arange(len(validation))))
+    np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_the_rate_rises_then_falls_to_nothing_and_the_weights_are_an_average() -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="softmax")])
+    settings = SETTINGS.model_copy(update={"warm_up": 0.1, "weight_average": 0.2})
+    compile_improved(model, settings, 100)
+    rate = [float(model.optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(rate, [0, 0.005, 0.01, 0.005, 0], atol=1e-9)
+    assert model.optimizer.ema_momentum == pytest.approx(0.95)
+    assert [model.optimizer._use_weight_decay(weight) for weight in model.trainable_variables] == [True, False]
+
+
+def test_the_last_epochs_figures_are_those_of_the_averaged_weights(data: shards.Spectrograms, tmp_path: Path) -> None:
+    settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "weight_average": 0.9})
+    validation = data.split("validation")
+    model, history = train_network("crnn", data.split("training"), validation, 2, settings, 3, lambda row: None)
+    answers = np.asarray(model(validation.read(np.arange(len(validation)))))
+    assert (answers.argmax(axis=1) == validation.label).mean() == pytest.approx(history["val_accuracy"].iloc[-1])

@@ -1,1 +1,5 @@
-"""One architecture a module. Each network has ``build(input_shape, classes, settings)``."""
+"""One architecture a module.
+
+``crnn`` and ``parallel`` each have a ``published`` and an ``improved`` builder; ``blocks`` and ``assembly`` are what
+the improved ones share.
+"""

@@ -1,6 +1,8 @@
-"""Average of several models' probabilities, sharpened or softened by one temperature."""
+"""Average of several models' calibrated probabilities, itself calibrated by one more temperature."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,3 +49,15 @@ def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
 
     bound = float(np.log(8))
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def calibrate(probabilities: Sequence[np.ndarray], label: np.ndarray) -> tuple[list[float], float]:
+    """The temperature of each model, and that of their equal average: averages of calibrated models are too humble.
+
+    Args:
+        probabilities: (n, classes) of each model.
+        label: (n,) positions of the right classes.
+    """
+    temperatures = [fit_temperature(answers, label) for answers in probabilities]
+    calibrated = [with_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
+    return temperatures, fit_temperature(np.mean(calibrated, axis=0), label)

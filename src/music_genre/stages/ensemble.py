@@ -1,12 +1,12 @@
-"""Average the members' probabilities, fit one temperature on validation, log the run: ``models/ensemble/``."""
+"""Calibrate each member on validation, average, calibrate the average, log the run: ``models/ensemble/``."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from music_genre import tracking
-from music_genre.networks.ensemble import average, fit_temperature
-from music_genre.packed import ENSEMBLE, PackedModel, packed_model, write_ensemble
+from music_genre.networks.ensemble import calibrate
+from music_genre.packed import ENSEMBLE, PackedModel, Share, packed_model, write_ensemble
 from music_genre.params import load_params
 from music_genre.project import Project
 from music_genre.shards import Spectrograms, SplitArrays
@@ -17,11 +17,13 @@ from music_genre.stages import stage
 def main(project: Project) -> None:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     members, validation = params.ensemble.members, data.split("validation")
-    weights = np.full(len(members), 1 / len(members))
-    answers = np.stack([predict(project, name, data, validation) for name in members])
-    temperature = fit_temperature(average(answers, weights), validation.label)
-    write_ensemble(project.models, members, weights.tolist(), temperature, data.genres)
-    print(f"{' + '.join(members)}, temperature {temperature:.3f}")
+    answers = [predict(project, name, data, validation) for name in members]
+    temperatures, temperature = calibrate(answers, validation.label)
+    shares = [Share(name, 1 / len(members), own) for name, own in zip(members, temperatures, strict=True)]
+    write_ensemble(project.models, shares, temperature, data.genres)
+    for share in shares:
+        print(f"{share.name}: weight {share.weight:.3f}, temperature {share.temperature:.3f}")
+    print(f"average: temperature {temperature:.3f}")
     tracking.connect(project.root)
     with tracking.run(ENSEMBLE, params.of_model(ENSEMBLE), tracking.data_digest(project.lock)):
         tracking.log_trained(project.models, ENSEMBLE, data).write(project.pointer(ENSEMBLE))

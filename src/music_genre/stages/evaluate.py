@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from music_genre import evaluation, figures
-from music_genre.packed import NAMES, PackedModel, packed_model
+from music_genre.packed import ENSEMBLE, NAMES, PackedModel, packed_model
 from music_genre.project import Project
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
 JUDGED = ("validation", "test")
+CALIBRATION = ("log_loss", "brier", "ece")
 
 
 @stage
 def main(project: Project) -> None:
     data, rows = Spectrograms.open(project.spectrograms), []
+    answers: dict[str, dict[str, np.ndarray]] = {}
     for name in NAMES:
         with packed_model(project.models, name, data) as folder:
             model = PackedModel(folder)
-        answers = {split: model.predict_split(data.split(split)) for split in JUDGED}
-        metrics = report(project.evaluation(name), name, data, answers)
+        answers[name] = {split: model.predict_split(data.split(split)) for split in JUDGED}
+        metrics = report(project.evaluation(name), name, data, answers[name])
         rows += [
             {"model": name, "split": split, **figures, "parameters": model.parameters}
             for split, figures in metrics.items()
         ]
+        if name == ENSEMBLE:
+            before = {split: model.uncalibrated().predict_split(data.split(split)) for split in JUDGED}
+            calibration(project.evaluation(name), data, before, answers[name])
     table = pd.DataFrame(rows)
     table.to_csv(project.comparison, index=False)
+    compare(project.comparison.parent, data, answers)
     print(table.round(3).to_string(index=False))
+
+
+def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
+    """Write what the temperatures did: ``calibration.csv`` and, of test, ``reliability.png``."""
+    rows, curves = [], {}
+    for state, answers in (("before", before), ("after", after)):
+        for split, probabilities in answers.items():
+            found = evaluation.summary(data.split(split).label, probabilities)
+            rows.append({"calibration": state, "split": split} | {key: found[key] for key in CALIBRATION})
+        curves[f"{state} calibration"] = evaluation.reliability(data.split("test").label, answers["test"])
+    pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False)
+    figures.save(figures.reliability(curves, "ensemble, test"), folder / "reliability.png")
+
+
+def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write whether the models differ, ``paired.csv``, and what they are worth where they are sure, ``coverage.csv``
+    and, of test, ``coverage.png``.
+    """
+    paired, covered = [], []
+    for split in JUDGED:
+        label = data.split(split).label
+        for first, second in combinations(answers, 2):
+            one, other = (answers[name][split].argmax(axis=1) for name in (first, second))
+            paired.append({"split": split, "first": first, "second": second, **evaluation.mcnemar(label, one, other)})
+        covered += [
+            evaluation.coverage(label, answers[name][split]).assign(model=name, split=split) for name in answers
+        ]
+    pd.DataFrame(paired).to_csv(folder / "paired.csv", index=False)
+    table = pd.concat(covered)[["model", "split", "coverage", "threshold", "accuracy"]]
+    table.to_csv(folder / "coverage.csv", index=False)
+    test = dict(list(table[table["split"] == "test"].groupby("model", sort=False)))
+    figures.save(figures.risk_coverage(test, "test"), folder / "coverage.png")
 
 
 def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ from music_genre.project import Project
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 from music_genre.storage import save_baseline, save_network
-from music_genre.training import build_network, fit, make_deterministic, one_epoch
+from music_genre.training import one_epoch, train
 
 MALLOC = ("hugetlb=1", "mmap_threshold=8589934592", "trim_threshold=8589934592")
 
@@ -33,7 +33,8 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
-    training, validation = data.split("training"), data.split("validation")
+    training = data.split("training").part(params.models.baseline.training_share)
+    validation = data.split("validation")
     machine = baseline.fit(baseline.statistics_of(training.batches(64)), training.label, params.models.baseline)
     save_baseline(machine, project.model_file(name))
     row = one_epoch(
@@ -48,10 +49,9 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
 
 def train_network(project: Project, name: str, params: Params, data: Spectrograms) -> pd.DataFrame:
     """Build and fit a network; each epoch is logged as it ends."""
-    settings = getattr(params.models, name)
-    make_deterministic(params.seed)
-    model = build_network(name, data.shape, len(data.genres), settings)
-    history = fit(model, data.split("training"), data.split("validation"), settings, params.seed, tracking.log_epoch)
+    settings, classes = getattr(params.models, name), len(data.genres)
+    training, validation = data.split("training").part(settings.training_share), data.split("validation")
+    model, history = train(name, training, validation, classes, settings, params.seed, tracking.log_epoch)
     save_network(model, project.model_file(name))
     return history
 
