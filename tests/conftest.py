@@ -37,8 +37,9 @@ PARAMS: dict[str, Any] = {
         "clip_seconds": 4,
     },
     "models": {
-        "crnn": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "pools": [2, 2, 2]},
+        "crnn": {"recipe": "published", "epochs": 2, "batch_size": 4, "learning_rate": 0.01, "pools": [2, 2, 2]},
         "parallel": {
+            "recipe": "published",
             "epochs": 2,
             "batch_size": 4,
             "learning_rate": 0.01,

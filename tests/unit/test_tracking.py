@@ -24,7 +24,17 @@ from music_genre.tracking import EXPERIMENT, RunPointer, find, log_evaluation, m
 ROOT = Path(__file__).parents[2]
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
 TRAINED = ("baseline", "crnn", "parallel")
-FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece")
+FIGURES = (
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "macro_f1",
+    "log_loss",
+    "ece",
+    "macro_f1_low",
+    "macro_f1_high",
+    "brier",
+)
 IN_METRICS = {"Folk": "Folk", "R&B": "R_B", "Rock": "Rock"}
 
 
