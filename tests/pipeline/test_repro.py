@@ -84,7 +84,17 @@ def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
     for name in ("baseline", "crnn", "parallel", "ensemble"):
         metrics = json.loads((checkout / f"reports/evaluation/{name}/metrics.json").read_text(encoding="utf-8"))
         assert set(metrics) == {"validation", "test"}
-        assert set(metrics["test"]) == {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}
+        assert set(metrics["test"]) == {
+            "accuracy",
+            "accuracy_low",
+            "accuracy_high",
+            "macro_f1",
+            "log_loss",
+            "ece",
+            "macro_f1_low",
+            "macro_f1_high",
+            "brier",
+        }
         assert set(json.loads((checkout / f"models/{name}/run.json").read_text(encoding="utf-8"))) == {
             "run_id",
             "model_id",
