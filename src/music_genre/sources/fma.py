@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FmaParams
-from music_genre.sources.download import ARCHIVES, Archive, download, unpack
+from music_genre.sources.download import ARCHIVES, Archive, download
+from music_genre.sources.unpacking import unpack
 
 SUBSETS = ("small", "medium", "large", "full")
 ADDRESS = "https://os.unil.cloud.switch.ch/fma/"
