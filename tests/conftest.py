@@ -104,12 +104,22 @@ def tone() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def describe_project() -> Callable[[Path], None]:
+def write_params() -> Callable[[Path, dict[str, Any]], None]:
+    """Writes the committed ``params.yaml`` with some values changed into a folder."""
+
+    def write(folder: Path, changes: dict[str, Any]) -> None:
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        (folder / "params.yaml").write_text(yaml.safe_dump(_merged(params, changes), sort_keys=False), encoding="utf-8")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def describe_project(write_params: Callable[[Path, dict[str, Any]], None]) -> Callable[[Path], None]:
     """Writes ``params.yaml``, ``dvc.yaml`` and what ``dvc.lock`` says about the spectrograms."""
 
     def write(folder: Path) -> None:
-        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        (folder / "params.yaml").write_text(yaml.safe_dump(_merged(params, PARAMS)), encoding="utf-8")
+        write_params(folder, PARAMS)
         (folder / "dvc.yaml").touch()
         outs = {"outs": [{"path": "data/spectrograms", "md5": DATA_DIGEST}]}
         (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"spectrograms": outs}}), encoding="utf-8")
@@ -200,6 +210,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def _merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    assert changes.keys() <= values.keys()
     return values | {
         key: _merged(values[key], change) if isinstance(change, dict) else change for key, change in changes.items()
     }

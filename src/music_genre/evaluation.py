@@ -27,7 +27,7 @@ def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         interval (``macro_f1_low``, ``macro_f1_high``), log_loss, brier, ece.
     """
     predicted, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
-    right, exact = int(np.sum(predicted == label)), probabilities.astype(np.float64)
+    right = int(np.sum(predicted == label))
     interval = binomtest(right, len(label)).proportion_ci(method="wilson")
     macro_f1_low, macro_f1_high = macro_f1_interval(label, predicted)
     return {
@@ -37,6 +37,16 @@ def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
         "macro_f1": float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0)),
         "macro_f1_low": macro_f1_low,
         "macro_f1_high": macro_f1_high,
+        **probability_scores(label, probabilities),
+    }
+
+
+def probability_scores(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """How good the probabilities are, whatever class comes first: log_loss, brier (the multi-class score of Brier,
+    Monthly Weather Review 1950), ece. Arguments as for ``summary``.
+    """
+    classes, exact = np.arange(probabilities.shape[1]), probabilities.astype(np.float64)
+    return {
         "log_loss": float(log_loss(label, exact / exact.sum(axis=1, keepdims=True), labels=classes)),
         "brier": float(np.mean(np.sum((exact - np.eye(len(classes))[label]) ** 2, axis=1))),
         "ece": expected_calibration_error(label, probabilities),

@@ -59,8 +59,8 @@ class SplitArrays:
         """A share of the clips of each genre, at least one, drawn by a digest of their ids: a smaller share is part of
         every larger one.
         """
-        digests = [hashlib.blake2b(str(track_id).encode(), digest_size=6).hexdigest() for track_id in self.track_id]
-        drawn = pd.Series([int(digest, 16) for digest in digests]).groupby(self.label).rank(method="first").to_numpy()
+        lots = pd.Series([_lot(track_id) for track_id in self.track_id], dtype="uint64")
+        drawn = lots.groupby(self.label).rank(method="first").to_numpy()
         counts = np.bincount(self.label)[self.label]
         kept = drawn <= np.maximum(1, np.round(share * counts))
         return SplitArrays(self.track_id[kept], self.label[kept], self.shards, self.shard[kept], self.row[kept])
@@ -133,8 +133,7 @@ def plan_shards(track_ids: Sequence[int]) -> list[list[int]]:
     while True:
         shards: list[list[int]] = [[] for _ in range(count)]
         for track_id in sorted(track_ids):
-            digest = hashlib.blake2b(str(track_id).encode(), digest_size=8).digest()
-            shards[int.from_bytes(digest, "big") % count].append(track_id)
+            shards[_lot(track_id) % count].append(track_id)
         if max(map(len, shards)) <= CLIPS_PER_SHARD:
             return [shard for shard in shards if shard]
         count *= 2
@@ -211,6 +210,11 @@ def write_index(
         "min_seconds": min_seconds,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _lot(track_id: int) -> int:
+    """A number of 64 bits that stands for a clip everywhere and always: chance that no other clip touches."""
+    return int.from_bytes(hashlib.blake2b(str(track_id).encode(), digest_size=8).digest(), "big")
 
 
 def _describe(mel: np.ndarray) -> dict[str, float]:

@@ -41,7 +41,8 @@ def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
 
 
 def mel_power(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
-    """Power in every mel band: what ``librosa.feature.melspectrogram`` gives, in half the time.
+    """Power in every mel band: what ``librosa.feature.melspectrogram`` gives, with its filters made once and no
+    spectrum of the whole clip in memory.
 
     Args:
         audio: (samples,) float32.

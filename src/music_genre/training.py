@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def train(
     settings: NetworkParams,
     seed: int,
     on_epoch: Callable[[Row], None],
+    kept: Path,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Build and train the network of ``networks/<name>.py``; the improved recipe as often as ``settings.copies`` says.
 
@@ -43,6 +45,8 @@ def train(
         settings: the recipe.
         seed: of the first copy; the next has the next.
         on_epoch: called after each epoch.
+        kept: folder for what an interrupted training goes on from; its name must stand for everything that can
+            change the outcome.
 
     Returns:
         A model for whole clips in dB, and its history, where the epochs of a further copy count on.
@@ -50,7 +54,7 @@ def train(
     if settings.recipe == "published":
         make_deterministic(seed)
         model = build_published(name, training.shape, classes, settings)
-        return model, fit(model, training, validation, settings, seed, on_epoch)
+        return model, fit(model, training, validation, settings, seed, on_epoch, kept)
 
     copies: list[keras.Model] = []
     histories: list[pd.DataFrame] = []
@@ -62,7 +66,7 @@ def train(
 
         make_deterministic(seed + number)
         copies.append(import_module(f"music_genre.networks.{name}").improved(training.shape[1], classes, settings))
-        history = fit(copies[-1], training, validation, settings, seed + number, count_on)
+        history = fit(copies[-1], training, validation, settings, seed + number, count_on, kept / f"copy{number + 1}")
         histories.append(history.assign(epoch=history["epoch"] + before))
     input_shape = (*training.shape, 1) if name == "parallel" else training.shape
     return assemble(copies, input_shape, settings.parts), pd.concat(histories, ignore_index=True)
@@ -104,8 +108,10 @@ def fit(
     settings: NetworkParams,
     seed: int,
     on_epoch: Callable[[Row], None],
+    kept: Path,
 ) -> pd.DataFrame:
-    """Train ``model`` in place, by the rules of its recipe.
+    """Train ``model`` in place, by the rules of its recipe; an interrupted training goes on after its last epoch and
+    ends with the same weights.
 
     Published: it ends with the weights of its best epoch by validation accuracy, and the learning rate is halved when
     that has not risen by 0.01 for 10 epochs. Improved: see ``compile_improved``; nothing is chosen by validation.
@@ -116,12 +122,15 @@ def fit(
         validation: clips to look at after each epoch.
         settings: the recipe.
         seed: of the order, and of what is done to a clip.
-        on_epoch: called after each epoch.
+        on_epoch: called after each epoch; after an interruption, with the epochs that are done first.
+        kept: folder for what an interrupted training goes on from.
 
     Returns:
         ``HISTORY_COLUMNS``, a row an epoch.
     """
     from keras import callbacks
+
+    from music_genre.checkpoint import Checkpoint
 
     rows: list[Row] = []
 
@@ -131,15 +140,21 @@ def fit(
         on_epoch(rows[-1])
 
     classes = model.output_shape[-1]
-    batches = _batches(training, settings, classes, seed)
     if settings.recipe == "improved":
-        compile_improved(model, settings, settings.epochs * len(batches))
+        compile_improved(model, settings, settings.epochs * -(-len(training) // settings.batch_size))
+    rules = _rules(settings)
+    checkpoint = Checkpoint(kept, rules, rows)
+    done = checkpoint.restore(model)
+    for row in rows:
+        on_epoch(row)
     model.fit(
-        batches,
+        _batches(training, settings, classes, seed, done),
         validation_data=_batches(validation, settings, classes, None),
+        initial_epoch=done,
         epochs=settings.epochs,
+        shuffle=False,  # of batches, by a state that no interruption survives; clips are shuffled anyway
         verbose=2,
-        callbacks=[callbacks.LambdaCallback(on_epoch_end=record), *_rules(settings)],
+        callbacks=[callbacks.LambdaCallback(on_epoch_end=record), *rules, checkpoint],
     )
     return pd.DataFrame(rows)
 
@@ -189,22 +204,21 @@ def _rules(settings: NetworkParams) -> list[keras.callbacks.Callback]:
 
 def one_epoch(training: np.ndarray, label: np.ndarray, validation: np.ndarray, validation_label: np.ndarray) -> Row:
     """The history of a model that learns in one go, from its probabilities (n, classes) and the right classes (n,)."""
-    from music_genre.evaluation import summary
+    from music_genre.evaluation import probability_scores
 
-    learnt, held_out = summary(label, training), summary(validation_label, validation)
     return {
         "epoch": 1,
-        "loss": learnt["log_loss"],
-        "accuracy": learnt["accuracy"],
-        "val_loss": held_out["log_loss"],
-        "val_accuracy": held_out["accuracy"],
+        "loss": probability_scores(label, training)["log_loss"],
+        "accuracy": float(np.mean(training.argmax(axis=1) == label)),
+        "val_loss": probability_scores(validation_label, validation)["log_loss"],
+        "val_accuracy": float(np.mean(validation.argmax(axis=1) == validation_label)),
         "learning_rate": float("nan"),
     }
 
 
-def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: int | None) -> Any:
+def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: int | None, epoch: int = 0) -> Any:
     """A Keras data set that reads each batch from disk; shuffled anew each epoch, and augmented where the recipe is
-    the improved one, if there is a seed.
+    the improved one, if there is a seed. It begins with ``epoch``, counted from 0.
     """
     from keras.utils import PyDataset
 
@@ -213,9 +227,8 @@ def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: in
     class Batches(PyDataset):  # type: ignore[misc]  # Keras has no types
         def __init__(self) -> None:
             super().__init__()
-            self.random = np.random.default_rng(seed)
             self.order = np.arange(len(clips))
-            self.epoch = -1
+            self.epoch = epoch - 1
             self.on_epoch_end()
 
         def __len__(self) -> int:
@@ -235,6 +248,6 @@ def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: in
         def on_epoch_end(self) -> None:
             self.epoch += 1
             if seed is not None:
-                self.order = self.random.permutation(len(clips))
+                self.order = np.random.default_rng((seed, self.epoch)).permutation(len(clips))
 
     return Batches()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,17 +21,11 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[2]
-CHANGES = {
-    "source: sample": "source: folder",
-    "min_seconds: 10 ": "min_seconds: 1 ",
-    "frames: 640": "frames: 40",
-    "clip_seconds: 31 ": "clip_seconds: 3 ",
-    "path:                     # <path>/<genre>": "path: music             # <path>/<genre>",
-}
 OUTS = ("data/raw", "data/tracks.parquet", "data/faults.csv", "data/splits.parquet", "data/spectrograms")
 MOMENTS = {"fetch": 3, "index": 3, "spectrograms": 4}
 """How often each stage is killed, at moments drawn with a fixed seed."""
@@ -96,16 +90,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: Callable[..., None]) -> Path:
     """What ``dvc repro spectrograms`` needs: code to depend on, params, 41 songs; one is a copy, one is broken."""
     folder, random = tmp_path_factory.mktemp("interrupted") / "checkout", np.random.default_rng(0)
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for usual, changed in CHANGES.items():
-        assert usual in params
-        params = params.replace(usual, changed)
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    describe_short_clips(folder, source="folder", folder={"path": "music"})
     for number in range(40):
         path = folder / "music" / ("Hiss", "Hum")[number % 2] / f"{number:02d}.mp3"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def __init__(self, files: dict[str, bytes], asked: list[int], go_on: threading.Event, *rest: object) -> None:
         self.files, self.asked, self.go_on = files, asked, go_on
-        super().__init__(*rest)  # type: ignore[arg-type]
+        super().__init__(*rest)  # type: ignore[arg-type]  # socket, address and server, as the server hands them on
 
     def log_message(self, *_: object) -> None:
         pass
@@ -222,7 +211,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[third:])
 
 
-def test_a_download_that_is_killed_twice_goes_on_from_the_last_byte_to_the_same_collection(tmp_path: Path) -> None:
+def test_a_download_that_is_killed_twice_goes_on_from_the_last_byte_to_the_same_collection(
+    tmp_path: Path, describe_short_clips: Callable[..., None]
+) -> None:
     files, random = dict[str, bytes](), np.random.default_rng(0)
     clips = {f"fma_small/000/{track_id:06d}.mp3": random.bytes(300_000) for track_id in (2, 5)}
     for key, members in (("metadata", {"fma_metadata/tracks.csv": METADATA.encode()}), ("small", clips)):
@@ -234,10 +225,8 @@ def test_a_download_that_is_killed_twice_goes_on_from_the_last_byte_to_the_same_
     asked, go_on = list[int](), threading.Event()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, files, asked, go_on)) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        params = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("source: sample", "source: fma")
-        mirror = f"mirror: http://127.0.0.1:{server.server_port}"
-        (tmp_path / "params.yaml").write_text(params.replace("mirror: ", f"{mirror} "), encoding="utf-8")
-        shutil.copy(ROOT / "dvc.yaml", tmp_path)
+        mirror = f"http://127.0.0.1:{server.server_port}"
+        describe_short_clips(tmp_path, source="fma", fma={"mirror": mirror})
         part = tmp_path / ".cache/fetch/fma_small.zip.part"
         before = 0
         for _ in range(2):
@@ -256,3 +245,40 @@ def test_a_download_that_is_killed_twice_goes_on_from_the_last_byte_to_the_same_
     raw = tmp_path / "data/raw"
     made = {str(path.relative_to(raw)): path.read_bytes() for path in raw.rglob("*") if path.is_file()}
     assert made == {**clips, "fma_metadata/tracks.csv": METADATA.encode()}
+
+
+def epochs_done(folder: Path) -> int:
+    """Epochs that a training in ``folder`` could go on from."""
+    states = list((folder / ".cache/train/crnn").glob("*/state.json"))
+    return len(json.loads(states[0].read_text(encoding="utf-8"))["rows"]) if states else 0
+
+
+def test_a_training_that_is_killed_twice_goes_on_from_its_last_epoch_to_the_same_model(
+    trained: Path, tmp_path: Path
+) -> None:
+    train = (sys.executable, "-m", "music_genre.stages.train", "crnn")
+    for name in ("undisturbed", "disturbed"):
+        lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "music", "raw", ".cache")
+        shutil.copytree(trained, tmp_path / name, ignore=lost)
+        params = yaml.safe_load((trained / "params.yaml").read_text(encoding="utf-8"))
+        params["models"]["crnn"]["epochs"] = 30
+        (tmp_path / name / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    Run(tmp_path / "undisturbed", *train).finish()
+    for wanted in (3, 9):
+        run = Run(tmp_path / "disturbed", *train)
+        while epochs_done(tmp_path / "disturbed") < wanted:
+            assert run.process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        run.kill()
+    done = epochs_done(tmp_path / "disturbed")
+    last = Run(tmp_path / "disturbed", *train)
+    last.finish()
+    assert 9 <= done < 30
+    assert f"Epoch {done + 1}/30" in last.said
+    assert f"Epoch {done}/30" not in last.said
+    for file in ("model.keras", "history.csv"):
+        expected, found = (
+            (tmp_path / name / "models/crnn" / file).read_bytes() for name in ("undisturbed", "disturbed")
+        )
+        assert found == expected
+    assert not (tmp_path / "disturbed/.cache/train/crnn").exists()

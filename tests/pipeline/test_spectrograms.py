@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,6 @@ import pytest
 import soundfile
 
 pytestmark = pytest.mark.pipeline
-
-ROOT = Path(__file__).parents[2]
-CHANGES = {
-    "source: sample": "source: folder",
-    "min_seconds: 10 ": "min_seconds: 1 ",
-    "frames: 640": "frames: 40",
-    "clip_seconds: 31 ": "clip_seconds: 3 ",
-    "path:                     # <path>/<genre>": "path: music             # <path>/<genre>",
-}
 
 
 def stage(folder: Path, *names: str) -> None:
@@ -47,15 +39,10 @@ def stored(folder: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: Callable[..., None]) -> Path:
     """60 noises of two genres, split, not yet turned into spectrograms."""
     folder, random = tmp_path_factory.mktemp("collection"), np.random.default_rng(0)
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for usual, changed in CHANGES.items():
-        assert usual in params
-        params = params.replace(usual, changed)
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    describe_short_clips(folder, source="folder", folder={"path": "music"})
     for number in range(60):
         path = folder / "music" / ("Hiss", "Hum")[number % 2] / f"{number:02d}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)

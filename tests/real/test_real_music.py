@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ import pytest
 from music_genre.audio import decode
 from music_genre.shards import Spectrograms
 
-ROOT = Path(__file__).parents[2]
+WriteParams = Callable[[Path, dict[str, Any]], None]
 NO_DATA = "MUSIC_GENRE_REAL_DATA is not set"
 pytestmark = [pytest.mark.real, pytest.mark.skipif("MUSIC_GENRE_REAL_DATA" not in os.environ, reason=NO_DATA)]
 
@@ -32,17 +33,6 @@ DROPPED = {
 }
 
 
-def checkout(folder: Path, changes: dict[str, str]) -> Path:
-    """A folder with this checkout's params, changed."""
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for usual, changed in changes.items():
-        assert usual in params
-        params = params.replace(usual, changed, 1)
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
-    return folder
-
-
 def stages(folder: Path, *names: str) -> None:
     for name in names:
         command = [sys.executable, "-m", *f"music_genre.stages.{name}".split()]
@@ -51,11 +41,11 @@ def stages(folder: Path, *names: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recordings(tmp_path_factory: pytest.TempPathFactory, write_params: WriteParams) -> Path:
     """Real recordings, up to the checks."""
-    path = Path(os.environ["MUSIC_GENRE_REAL_DATA"]) / "fma_layout"
-    changes = {"source: sample": "source: fma", "path:   ": f"path: {path}  "}
-    folder = checkout(tmp_path_factory.mktemp("recordings"), changes)
+    folder, path = tmp_path_factory.mktemp("recordings"), f"{os.environ['MUSIC_GENRE_REAL_DATA']}/fma_layout"
+    (folder / "dvc.yaml").touch()
+    write_params(folder, {"data": {"source": "fma", "fma": {"path": path}}})
     stages(folder, "fetch", "index", "split", "spectrograms", "validate")
     return folder
 
@@ -105,13 +95,10 @@ def test_a_real_recording_decodes_as_librosa_does(recordings: Path) -> None:
     np.testing.assert_allclose(recording.samples, y, atol=1e-6)
 
 
-def test_ready_spectrograms_of_fma_small_reach_the_checks(tmp_path: Path) -> None:
-    path = Path(os.environ["MUSIC_GENRE_REAL_DATA"]) / "fma_small_mel"
-    changes = {
-        "source: sample": "source: arrays",
-        "path:                     # a folder that holds training.npz": f"path: {path}  #",
-    }
-    folder = checkout(tmp_path, changes)
+def test_ready_spectrograms_of_fma_small_reach_the_checks(tmp_path: Path, write_params: WriteParams) -> None:
+    folder, path = tmp_path, Path(os.environ["MUSIC_GENRE_REAL_DATA"]) / "fma_small_mel"
+    (folder / "dvc.yaml").touch()
+    write_params(folder, {"data": {"source": "arrays", "arrays": {"path": str(path)}}})
     stages(folder, "fetch", "index", "split", "spectrograms", "validate")
     faults = pd.read_csv(folder / "data/faults.csv")
     assert faults[["track_id", "reason"]].to_numpy().tolist() == [[107535, "silent"]]

@@ -74,7 +74,7 @@ def test_the_best_model_wins_where_it_is_the_simplest_too() -> None:
 
 def test_test_figures_choose_nothing() -> None:
     small, large = candidate("crnn", 10, wrong=range(60)), candidate("ensemble", 30, wrong=range(10))
-    small.metrics["test"]["macro_f1"], large.metrics["test"]["macro_f1"] = 0.99, 0.01  # type: ignore[index]
+    small.metrics["test"]["macro_f1"], large.metrics["test"]["macro_f1"] = 0.99, 0.01  # type: ignore[index]  # dicts here
     assert choose([small, large], seed=7) is large
 
 

@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
     return shards.Spectrograms.open(folder)
 
 
-def train(data: shards.Spectrograms, seed: int, learning_rate: float = 0.01) -> tuple[object, pd.DataFrame]:
+def train(data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float = 0.01) -> tuple[object, pd.DataFrame]:
     from keras import Input, Model, layers, optimizers
 
     make_deterministic(seed)
@@ -49,13 +49,13 @@ def train(data: shards.Spectrograms, seed: int, learning_rate: float = 0.01) -> 
     )
     model.compile(optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     seen: list[dict[str, float]] = []
-    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, seen.append)
+    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, seen.append, kept)
     assert seen == history.to_dict("records")
     return model, history
 
 
-def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectrograms) -> None:
-    _, history = train(data, 1)
+def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectrograms, tmp_path: Path) -> None:
+    _, history = train(data, 1, tmp_path)
     assert tuple(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
@@ -63,7 +63,7 @@ def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectro
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(data: shards.Spectrograms, tmp_path: Path) -> None:
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
-        model, history = train(data, seed)
+        model, history = train(data, seed, tmp_path / name)
         save_network(model, tmp_path / f"{name}.keras")
         history.to_csv(tmp_path / f"{name}.csv", index=False)
     for suffix in ("keras", "csv"):
@@ -76,7 +76,7 @@ def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms
     # A wild learning rate makes accuracy jump about, so that the last epoch is not the best.
     validation = data.split("validation")
     for seed in range(6):
-        model, history = train(data, seed, learning_rate=0.6)
+        model, history = train(data, seed, tmp_path / str(seed), learning_rate=0.6)
         save_network(model, tmp_path / "model.keras")
         answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
         found = (answers.argmax(axis=1) == validation.label).mean()
@@ -87,10 +87,10 @@ def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms
 
 
 def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
-    data: shards.Spectrograms, monkeypatch: pytest.MonkeyPatch
+    data: shards.Spectrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "SETTINGS", SETTINGS.model_copy(update={"epochs": 30}))
-    rates = train(data, 1)[1]["learning_rate"].to_numpy()
+    rates = train(data, 1, tmp_path)[1]["learning_rate"].to_numpy()
     steps = set(np.round(rates[1:] / rates[:-1], 6))
     assert steps == {0.5, 1.0}
 
@@ -111,7 +111,7 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
     training, validation = data.split("training"), data.split("validation")
     for file in ("first", "again"):
         seen: list[dict[str, float]] = []
-        model, history = train_network(name, training, validation, 2, settings, 3, seen.append)
+        model, history = train_network(name, training, validation, 2, settings, 3, seen.append, tmp_path / file)
         save_network(model, tmp_path / f"{file}.keras")
         assert seen == history.to_dict("records")
     assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "again.keras").read_bytes()
@@ -135,6 +135,51 @@ def test_the_rate_rises_then_falls_to_nothing_and_the_weights_are_an_average() -
 def test_the_last_epochs_figures_are_those_of_the_averaged_weights(data: shards.Spectrograms, tmp_path: Path) -> None:
     settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "weight_average": 0.9})
     validation = data.split("validation")
-    model, history = train_network("crnn", data.split("training"), validation, 2, settings, 3, lambda row: None)
+    model, history = train_network(
+        "crnn", data.split("training"), validation, 2, settings, 3, lambda row: None, tmp_path
+    )
     answers = np.asarray(model(validation.read(np.arange(len(validation)))))
     assert (answers.argmax(axis=1) == validation.label).mean() == pytest.approx(history["val_accuracy"].iloc[-1])
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("name", ["crnn", "parallel"])
+@pytest.mark.parametrize("at", [[1], [2, 4], [3, 5, 6]])
+def test_an_interrupted_training_goes_on_to_the_same_weights_and_history(
+    data: shards.Spectrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, at: list[int]
+) -> None:
+    # The published CRNN, at a wild rate, so that its best epoch is not the last; or two copies of the improved network.
+    monkeypatch.setattr("music_genre.networks.crnn.KERNEL", 1)
+    settings = COMMITTED.crnn.model_copy(
+        update={"recipe": "published", "epochs": 6, "batch_size": 8, "learning_rate": 0.3, "pools": (1, 1, 1)}
+    )
+    if name == "parallel":
+        settings = COMMITTED.parallel.model_copy(update={"epochs": 3, "batch_size": 8, "copies": 2})
+    moments, seen = iter(at), list[dict[str, float]]()
+    interruption = next(moments)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        seen.append(row)
+        if row["epoch"] == interruption:
+            raise Interrupted
+
+    def run(kept: str, follow: object) -> tuple[bytes, pd.DataFrame]:
+        model, history = train_network(
+            name, data.split("training"), data.split("validation"), 2, settings, 3, follow, tmp_path / kept
+        )
+        save_network(model, tmp_path / "model.keras")
+        return (tmp_path / "model.keras").read_bytes(), history
+
+    expected, expected_history = run("undisturbed", lambda row: None)
+    for _ in at:
+        with pytest.raises(Interrupted):
+            run("interrupted", on_epoch)
+        interruption = next(moments, 0)
+    seen.clear()
+    found, history = run("interrupted", on_epoch)
+    assert found == expected
+    pd.testing.assert_frame_equal(history, expected_history)
+    assert seen == history.to_dict("records")

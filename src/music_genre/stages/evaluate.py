@@ -16,7 +16,6 @@ from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
 JUDGED = ("validation", "test")
-CALIBRATION = ("log_loss", "brier", "ece")
 
 
 @stage
@@ -46,8 +45,8 @@ def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray],
     rows, curves = [], {}
     for state, answers in (("before", before), ("after", after)):
         for split, probabilities in answers.items():
-            found = evaluation.summary(data.split(split).label, probabilities)
-            rows.append({"calibration": state, "split": split} | {key: found[key] for key in CALIBRATION})
+            found = evaluation.probability_scores(data.split(split).label, probabilities)
+            rows.append({"calibration": state, "split": split, **found})
         curves[f"{state} calibration"] = evaluation.reliability(data.split("test").label, answers["test"])
     pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False)
     figures.save(figures.reliability(curves, "ensemble, test"), folder / "reliability.png")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import pandas as pd
 
-from music_genre import tracking
-from music_genre.params import Params, load_params
+from music_genre import augmentation, networks, tracking, training
+from music_genre.params import NetworkParams, Params, load_params
 from music_genre.project import Project
-from music_genre.shards import Spectrograms
+from music_genre.shards import INDEX, Spectrograms
 from music_genre.stages import stage
 from music_genre.storage import save_baseline, save_network
-from music_genre.training import one_epoch, train
 
 MALLOC = ("hugetlb=1", "mmap_threshold=8589934592", "trim_threshold=8589934592")
 
@@ -33,15 +35,15 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
-    training = data.split("training").part(params.models.baseline.training_share)
-    validation = data.split("validation")
-    machine = baseline.fit(baseline.statistics_of(training.batches(64)), training.label, params.models.baseline)
+    learnt, held_out = data.split("training").part(params.models.baseline.training_share), data.split("validation")
+    statistics = baseline.statistics_of(learnt.batches(64))
+    machine = baseline.fit(statistics, learnt.label, params.models.baseline)
     save_baseline(machine, project.model_file(name))
-    row = one_epoch(
-        machine.predict_proba(baseline.statistics_of(training.batches(64))),
-        training.label,
-        machine.predict_proba(baseline.statistics_of(validation.batches(64))),
-        validation.label,
+    row = training.one_epoch(
+        machine.predict_proba(statistics),
+        learnt.label,
+        machine.predict_proba(baseline.statistics_of(held_out.batches(64))),
+        held_out.label,
     )
     tracking.log_epoch(row)
     return pd.DataFrame([row])
@@ -50,17 +52,30 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
 def train_network(project: Project, name: str, params: Params, data: Spectrograms) -> pd.DataFrame:
     """Build and fit a network; each epoch is logged as it ends."""
     settings, classes = getattr(params.models, name), len(data.genres)
-    training, validation = data.split("training").part(settings.training_share), data.split("validation")
-    model, history = train(name, training, validation, classes, settings, params.seed, tracking.log_epoch)
+    learnt, held_out = data.split("training").part(settings.training_share), data.split("validation")
+    unfinished = project.cache / "train" / name
+    kept = unfinished / origin(project, name, settings, params.seed)
+    model, history = training.train(name, learnt, held_out, classes, settings, params.seed, tracking.log_epoch, kept)
     save_network(model, project.model_file(name))
+    shutil.rmtree(unfinished)
     return history
+
+
+def origin(project: Project, name: str, settings: NetworkParams, seed: int) -> str:
+    """A name that stands for all that determines a training: params, seed, clips, code."""
+    code = [Path(training.__file__), Path(augmentation.__file__), *sorted(Path(networks.__file__).parent.glob("*.py"))]
+    total = hashlib.sha256(f"{name} {seed} {settings.model_dump_json()}".encode())
+    for file in (project.spectrograms / INDEX, *code):
+        total.update(file.read_bytes())
+    return total.hexdigest()
 
 
 def keep_freed_memory() -> None:
     """Start this process again with an allocator that keeps what it frees.
 
-    glibc hands every large tensor back to the kernel and faults it in anew at the next step: more than half of a step
-    of the parallel network. The settings are read when a process starts; other allocators ignore them.
+    glibc hands every large tensor back to the kernel and faults it in anew at the next step: on some machines more than
+    half of a step of the published parallel network, on others nothing. The settings are read when a process starts;
+    other allocators ignore them.
     """
     if "GLIBC_TUNABLES" not in os.environ and sys.platform == "linux":
         os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{name}" for name in MALLOC)
