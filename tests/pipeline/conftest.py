@@ -17,8 +17,8 @@ SHORT = {"spectrogram": {"frames": 40, "clip_seconds": 3}}
 def describe_short_clips(write_params: Callable[[Path, dict[str, Any]], None]) -> Callable[..., None]:
     """Writes ``dvc.yaml`` and the params of a collection of clips of two seconds; keywords are of section ``data``."""
 
-    def write(folder: Path, **data: Any) -> None:
-        shutil.copy(ROOT / "dvc.yaml", folder)
-        write_params(folder, SHORT | {"data": {"min_seconds": 1, **data}})
+    def write(project: Path, /, **data: Any) -> None:
+        shutil.copy(ROOT / "dvc.yaml", project)
+        write_params(project, SHORT | {"data": {"min_seconds": 1, **data}})
 
     return write

@@ -69,7 +69,7 @@ def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.nd
     table = pd.concat(covered)[["model", "split", "coverage", "threshold", "accuracy"]]
     table.to_csv(folder / "coverage.csv", index=False)
     test = dict(list(table[table["split"] == "test"].groupby("model", sort=False)))
-    figures.save(figures.risk_coverage(test, "test"), folder / "coverage.png")
+    figures.save(figures.risk_coverage(test, "Test: the surest clips first"), folder / "coverage.png")
 
 
 def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
