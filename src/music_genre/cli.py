@@ -151,6 +151,11 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
         for v in found:
             validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
             print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {', '.join(v.aliases)}")
+        reigns = registry.history(client, name)
+        if len(reigns) > 1:
+            print("\nchampion")
+        for reign in reigns if len(reigns) > 1 else []:
+            print(f"{reign.version:>7}  {reign.since} to {reign.until or 'now':<25}  {reign.reason}")
     return 0
 
 
@@ -162,21 +167,23 @@ def run_register(options: argparse.Namespace, parser: argparse.ArgumentParser) -
 
 
 def run_promote(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre import registry
+    from music_genre import registry, tracking
 
     if options.force != bool(options.reason):
         parser.error("--force and --reason TEXT go together")
     client, name = connect()
-    version = registry.promote(client, name, options.version, options.reason)
+    with tracking.lock(Project.here().root):
+        version = registry.promote(client, name, options.version, options.reason)
     print(f"{name} version {version} is champion")
     return 0
 
 
 def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre import registry
+    from music_genre import registry, tracking
 
     client, name = connect()
-    version = registry.rollback(client, name)
+    with tracking.lock(Project.here().root):
+        version = registry.rollback(client, name)
     print(f"{name} version {version} is champion again")
     return 0
 

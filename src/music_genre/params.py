@@ -176,9 +176,26 @@ class EnsembleParams(Section):
 
 
 class GateParams(Section):
-    """Floors that a model must reach on validation before it may become challenger."""
+    """What a model must reach on validation before it may become challenger.
+
+    Args:
+        macro_f1: floor.
+        recall: floor of every genre.
+        ece: ceiling of the expected calibration error.
+        champion_margin: how far below the champion's macro-F1, on the same clips, the upper end of the paired 95 %
+            interval may lie.
+        features_db: ceiling of the distance between features made by the model and the pipeline's.
+        megabytes: ceiling of the packed model's size.
+        latency_ms: ceiling of one clip's forward pass on the machine that registers.
+    """
 
     macro_f1: Annotated[float, Field(ge=0, le=1)]
+    recall: Annotated[float, Field(ge=0, le=1)]
+    ece: Annotated[float, Field(ge=0, le=1)]
+    champion_margin: Annotated[float, Field(ge=0, le=1)]
+    features_db: Annotated[float, Field(ge=0)]
+    megabytes: Annotated[float, Field(gt=0)]
+    latency_ms: Annotated[float, Field(gt=0)]
 
 
 class RegistryParams(Section):

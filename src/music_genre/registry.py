@@ -1,59 +1,41 @@
-"""Which model answers: choose one, judge it, register it, promote it, roll it back."""
+"""Which model answers: register one with its verdict, promote it, roll it back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation import macro_f1_difference
-from music_genre.params import GateParams
+from music_genre.gate import PASSED, REFUSED, Judged
 from music_genre.tracking import DIGEST_TAG, RunPointer
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-CANDIDATES = ("crnn", "parallel", "ensemble")
-PASSED, REFUSED = "passed", "refused"
-HISTORY_TAG = "champion_history"
-ROLLED_BACK = "rolled back"
+HISTORY_TAG, BEGUN_TAG = "champion_", "begun"
+ROLLED_BACK, BY_HAND = "rolled back", "alias moved by hand"
+LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model that may be registered.
+class Reign:
+    """A version's time as champion.
 
     Args:
-        name: one of ``CANDIDATES``.
-        parameters: trained figures in it; of two models that do as well, the smaller is the simpler.
-        metrics: ``metrics.json``.
-        predictions: of the validation split: columns track_id, actual, predicted.
+        version: its number.
+        since: when it began, or was first seen where the alias was moved by hand.
+        until: when it ended; None while it lasts.
+        reason: why it became champion.
     """
 
-    name: str
-    parameters: int
-    metrics: Mapping[str, Mapping[str, float]]
-    predictions: pd.DataFrame
-
-    @property
-    def validation_macro_f1(self) -> float:
-        return self.metrics["validation"]["macro_f1"]
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """A line of the gate's verdict: what was found against what was asked."""
-
-    name: str
-    value: float | bool
-    threshold: float | bool
-    passed: bool
+    version: str
+    since: str
+    until: str | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -69,73 +51,77 @@ class Registered:
     created: str
 
 
-def choose(candidates: Sequence[Candidate], seed: int) -> Candidate:
-    """The simplest model whose validation macro-F1 the best one does not beat beyond the 95 % interval of the paired
-    difference.
-    """
-    best = max(candidates, key=lambda candidate: candidate.validation_macro_f1)
-    truth = best.predictions.sort_values("track_id")
-    for candidate in sorted(candidates, key=lambda candidate: candidate.parameters):
-        answers = candidate.predictions.sort_values("track_id")
-        low, _ = macro_f1_difference(
-            truth["actual"].to_numpy(), truth["predicted"].to_numpy(), answers["predicted"].to_numpy(), seed
-        )
-        if candidate is best or low <= 0:
-            return candidate
-    return best
-
-
-def judge(candidate: Candidate, data_quality: bool, gate: GateParams) -> list[Criterion]:
-    """The gate, on validation figures alone."""
-    macro_f1 = candidate.validation_macro_f1
-    return [
-        Criterion("validation_macro_f1", macro_f1, gate.macro_f1, macro_f1 >= gate.macro_f1),
-        Criterion("data_quality", data_quality, True, data_quality),
-    ]
-
-
 def register(
-    client: MlflowClient,
-    name: str,
-    digest: str,
-    pointer: RunPointer,
-    candidate: Candidate,
-    criteria: Sequence[Criterion],
+    client: MlflowClient, name: str, digest: str, pointer: RunPointer, judged: Judged, description: str = ""
 ) -> ModelVersion:
     """Register a model once: a digest that is there already keeps its version and is judged anew.
 
     ``challenger`` is the newest version that passed, if any; ``champion`` the first one, until another is promoted. A
-    refused model gets a version and no alias.
+    refused model gets a version and no alias. Whatever moment the process is killed at, a version has its verdict,
+    aliases point at versions, and the next call completes what is missing.
     """
-    verdict = PASSED if all(criterion.passed for criterion in criteria) else REFUSED
-    if not _exists(client, name):
-        client.create_registered_model(
-            name, description="Names the genre of a piece of music from its mel spectrogram."
-        )
-    tags = {
-        DIGEST_TAG: digest,
-        "model": candidate.name,
-        "verdict": verdict,
-        "criteria": json.dumps([asdict(criterion) for criterion in criteria]),
-        "validation_macro_f1": repr(candidate.validation_macro_f1),
-        "test_macro_f1": repr(candidate.metrics["test"]["macro_f1"]),
-    }
+    _ensure(client, name)
+    _settle(client, name)
     version = find_version(client, name, digest)
     if version is None:
+        # One transaction: the version appears with its verdict and its card, or not at all.
         version = client.create_model_version(
-            name, f"models:/{pointer.model_id}", run_id=pointer.run_id, tags=tags, model_id=pointer.model_id
+            name,
+            f"models:/{pointer.model_id}",
+            run_id=pointer.run_id,
+            tags={DIGEST_TAG: digest, **_verdict_tags(judged)},
+            description=description,
+            model_id=pointer.model_id,
         )
-    elif {key: version.tags.get(key) for key in tags} != tags:
-        for key, value in tags.items():
-            client.set_model_version_tag(name, version.version, key, value)
-    passed = [other.version for other in _versions(client, name) if other.tags.get("verdict") == PASSED]
-    if passed:
-        client.set_registered_model_alias(name, CHALLENGER, str(passed[0]))
-    elif _alias(client, name, CHALLENGER) is not None:
-        client.delete_registered_model_alias(name, CHALLENGER)
-    if verdict == PASSED and champion(client, name) is None:
+    else:
+        _judge_anew(client, version, judged, description)
+    _point_challenger(client, name)
+    if judged.verdict == PASSED and champion(client, name) is None:
         _crown(client, name, str(version.version), "the first to pass the gate")
     return client.get_model_version(name, version.version)
+
+
+def measured(version: ModelVersion | None, criterion: str) -> float | None:
+    """What a version showed when it was measured, if it passed: one model needs no second measurement."""
+    criteria = json.loads(version.tags.get("criteria", "[]")) if version else []
+    return next((float(c["value"]) for c in criteria if c["name"] == criterion and c["passed"]), None)
+
+
+def _verdict_tags(judged: Judged) -> dict[str, str]:
+    """In the order that keeps a version safe while they are written: what it is, why, and last the verdict."""
+    figures = {
+        f"{split}_{name}": repr(value)
+        for split, values in judged.candidate.metrics.items()
+        for name, value in values.items()
+    }
+    return {
+        "model": judged.candidate.name,
+        **figures,
+        "criteria": json.dumps([asdict(criterion) for criterion in judged.criteria]),
+        "notes": json.dumps(judged.notes),
+        "verdict": judged.verdict,
+    }
+
+
+def _judge_anew(client: MlflowClient, version: ModelVersion, judged: Judged, description: str) -> None:
+    tags = _verdict_tags(judged)
+    if judged.verdict == REFUSED:
+        # A version that is no longer trusted says so before it says why.
+        tags = {"verdict": tags["verdict"], **tags}
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            client.set_model_version_tag(version.name, version.version, key, value)
+    if description and version.description != description:
+        client.update_model_version(version.name, version.version, description)
+
+
+def _point_challenger(client: MlflowClient, name: str) -> None:
+    passed = [other.version for other in _versions(client, name) if other.tags.get("verdict") == PASSED]
+    current = _alias(client, name, CHALLENGER)
+    if passed and current != str(passed[0]):
+        client.set_registered_model_alias(name, CHALLENGER, str(passed[0]))
+    elif not passed and current is not None:
+        client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def promote(client: MlflowClient, name: str, version: str | None, force_reason: str | None) -> str:
@@ -150,6 +136,8 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
     Raises:
         MusicGenreError: there is no such version, or it failed the gate and no reason is given.
     """
+    if force_reason and len(force_reason) > LONGEST_REASON:
+        raise MusicGenreError(f"a reason of {len(force_reason)} characters; at most {LONGEST_REASON} are kept")
     chosen = version or _alias(client, name, CHALLENGER)
     if chosen is None:
         raise MusicGenreError(f"{name} has no challenger: no version has passed the gate; name one with --version")
@@ -160,6 +148,7 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
             f"version {chosen} was refused by the gate ({', '.join(failed) or 'no verdict'});"
             " --force --reason TEXT promotes it all the same"
         )
+    _settle(client, name)
     if champion(client, name) != chosen:
         _crown(client, name, chosen, f"forced: {force_reason}" if force_reason else "promoted")
     return chosen
@@ -171,13 +160,21 @@ def rollback(client: MlflowClient, name: str) -> str:
     Raises:
         MusicGenreError: nobody held it before.
     """
+    there = {str(version.version) for version in _versions(client, name)} if _exists(client, name) else set()
+    if there:
+        begun = json.loads(client.get_registered_model(name).tags.get(BEGUN_TAG, "{}"))
+        _settle(client, name)
+        if begun and begun["reason"].startswith(ROLLED_BACK) and begun["version"] == champion(client, name):
+            # A process was killed while it rolled back: this call ends that one and goes no further.
+            return str(begun["version"])
     line: list[str] = []
-    for entry in history(client, name):
-        if entry["reason"].startswith(ROLLED_BACK):
-            line = line[: line.index(entry["version"])]
-        line.append(entry["version"])
+    for reign in history(client, name):
+        if reign.reason.startswith(ROLLED_BACK) and reign.version in line:
+            line = line[: line.index(reign.version)]
+        line.append(reign.version)
     current = champion(client, name)
-    while line and line[-1] == current:
+    # A version that was deleted since cannot be gone back to.
+    while line and (line[-1] == current or line[-1] not in there):
         line.pop()
     if not line:
         raise MusicGenreError(f"{name} has no earlier champion to go back to")
@@ -190,15 +187,64 @@ def champion(client: MlflowClient, name: str) -> str | None:
     return _alias(client, name, CHAMPION)
 
 
-def history(client: MlflowClient, name: str) -> list[dict[str, str]]:
-    """Who was made champion, when and why, oldest first; an alias that was moved by hand is part of it."""
+def history(client: MlflowClient, name: str) -> list[Reign]:
+    """Who was champion, from when to when and why, oldest first; an alias that was moved by hand is part of it."""
     if not _exists(client, name):
         return []
-    entries: list[dict[str, str]] = json.loads(client.get_registered_model(name).tags.get(HISTORY_TAG, "[]"))
-    current = champion(client, name)
-    if current is not None and (not entries or entries[-1]["version"] != current):
-        entries.append({"version": current, "since": _now(), "reason": "alias moved by hand"})
-    return entries
+    model = client.get_registered_model(name)
+    entries = _written(model)
+    unwritten = _unwritten(model, entries)
+    entries += [unwritten] if unwritten else []
+    ends = [*(entry["since"] for entry in entries[1:]), None]
+    return [
+        Reign(entry["version"], entry["since"], until, entry["reason"])
+        for entry, until in zip(entries, ends, strict=False)
+        if entry["version"]
+    ]
+
+
+def _written(model: RegisteredModel) -> list[dict[str, str]]:
+    """One tag a change of champion: a single one would outgrow what a store takes."""
+    return [json.loads(value) for key, value in sorted(model.tags.items()) if key.startswith(HISTORY_TAG)]
+
+
+def _unwritten(model: RegisteredModel, entries: list[dict[str, str]]) -> dict[str, str] | None:
+    """The last change of champion where the history lacks it: a process was killed, or somebody moved the alias."""
+    current = str(model.aliases.get(CHAMPION, ""))
+    if current == (entries[-1]["version"] if entries else ""):
+        return None
+    begun: dict[str, str] = json.loads(model.tags.get(BEGUN_TAG, "{}"))
+    if begun.get("version") == current:
+        return begun
+    return {"version": current, "since": _now(), "reason": BY_HAND if current else "alias removed by hand"}
+
+
+def _crown(client: MlflowClient, name: str, version: str, reason: str) -> None:
+    """Say what is about to be done, do it, write it down: a process that is killed in between leaves what the next
+    one needs to finish.
+    """
+    begun = {"version": version, "since": _now(), "reason": reason}
+    client.set_registered_model_tag(name, BEGUN_TAG, json.dumps(begun))
+    client.set_registered_model_alias(name, CHAMPION, version)
+    _settle(client, name)
+
+
+def _settle(client: MlflowClient, name: str) -> None:
+    """Bring the written history up to the alias."""
+    model = client.get_registered_model(name)
+    entries = _written(model)
+    unwritten = _unwritten(model, entries)
+    if unwritten:
+        client.set_registered_model_tag(name, f"{HISTORY_TAG}{len(entries) + 1:05}", json.dumps(unwritten))
+    if BEGUN_TAG in model.tags:
+        client.delete_registered_model_tag(name, BEGUN_TAG)
+
+
+def _ensure(client: MlflowClient, name: str) -> None:
+    if not _exists(client, name):
+        client.create_registered_model(
+            name, description="Names the genre of a piece of music from its mel spectrogram."
+        )
 
 
 def versions(client: MlflowClient, name: str) -> list[Registered]:
@@ -259,12 +305,6 @@ def packed_folder(version: ModelVersion) -> Path:
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     """The version of the model with this digest, if it is registered."""
     return next((found for found in _versions(client, name) if found.tags.get(DIGEST_TAG) == digest), None)
-
-
-def _crown(client: MlflowClient, name: str, version: str, reason: str) -> None:
-    entries = [*history(client, name), {"version": version, "since": _now(), "reason": reason}]
-    client.set_registered_model_alias(name, CHAMPION, version)
-    client.set_registered_model_tag(name, HISTORY_TAG, json.dumps(entries))
 
 
 def _exists(client: MlflowClient, name: str) -> bool:

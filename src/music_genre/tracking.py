@@ -6,13 +6,17 @@ a store that lacks the run gets it back from the model's files, without training
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +24,16 @@ import mlflow
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+import requests
 import yaml
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from music_genre import packed
+from music_genre.errors import MusicGenreError
 from music_genre.evaluation import summary
 from music_genre.shards import Spectrograms
 
@@ -38,6 +45,12 @@ DIGEST_TAG = "model_digest"
 EVALUATION_TAG = "evaluation_digest"
 CHECKS_TAG = "data_checks"
 REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
+MADE_OF = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
+"""What a model follows from, beside its data; what stages write is no change."""
+
+SERVER_SECONDS = 10
+"""A tracking server answers within this time, or is taken for dead."""
+
 TENSORFLOW = ("tensorflow-cpu", "tensorflow")
 
 
@@ -49,10 +62,21 @@ class RunPointer:
     model_id: str
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            json.dumps({"run_id": self.run_id, "model_id": self.model_id}, indent=2) + "\n", encoding="utf-8"
-        )
+        write_whole(path, json.dumps({"run_id": self.run_id, "model_id": self.model_id}, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def lock(root: Path) -> FileLock:
+    """Held by the one process of this checkout that changes the registry; let go when the process ends, however."""
+    (_store_root(root) / ".cache").mkdir(exist_ok=True)
+    return FileLock(_store_root(root) / ".cache/registry.lock")
 
 
 def store_uri(root: Path) -> str:
@@ -63,9 +87,14 @@ def store_uri(root: Path) -> str:
 def connect(root: Path) -> MlflowClient:
     """Use the store of the project at ``root``; made with its experiment where it does not exist, by one process at a
     time.
+
+    Raises:
+        MusicGenreError: the server that ``MLFLOW_TRACKING_URI`` names does not answer.
     """
     folder = _store_root(root)
     uri = store_uri(root)
+    if uri.startswith("http"):
+        _ask(uri)
     mlflow.set_tracking_uri(uri)
     (folder / ".cache").mkdir(exist_ok=True)
     with FileLock(folder / ".cache/mlflow.lock"):
@@ -77,18 +106,110 @@ def connect(root: Path) -> MlflowClient:
     return client
 
 
+def _ask(uri: str) -> None:
+    """Make sure that a server answers, before hours are spent on what it is to record."""
+    # Its client would try for minutes; each of these stands where somebody set it.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS)
+    except requests.RequestException as error:
+        raise MusicGenreError(
+            f"MLFLOW_TRACKING_URI names {uri}, where no server answers ({type(error).__name__});"
+            " start it, or unset the variable to record in mlflow.db"
+        ) from error
+
+
+class Recorder:
+    """Writes to the open run as long as the store answers: a store that is lost costs the record, never the model."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def __call__(self, write: Callable[[], Any]) -> None:
+        """Do ``write``, unless the store was lost before."""
+        if self.lost:
+            return
+        try:
+            write()
+        except (MlflowException, OSError) as error:
+            self.lost = True
+            reason = " ".join(str(error).split())[:300]
+            print(
+                f"The tracking store is lost: {reason}\nTraining goes on unrecorded. Once the store answers again,"
+                " `music-genre register` records what models/ holds.",
+                file=sys.stderr,
+            )
+
+
 @contextmanager
-def run(name: str, params: dict[str, Any], data: str) -> Iterator[None]:
+def recorded_run(name: str, params: dict[str, Any], data: str, tags: dict[str, str]) -> Iterator[Recorder]:
+    """``run`` for work that must not be lost with the store: the block goes on without it."""
+    recorder, opened = Recorder(), ExitStack()
+    recorder(lambda: opened.enter_context(run(name, params, data, tags)))
+    try:
+        yield recorder
+    except BaseException:
+        with suppress(MlflowException, OSError):
+            opened.__exit__(*sys.exc_info())
+        raise
+    if not recorder.lost:
+        recorder(opened.close)
+    if recorder.lost:
+        # The fluent interface would go on with the run that it could not end.
+        with suppress(MlflowException, OSError):
+            mlflow.end_run("FAILED")
+
+
+@contextmanager
+def run(name: str, params: dict[str, Any], data: str, tags: dict[str, str]) -> Iterator[None]:
     """A run of the experiment, open while the block runs; failed where the block fails.
 
     Args:
         name: the model's.
         params: nested values, logged under dotted names.
         data: DVC's digest of what the model is trained on.
+        tags: see ``origin``.
     """
-    with mlflow.start_run(run_name=name, tags={"model": name, "data_digest": data}):
+    named = {"model": name, "data_digest": data, "params_digest": _params_digest(params), **tags}
+    if "recipe" in params:
+        named["recipe"] = str(params["recipe"])
+    with mlflow.start_run(run_name=name, tags=named, log_system_metrics=find_spec("psutil") is not None):
         mlflow.log_params(flatten(params))
         yield
+
+
+def origin(root: Path, source: str) -> dict[str, str]:
+    """Tags that say where a run comes from: data source, git commit, whether code or params differ from it, DVC's
+    experiment.
+    """
+    tags = {"data_source": source}
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit:
+        tags["git_commit"] = commit
+        tags["git_dirty"] = str(bool(_git(root, "status", "--porcelain", "--", *MADE_OF))).lower()
+    if os.environ.get("DVC_EXP_NAME"):
+        tags["dvc_experiment"] = os.environ["DVC_EXP_NAME"]
+    return tags
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What git says, or nothing outside a repository."""
+    try:
+        done = subprocess.run(  # noqa: S603  # git, with arguments of our own
+            ["git", *arguments],  # noqa: S607  # the one on PATH, as DVC does
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _params_digest(params: dict[str, Any]) -> str:
+    """Twelve digits that are the same for the same values."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def log_epoch(row: dict[str, float]) -> None:

@@ -558,7 +558,7 @@ def test_an_experiment_registers_nothing(
     register.main()
     assert "nothing is registered" in capsys.readouterr().out
     gate = json.loads((sandbox / "reports/gate.json").read_text())
-    assert {criterion["name"] for criterion in gate["criteria"]} == {"validation_macro_f1", "data_quality"}
+    assert {"validation_macro_f1", "data_quality"} < {criterion["name"] for criterion in gate["criteria"]}
     assert not (sandbox / "reports/registration.json").exists()
     monkeypatch.delenv("DVC_EXP_NAME")
     assert listed(command) == {}
@@ -606,7 +606,7 @@ def test_a_refused_version_is_promoted_by_force_and_the_reason_is_kept(command: 
     done = command("promote", "--version", "2", "--force", "--reason", "the demo is tonight")
     assert (done.code, done.out) == (0, "music-genre version 2 is champion\n")
     entries = registry.history(tracking.connect(sandbox), "music-genre")
-    assert (entries[-1]["version"], entries[-1]["reason"]) == ("2", "forced: the demo is tonight")
+    assert (entries[-1].version, entries[-1].reason) == ("2", "forced: the demo is tonight")
 
 
 def test_promoting_and_rolling_back_what_is_not_there_is_told_in_one_line(command: Command, sandbox: Path) -> None:

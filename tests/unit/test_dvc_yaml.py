@@ -73,7 +73,7 @@ def test_training_depends_on_its_own_network_and_no_other(name: str) -> None:
 
 
 def test_registering_depends_on_the_code_that_decides() -> None:
-    assert {"registry", "tracking", "stages/register"} <= listed(STAGES["register"]["deps"])
+    assert {"gate", "registry", "tracking", "stages/register"} <= listed(STAGES["register"]["deps"])
 
 
 @pytest.mark.parametrize("stage", ORDER)

@@ -25,8 +25,9 @@ def main(project: Project) -> None:
         print(f"{share.name}: weight {share.weight:.3f}, temperature {share.temperature:.3f}")
     print(f"average: temperature {temperature:.3f}")
     tracking.connect(project.root)
-    with tracking.run(ENSEMBLE, params.of_model(ENSEMBLE), tracking.data_digest(project.lock)):
-        tracking.log_trained(project.models, ENSEMBLE, data).write(project.pointer(ENSEMBLE))
+    origin, digest = tracking.origin(project.root, params.data.source), tracking.data_digest(project.lock)
+    with tracking.recorded_run(ENSEMBLE, params.of_model(ENSEMBLE), digest, origin) as record:
+        record(lambda: tracking.log_trained(project.models, ENSEMBLE, data).write(project.pointer(ENSEMBLE)))
 
 
 def predict(project: Project, name: str, data: Spectrograms, clips: SplitArrays) -> np.ndarray:

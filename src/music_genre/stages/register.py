@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 
-from music_genre import packed, registry, tracking
+from music_genre import evaluation, gate, packed, registry, tracking
 from music_genre.errors import MusicGenreError
+from music_genre.gate import Candidate, Criterion, Judged
+from music_genre.packed import PackedModel, Packing
 from music_genre.params import Params, load_params
 from music_genre.project import Project
-from music_genre.registry import Candidate, Criterion
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 from music_genre.tracking import RunPointer
@@ -32,12 +36,13 @@ class Registration:
     model_id: str
     verdict: str
     criteria: list[Criterion]
+    notes: list[str]
 
 
 @stage
 def main(project: Project) -> None:
     if os.environ.get("DVC_EXP_NAME"):
-        decide(project, load_params(project.params))
+        decide(project, load_params(project.params), Spectrograms.open(project.spectrograms))
         print("An experiment: nothing is registered. `dvc exp apply` and `music-genre register` register what it made.")
         return
     print(describe(register(project)))
@@ -56,27 +61,31 @@ def register(project: Project) -> Registration:
         raise MusicGenreError(
             f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
         ) from missing
-    project.registration.write_text(json.dumps(asdict(registration), indent=2) + "\n", encoding="utf-8")
-    if registration.verdict == registry.REFUSED:
+    tracking.write_whole(project.registration, json.dumps(asdict(registration), indent=2) + "\n")
+    if registration.verdict == gate.REFUSED:
         raise MusicGenreError(f"the gate refused version {registration.version}\n{describe(registration)}")
     return registration
 
 
 def _register(project: Project) -> Registration:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
-    client = tracking.connect(project.root)
-    pointers = {name: complete_run(client, project, name, params, data) for name in packed.NAMES}
-    chosen, criteria = decide(project, params)
-    with packed.packed_model(project.models, chosen.name, data) as folder:
-        digest = packed.digest(folder)
-    version = registry.register(client, params.registry.name, digest, pointers[chosen.name], chosen, criteria)
+    client, name = tracking.connect(project.root), params.registry.name
+    with tracking.lock(project.root):
+        pointers = {model: complete_run(client, project, model, params, data) for model in packed.NAMES}
+        judged = decide(project, params, data)
+        pointer = pointers[judged.candidate.name]
+        with packed.packed_model(project.models, judged.candidate.name, data) as folder:
+            digest = packed.digest(folder)
+            judged = judge_here(client, project, params, data, judged, folder)
+        version = registry.register(client, name, digest, pointer, judged)
     return Registration(
-        params.registry.name,
+        name,
         str(version.version),
-        chosen.name,
-        pointers[chosen.name].model_id,
-        version.tags["verdict"],
-        criteria,
+        judged.candidate.name,
+        pointer.model_id,
+        judged.verdict,
+        judged.criteria,
+        judged.notes,
     )
 
 
@@ -85,7 +94,8 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
     with packed.packed_model(project.models, name, data) as folder:
         pointer = tracking.find(client, packed.digest(folder))
     if pointer is None:
-        with tracking.run(name, params.of_model(name), tracking.data_digest(project.lock)):
+        origin = tracking.origin(project.root, params.data.source) | {"restored": "true"}
+        with tracking.run(name, params.of_model(name), tracking.data_digest(project.lock), origin):
             if project.history(name).is_file():
                 tracking.log_history(pd.read_csv(project.history(name)))
             pointer = tracking.log_trained(project.models, name, data)
@@ -107,16 +117,89 @@ def candidate(project: Project, name: str) -> Candidate:
     )
 
 
-def decide(project: Project, params: Params) -> tuple[Candidate, list[Criterion]]:
-    """Choose a model and judge it; ``gate.json`` says what came of it without the store's ids, the same wherever it
-    runs.
+def decide(project: Project, params: Params, data: Spectrograms) -> Judged:
+    """Choose a model and judge it by its files; ``gate.json`` says what came of it, the same wherever it runs: without
+    the store's ids, what this machine measures and how the registry's champion does.
     """
-    chosen = registry.choose([candidate(project, name) for name in registry.CANDIDATES], params.seed)
+    asked = params.registry.gate
+    chosen = gate.choose([candidate(project, name) for name in gate.CANDIDATES], asked, params.seed)
     quality = json.loads((project.data_quality / "summary.json").read_text(encoding="utf-8"))["success"]
-    criteria = registry.judge(chosen, quality, params.registry.gate)
-    values = {"model": chosen.name, "criteria": [asdict(criterion) for criterion in criteria]}
+    with packed.packed_model(project.models, chosen.name, data) as folder:
+        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    judged = gate.judge(chosen, quality, megabytes, asked)
+    values = {"model": chosen.name, "criteria": [asdict(c) for c in judged.criteria], "notes": judged.notes}
     project.gate.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return chosen, criteria
+    return judged
+
+
+def judge_here(
+    client: MlflowClient, project: Project, params: Params, data: Spectrograms, judged: Judged, folder: Path
+) -> Judged:
+    """Add what needs the packed model at work, this machine, its audio, and the registry's champion."""
+    name, asked = params.registry.name, params.registry.gate
+    known = registry.find_version(client, name, packed.digest(folder))
+    criteria, notes = list(judged.criteria), list(judged.notes)
+
+    difference = registry.measured(known, gate.FEATURES)
+    if difference is None:
+        difference, missing = compare_features(project, data, packed.read_packing(folder))
+        notes += [missing] if missing else []
+    criteria += [] if difference is None else [gate.features_criterion(difference, asked)]
+
+    latency = registry.measured(known, gate.LATENCY)
+    if latency is None:
+        latency = gate.latency_ms(PackedModel(folder), data.split("validation").read(np.arange(1)))
+    criteria.append(gate.latency_criterion(latency, asked))
+
+    compared, note = compare_champion(client, name, known, data, judged.candidate, folder, params)
+    return Judged(judged.candidate, [*criteria, *compared], [*notes, note])
+
+
+def compare_features(project: Project, data: Spectrograms, packing: Packing) -> tuple[float | None, str | None]:
+    """How far the packed model's features of some validation clips lie from the stored ones, in dB; or why that cannot
+    be said.
+    """
+    if packing.transform is None:
+        return None, "features: the model was trained on ready spectrograms and hears no audio"
+    clips = data.split("validation")
+    chosen = np.unique(np.linspace(0, len(clips) - 1, gate.LISTENED).astype(int))
+    paths = pd.read_parquet(project.tracks).set_index("track_id")["path"].loc[clips.track_id[chosen]]
+    audio = [project.raw / path for path in paths]
+    if not all(path.is_file() for path in audio):
+        return None, f"features: not compared, {project.raw.name} holds no audio here; `dvc pull data/raw` brings it"
+    return gate.feature_difference(packing.transform, audio, clips.read(chosen)), None
+
+
+def compare_champion(
+    client: MlflowClient,
+    name: str,
+    known: ModelVersion | None,
+    data: Spectrograms,
+    chosen: Candidate,
+    folder: Path,
+    params: Params,
+) -> tuple[list[Criterion], str]:
+    """The champion's answers to the same clips against the candidate's; no criterion, and why, where that says
+    nothing.
+    """
+    number = registry.champion(client, name)
+    if number is None:
+        return [], "champion: there is none to compare with"
+    if known is not None and str(known.version) == number:
+        return [], "champion: this very model"
+    try:
+        rival = registry.packed_folder(client.get_model_version(name, number))
+        reason = gate.incomparable(packed.read_packing(rival), packed.read_packing(folder))
+    except (MusicGenreError, FileNotFoundError) as lost:
+        reason = f"its files cannot be read ({' '.join(str(lost).split())[:200]})"
+    if reason is not None:
+        return [], f"champion: not compared with version {number}: {reason}"
+    clips = data.split("validation")
+    answers = PackedModel(rival).predict_split(clips)
+    theirs = evaluation.predictions(clips.track_id, clips.label, answers, data.genres)
+    low, high = gate.paired_difference(chosen.predictions, theirs, params.seed)
+    note = f"champion: macro-F1 lies {low:+.3f} to {high:+.3f} above that of version {number} on the same clips"
+    return [gate.champion_criterion((low, high), params.registry.gate)], note
 
 
 def describe(registration: Registration) -> str:
@@ -126,6 +209,7 @@ def describe(registration: Registration) -> str:
         mark = "passed" if criterion.passed else "FAILED"
         value = f"{criterion.value:.3f}" if isinstance(criterion.value, float) else criterion.value
         lines.append(f"  {mark}  {criterion.name} {value}, asked for {criterion.threshold}")
+    lines += [f"  {note}" for note in registration.notes]
     return "\n".join(lines)
 
 

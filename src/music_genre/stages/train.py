@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,8 @@ from music_genre.shards import INDEX, Spectrograms
 from music_genre.stages import stage
 from music_genre.storage import save_baseline, save_network
 
+OnEpoch = Callable[[dict[str, float]], None]
+
 MALLOC = ("hugetlb=1", "mmap_threshold=8589934592", "trim_threshold=8589934592")
 
 
@@ -24,14 +27,20 @@ MALLOC = ("hugetlb=1", "mmap_threshold=8589934592", "trim_threshold=8589934592")
 def main(project: Project) -> None:
     name = sys.argv[1]
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    # A server that does not answer is told now, not after training.
     tracking.connect(project.root)
-    with tracking.run(name, params.of_model(name), tracking.data_digest(project.lock)):
-        history = (train_baseline if name == "baseline" else train_network)(project, name, params, data)
+    origin, digest = tracking.origin(project.root, params.data.source), tracking.data_digest(project.lock)
+    with tracking.recorded_run(name, params.of_model(name), digest, origin) as record:
+
+        def log_epoch(row: dict[str, float]) -> None:
+            record(lambda: tracking.log_epoch(row))
+
+        history = (train_baseline if name == "baseline" else train_network)(project, name, params, data, log_epoch)
         history.to_csv(project.history(name), index=False)
-        tracking.log_trained(project.models, name, data).write(project.pointer(name))
+        record(lambda: tracking.log_trained(project.models, name, data).write(project.pointer(name)))
 
 
-def train_baseline(project: Project, name: str, params: Params, data: Spectrograms) -> pd.DataFrame:
+def train_baseline(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
@@ -45,23 +54,23 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
         machine.predict_proba(baseline.statistics_of(held_out.batches(64))),
         held_out.label,
     )
-    tracking.log_epoch(row)
+    log_epoch(row)
     return pd.DataFrame([row])
 
 
-def train_network(project: Project, name: str, params: Params, data: Spectrograms) -> pd.DataFrame:
+def train_network(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
     """Build and fit a network; each epoch is logged as it ends."""
     settings, classes = getattr(params.models, name), len(data.genres)
     learnt, held_out = data.split("training").part(settings.training_share), data.split("validation")
     unfinished = project.cache / "train" / name
-    kept = unfinished / origin(project, name, settings, params.seed)
-    model, history = training.train(name, learnt, held_out, classes, settings, params.seed, tracking.log_epoch, kept)
+    kept = unfinished / identity(project, name, settings, params.seed)
+    model, history = training.train(name, learnt, held_out, classes, settings, params.seed, log_epoch, kept)
     save_network(model, project.model_file(name))
     shutil.rmtree(unfinished)
     return history
 
 
-def origin(project: Project, name: str, settings: NetworkParams, seed: int) -> str:
+def identity(project: Project, name: str, settings: NetworkParams, seed: int) -> str:
     """A name that stands for all that determines a training: params, seed, clips, code."""
     code = [Path(training.__file__), Path(augmentation.__file__), *sorted(Path(networks.__file__).parent.glob("*.py"))]
     total = hashlib.sha256(f"{name} {seed} {settings.model_dump_json()}".encode())
