@@ -120,7 +120,7 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("models.crnn.epochs", "many"),
         ("models.crnn.recipe", "secret"),
         ("models.crnn.copies", 0),
-        ("models.crnn.crop", 0),
+        ("models.crnn.crop", -0.5),
         ("models.crnn.dropout", 1.0),
         ("models.crnn.mixup", -0.1),
         ("models.parallel.batch_size", 0),
