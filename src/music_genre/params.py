@@ -25,6 +25,7 @@ Pool = tuple[Count, Count]
 ModelName = Literal["baseline", "crnn", "parallel"]
 NetworkName = Literal["crnn", "parallel"]
 SplitMethod = Literal["official", "artist", "random"]
+Features = Literal["bands", "mfcc"]
 
 
 class Section(BaseModel):
@@ -91,6 +92,9 @@ class SplitParams(Section):
 
 
 class BaselineParams(Section):
+    """``features``: what a clip's statistics are of."""
+
+    features: Features
     training_share: TrainingShare
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]

@@ -51,8 +51,8 @@ def published(input_shape: tuple[int, int], classes: int, settings: CrnnParams) 
 
 
 def improved(n_mels: int, classes: int, settings: CrnnParams) -> keras.Model:
-    """Four 2-D convolutions, then a bidirectional GRU over what they found; mean and maximum over time of its states and
-    of what it saw decide. Not compiled.
+    """Four 2-D convolutions, then a bidirectional GRU over what they found; the mean and maximum over time of its
+    states and of what it saw decide. Not compiled.
 
     Returns:
         (n, frames, n_mels) float32 dB of any length to (n, classes) probabilities.
