@@ -202,12 +202,13 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     project = Project.here()
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     splits = [data.split(name) for name in data.index["split"].unique()]
-    statistics = np.concatenate([statistics_of(clips.batches(64)) for clips in splits])
+    settings = params.models.baseline
+    statistics = np.concatenate([statistics_of(clips.batches(64), settings.features) for clips in splits])
     order = np.concatenate([clips.track_id for clips in splits])
     tracks = pd.read_parquet(project.tracks).set_index("track_id").loc[order].reset_index()
     if tracks["artist_id"].isna().all():
         raise MusicGenreError("no track has a known artist: both splits would be the same")
-    accuracy = accuracy_by_split(tracks, statistics, params.split, params.models.baseline, range(options.seeds))
+    accuracy = accuracy_by_split(tracks, statistics, params.split, settings, range(options.seeds))
     mean, low, high = mean_difference(accuracy)
     print(f"no artist in two splits: accuracy {accuracy['artist'].mean():.1%} (mean of {options.seeds} splits)")
     print(f"random split:            accuracy {accuracy['random'].mean():.1%}")

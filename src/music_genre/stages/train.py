@@ -44,14 +44,15 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
-    learnt, held_out = data.split("training").part(params.models.baseline.training_share), data.split("validation")
-    statistics = baseline.statistics_of(learnt.batches(64))
-    machine = baseline.fit(statistics, learnt.label, params.models.baseline)
+    settings = params.models.baseline
+    learnt, held_out = data.split("training").part(settings.training_share), data.split("validation")
+    statistics = baseline.statistics_of(learnt.batches(64), settings.features)
+    machine = baseline.fit(statistics, learnt.label, settings)
     save_baseline(machine, project.model_file(name))
     row = training.one_epoch(
         machine.predict_proba(statistics),
         learnt.label,
-        machine.predict_proba(baseline.statistics_of(held_out.batches(64))),
+        machine.predict_proba(baseline.statistics_of(held_out.batches(64), settings.features)),
         held_out.label,
     )
     log_epoch(row)
