@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     promote = commands.add_parser("promote", help="make a version champion: the one that is served")
     promote.add_argument("--version", metavar="N", help="which (the challenger)")
     promote.add_argument("--force", action="store_true", help="even though the gate refused it; takes --reason")
-    promote.add_argument("--reason", metavar="TEXT", help="why; kept with the version")
+    promote.add_argument("--reason", metavar="TEXT", help="why; kept in the history of champions")
     promote.set_defaults(command=run_promote)
 
     rollback = commands.add_parser("rollback", help="make the previous champion champion again")
@@ -150,12 +150,13 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
         print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
         for v in found:
             validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
-            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {', '.join(v.aliases)}")
+            said = ", ".join([*v.aliases, *(["failed: " + ", ".join(v.failed)] if v.failed else [])])
+            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {said}".rstrip())
         reigns = registry.history(client, name)
-        if len(reigns) > 1:
-            print("\nchampion")
-        for reign in reigns if len(reigns) > 1 else []:
-            print(f"{reign.version:>7}  {reign.since} to {reign.until or 'now':<25}  {reign.reason}")
+        if reigns:
+            print("\nchampion from                       to                         why")
+        for reign in reigns:
+            print(f"{reign.version:>8} {reign.since}  {reign.until or 'now':<25}  {reign.reason}")
     return 0
 
 

@@ -6,12 +6,13 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from music_genre import augmentation, networks, tracking, training
+from music_genre import augmentation, networks, provenance, tracking, training
 from music_genre.params import NetworkParams, Params, load_params
 from music_genre.project import Project
 from music_genre.shards import INDEX, Spectrograms
@@ -29,15 +30,18 @@ def main(project: Project) -> None:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     # A server that does not answer is told now, not after training.
     tracking.connect(project.root)
-    origin, digest = tracking.origin(project.root, params.data.source), tracking.data_digest(project.lock)
-    with tracking.recorded_run(name, params.of_model(name), digest, origin) as record:
+    origin = provenance.origin(project.root, params.data.source, project.lock)
+    with tracking.recorded_run(name, params.of_model(name), origin) as record:
 
         def log_epoch(row: dict[str, float]) -> None:
             record(lambda: tracking.log_epoch(row))
 
+        start = time.monotonic()
         history = (train_baseline if name == "baseline" else train_network)(project, name, params, data, log_epoch)
+        seconds = time.monotonic() - start
         history.to_csv(project.history(name), index=False)
-        record(lambda: tracking.log_trained(project.models, name, data).write(project.pointer(name)))
+        record(lambda: tracking.log_duration(seconds))
+        record(lambda: tracking.log_trained(project.models, name, data, origin.data).write(project.pointer(name)))
 
 
 def train_baseline(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
