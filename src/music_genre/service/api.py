@@ -18,12 +18,14 @@ from music_genre.packed import Packing
 from music_genre.prediction import Clips, answer, clips_of
 from music_genre.service.loading import Loaded, load
 from music_genre.service.uploads import Upload, read_upload
+from music_genre.service.web import add_page
 
 MAX_SECONDS = 900.0
 STATUS = {"unauthorized": 401, "too_large": 413, "too_long": 413, "unsupported": 415, "busy": 503}
 """HTTP status of each error code; 422 for what is wrong with the audio itself."""
 
 app = FastAPI(title="music-genre")
+add_page(app)
 
 
 @bentoml.service(name="music-genre-model", workers=1, traffic={"timeout": 60})
