@@ -10,6 +10,8 @@ const SENTENCES = {
   unsupported: "The service cannot use this.",
   unauthorized: "The service wants a key, or another one.",
   busy: "The service is busy.",
+  too_slow: "The connection is too slow.",
+  failed: "The service failed.",
 };
 
 /** What went wrong, as a sentence; `again` where the same may work later, `key` where a key is wanted. */
@@ -77,6 +79,6 @@ function refusal(status, body) {
   }
   const sentence = SENTENCES[error.code] ?? `The service failed with status ${status}.`;
   const detail = typeof error.message === "string" && error.code !== "undecodable" ? ` (${error.message})` : "";
-  const again = status >= 500 || error.code === "busy" || status === 429;
+  const again = status >= 500 || status === 408;
   return new Trouble(sentence + detail, { again, key: status === 401 });
 }
