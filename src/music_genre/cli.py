@@ -79,13 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
 def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if bool(options.files) == bool(options.arrays) or bool(options.arrays) != bool(options.out):
         parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
-    model = load_model(options.model)
+    model, sure_from = load_model(options.model)
     if options.arrays:
         return predict_arrays(model, options.arrays, options.out)
-    return max([predict_file(model, path, options) for path in options.files])
+    return max([predict_file(model, sure_from, path, options) for path in options.files])
 
 
-def predict_file(model: PackedModel, path: Path, options: argparse.Namespace) -> int:
+def predict_file(model: PackedModel, sure_from: float, path: Path, options: argparse.Namespace) -> int:
     """Print one file's answer; a file that cannot be answered is told, and the others go on."""
     from music_genre.audio import decode
     from music_genre.prediction import answer, clips_of
@@ -97,7 +97,7 @@ def predict_file(model: PackedModel, path: Path, options: argparse.Namespace) ->
     except AudioFault as fault:
         print(f"music-genre: {path}: {fault}", file=sys.stderr)
         return 1
-    result = answer(clips, model.predict(clips.mel), model.packing.genres, options.timeline)
+    result = answer(clips, model.predict(clips.mel), model.packing.genres, sure_from, options.timeline)
     if options.json:
         print(json.dumps({"file": str(path), **result}))
         return 0
@@ -215,13 +215,15 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     return 0
 
 
-def load_model(wanted: str) -> PackedModel:
-    """The model behind ``champion``, ``challenger`` or a version number."""
+def load_model(wanted: str) -> tuple[PackedModel, float]:
+    """The model behind ``champion``, ``challenger`` or a version number, and the least confidence of a sure answer."""
     from music_genre import registry
     from music_genre.packed import PackedModel
+    from music_genre.prediction import confident_from
 
     client, name = connect()
-    return PackedModel(registry.packed_folder(registry.resolve(client, name, wanted)))
+    version = registry.resolve(client, name, wanted)
+    return PackedModel(registry.packed_folder(version)), confident_from(version.tags)
 
 
 def connect() -> tuple[MlflowClient, str]:
