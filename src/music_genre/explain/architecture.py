@@ -50,9 +50,9 @@ def boxes(network: keras.Model) -> list[Box]:
         made_by[id(output)] = len(found)
         shape = " x ".join("?" if size is None else str(size) for size in output.shape[1:])
         weights = operation.count_params() if isinstance(operation, keras.layers.Layer) else 0
-        name = "" if operation.name.startswith(keras.utils.to_snake_case(_class(operation))) else operation.name
+        counted = operation.name.replace("_", "").startswith(_class(operation).lower())
         above = tuple(made_by[id(tensor)] for tensor in inputs)
-        found.append(Box(name, _kind(operation), shape, int(weights), above))
+        found.append(Box("" if counted else operation.name, _kind(operation), shape, int(weights), above))
     return found
 
 
@@ -88,10 +88,11 @@ def picture(network: keras.Model, title: str) -> Figure:
     axes.axis("off")
     for box, (lane, level) in zip(known, at, strict=True):
         for number in box.above:
-            corner = [at[number][0], lane, lane], [at[number][1], at[number][1], level]
-            if at[number][0] > lane:
-                corner = [at[number][0], at[number][0], lane], [at[number][1], level - 0.5, level - 0.5]
-            axes.plot(*corner, color="#777777", linewidth=1, zorder=1)
+            from_lane, from_level = at[number]
+            # A fork turns beneath what is read, a join above what reads; lines of two lanes lie beside each other.
+            turn = from_level + 0.42 + 0.06 * from_lane if lane > from_lane else level - 0.42
+            across = [from_level, turn, turn, level]
+            axes.plot([from_lane, from_lane, lane, lane], across, color="#777777", linewidth=1, zorder=1)
         colour = next((colour for kind, colour in COLOURS.items() if box.kind.startswith(kind)), "#f3f3f3")
         said = [": ".join(filter(None, (box.name, box.kind))), box.shape]
         said[1] += f", {box.parameters:,} weights" if box.parameters else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -14,13 +15,12 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Args:
         predictions: ``predictions.csv`` by model, of the same clips.
     """
-    table: pd.DataFrame | None = None
-    for name, single in predictions.items():
-        renamed = single.rename(columns={"predicted": name, "confidence": f"{name}_confidence"})
-        keys = ["track_id", "split", "actual"]
-        table = renamed if table is None else table.merge(renamed, on=keys, validate="one_to_one")
-    assert table is not None
-    return table
+    tables = [
+        single.rename(columns={"predicted": name, "confidence": f"{name}_confidence"})
+        for name, single in predictions.items()
+    ]
+    keys = ["track_id", "split", "actual"]
+    return reduce(lambda left, right: left.merge(right, on=keys, validate="one_to_one"), tables)
 
 
 def who_is_right(table: pd.DataFrame, first: str, second: str) -> pd.Series:

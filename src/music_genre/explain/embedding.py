@@ -12,7 +12,7 @@ def scaled(features: np.ndarray) -> np.ndarray:
     """(n, features), each with mean 0 and deviation 1; one that never changes is 0."""
     spread = features.std(axis=0)
     centred = features - features.mean(axis=0)
-    return np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    return np.asarray(centred / np.where(spread > 0, spread, 1))
 
 
 def principal(features: np.ndarray) -> np.ndarray:
@@ -25,9 +25,12 @@ def principal(features: np.ndarray) -> np.ndarray:
 def neighbours(features: np.ndarray, seed: int) -> np.ndarray:
     """(n, features) in a plane where near clips stay near: t-SNE (van der Maaten and Hinton, JMLR 2008): (n, 2)."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return np.asarray(TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled(features)))
+    machine = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    with threadpool_limits(1):  # its threads wait for each other where the machine is busy, and gain little
+        return np.asarray(machine.fit_transform(scaled(features)))
 
 
 def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[str, float]:
@@ -44,9 +47,11 @@ def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[s
     """
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, silhouette_score
+    from threadpoolctl import threadpool_limits
 
     known, clusters = scaled(features), len(np.unique(label))
-    found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(known)
+    with threadpool_limits(1):
+        found = KMeans(clusters, n_init=10, random_state=seed).fit_predict(known)
     return {
         "clusters": clusters,
         "adjusted_rand": float(adjusted_rand_score(label, found)),

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 
 BATCH = 64
 STEPS, RATE = 80, 0.05
-ROUGHNESS = 0.3
+SLOWNESS = 1.5
+"""Power of the frequency by which a wave moves less: 0 treats all alike and gives noise."""
+
+ROUGHNESS = 10.0
 """What a mean difference of 1 (80 dB) between neighbouring cells costs, in deviations of the filter's activation."""
 
-START = 0.15
-"""Deviation of the noise that the ascent starts from, on the logistic scale; the training mean is its middle."""
+NOISE = 0.15
+"""Deviation of the noise at the start, on the logistic scale."""
 
 
 def listener(part: Part, shape: tuple[int, int]) -> keras.Model:
@@ -95,15 +98,61 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
     )
 
 
-def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, mean: np.ndarray, seed: int) -> np.ndarray:
+def wake(
+    part: Part, clips: SplitArrays, genres: Sequence[str], count: int, seed: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Show what the filters of a convolution that tell genres apart best want to hear.
+
+    Args:
+        part: the convolution.
+        clips: real ones, to compare with.
+        genres: in label order.
+        count: of filters, at most.
+        seed: of ``maximise``.
+
+    Returns:
+        ``tell_apart`` of the chosen filters, with ``layer`` and ``maximised``, the activation by the filter's own
+        spectrogram; and those spectrograms, (k, frames, n_mels) dB.
+    """
+    heard = listener(part, clips.shape)
+    answered = answers(heard, clips)
+    table = tell_apart(answered, clips.label, genres)
+    table = table.sort_values(["between", "filter"], ascending=[False, True]).head(count).reset_index(drop=True)
+    chosen, unit = table["filter"].to_numpy(), table["real_deviation"].to_numpy()
+    mean = np.mean([mel.mean(axis=(0, 1)) for mel in clips.batches(1)], axis=0)
+    starts = np.tile(mean, (len(chosen), heard.input_shape[1], 1))
+    woken = maximise(heard, chosen, unit, starts, seed)
+    reached = _own(heard, woken, chosen)
+    # Noise leaves some filters asleep, without a slope to climb: those start from what wakes them most in real clips.
+    asleep = np.flatnonzero(reached <= table["real_maximum"])
+    if asleep.size:
+        real = np.stack([_loudest(answered[:, :, number], clips, heard.input_shape[1]) for number in chosen[asleep]])
+        woken[asleep] = maximise(heard, chosen[asleep], unit[asleep], real, seed)
+        reached = _own(heard, woken, chosen)
+    table.insert(0, "layer", part.name)
+    return table.assign(maximised=reached), woken
+
+
+def _own(heard: keras.Model, woken: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(k,) activation of each filter by its own spectrogram."""
+    return np.asarray(activations(heard, woken)[np.arange(len(chosen)), 0, chosen])
+
+
+def _loudest(answered: np.ndarray, clips: SplitArrays, width: int) -> np.ndarray:
+    """The stretch, (width, n_mels) dB, that wakes a filter most, whose activations are (n, stretches)."""
+    clip, stretch = np.unravel_index(answered.argmax(), answered.shape)
+    return clips.read(np.array([clip]))[0, stretch * width : (stretch + 1) * width]
+
+
+def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: np.ndarray, seed: int) -> np.ndarray:
     """Spectrograms that wake one filter each.
 
     Args:
         heard: from ``listener``.
         chosen: (k,) filters.
         unit: (k,) what counts as one of each filter's activation: its deviation over real clips.
-        mean: (n_mels,) dB, mean of the training clips in each band.
-        seed: of the noise at the start.
+        starts: (k, frames, n_mels) dB that the ascent starts from, with some noise.
+        seed: of the noise.
 
     Returns:
         (k, frames, n_mels) float32 in [-80, 0] dB.
@@ -112,19 +161,18 @@ def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, mean: np.
     import tensorflow as tf
 
     shape = heard.input_shape[1:]
-    level = np.clip(1 - mean / FLOOR_DB, 0.02, 0.98)
+    level = np.clip(1 - starts / FLOOR_DB, 0.03, 0.97)
     middle = tf.constant(np.log(level / (1 - level)), tf.float32)
     slow = tf.constant(_slowness(shape))
-    noise = np.random.default_rng(seed).normal(size=(len(chosen), *shape)).astype(np.float32)
-    start = tf.signal.rfft2d(noise) * tf.cast(START, tf.complex64)
+    noise = np.random.default_rng(seed).normal(0, NOISE, (len(chosen), *shape)).astype(np.float32)
+    start = tf.signal.rfft2d(noise)
     waves = keras.Variable(np.stack([tf.math.real(start), tf.math.imag(start)]))
     optimizer = keras.optimizers.Adam(RATE * float(np.sqrt(np.prod(shape))))
     one, scale = tf.one_hot(chosen, heard.output_shape[-1]), tf.constant(1 / np.maximum(unit, 1e-6), tf.float32)
 
     def picture() -> tf.Tensor:
         """(k, frames, n_mels) in [0, 1]."""
-        waved = tf.signal.irfft2d(slow * tf.complex(waves.value[0], waves.value[1]), shape)
-        return tf.sigmoid(middle + waved)
+        return tf.sigmoid(middle + tf.signal.irfft2d(slow * tf.complex(waves.value[0], waves.value[1]), shape))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types here
     def ascend() -> None:
@@ -133,7 +181,8 @@ def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, mean: np.
             answer = heard((1 - seen) * FLOOR_DB)
             means = tf.reduce_mean(answer, axis=list(range(1, len(answer.shape) - 1)))
             woken = tf.reduce_sum(means * one, axis=1) * scale
-            rough = tf.add_n([tf.reduce_mean(tf.abs(d)) for d in _differences(seen)])
+            steps = seen[:, 1:] - seen[:, :-1], seen[:, :, 1:] - seen[:, :, :-1]
+            rough = tf.add_n([tf.reduce_mean(tf.abs(step)) for step in steps])
             loss = ROUGHNESS * len(chosen) * rough - tf.reduce_sum(woken)
         optimizer.apply([tape.gradient(loss, waves.value)], [waves])
 
@@ -143,11 +192,7 @@ def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, mean: np.
 
 
 def _slowness(shape: tuple[int, int]) -> np.ndarray:
-    """(frames, n_mels // 2 + 1) complex64: how far a wave moves, 1 over its frequency; 1 on average in power."""
+    """(frames, n_mels // 2 + 1) complex64: how far a wave moves, the less the quicker it is; 1 on average in power."""
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
-    weight = 1 / np.maximum(frequency, 1 / max(shape))
-    return (weight / np.sqrt(np.mean(weight**2))).astype(np.complex64)
-
-
-def _differences(picture: object) -> tuple[object, object]:
-    return picture[:, 1:] - picture[:, :-1], picture[:, :, 1:] - picture[:, :, :-1]  # type: ignore[index]
+    weight = np.maximum(frequency, 1 / max(shape)) ** -SLOWNESS
+    return np.asarray(weight / np.sqrt(np.mean(weight**2)), dtype=np.complex64)

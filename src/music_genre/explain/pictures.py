@@ -71,11 +71,10 @@ def filter_sheet(pictures: np.ndarray, titles: Sequence[str], scale: Scale, titl
         title: above the sheet.
     """
     figure, grid = _grid(len(pictures), 4, (2.5, 2.2), title)
-    image = None
-    for axes, picture, text in zip(grid, pictures, titles, strict=False):
-        image = _spectrogram(axes, picture, scale)
+    for axes, picture, text in zip(grid, pictures, titles, strict=True):
+        _spectrogram(axes, picture, scale)
         axes.set_title(text, fontsize=8)
-    figure.colorbar(image, ax=list(grid), label="dB", shrink=0.6, aspect=40)
+    _decibels(figure, grid)
     return figure
 
 
@@ -109,11 +108,10 @@ def feature_maps(
 def genres(clips: Mapping[str, np.ndarray], scale: Scale) -> Figure:
     """A clip of each genre side by side: (frames, n_mels) dB by genre."""
     figure, grid = _grid(len(clips), 4, (2.9, 2.5), "A typical training clip of each genre")
-    image = None
-    for axes, (genre, mel) in zip(grid, clips.items(), strict=False):
-        image = _spectrogram(axes, mel, scale)
+    for axes, (genre, mel) in zip(grid, clips.items(), strict=True):
+        _spectrogram(axes, mel, scale)
         axes.set_title(genre, fontsize=10)
-    figure.colorbar(image, ax=list(grid), label="dB", shrink=0.6, aspect=40)
+    _decibels(figure, grid)
     return figure
 
 
@@ -167,10 +165,10 @@ def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
     return figure
 
 
-def mistakes(clips: Sequence[np.ndarray], titles: Sequence[str], scale: Scale, title: str) -> Figure:
-    """Clips that a model was sure of and wrong about: (frames, n_mels) dB each."""
+def mistakes(clips: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
+    """Clips (k, frames, n_mels) dB that a model was sure of and wrong about; there may be none."""
     figure, grid = _grid(len(clips), 4, (2.9, 2.5), title)
-    for axes, mel, text in zip(grid, clips, titles, strict=False):
+    for axes, mel, text in zip(grid, clips, titles, strict=True):
         _spectrogram(axes, mel, scale)
         axes.set_title(text, fontsize=8)
     return figure
@@ -202,29 +200,31 @@ def both_right(table: pd.DataFrame, first: str, second: str, title: str) -> Figu
 def _grid(count: int, columns: int, size: tuple[float, float], title: str) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    columns = min(columns, count)
+    columns = max(1, min(columns, count))
     rows = -(-count // columns)
     figure = Figure(figsize=(size[0] * columns + 0.9, size[1] * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
     return figure, [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
 
 
-def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> AxesImage:
+def _decibels(figure: Figure, grid: Sequence[Axes]) -> None:
+    """A colour bar for all spectrograms of a sheet: they share one scale."""
+    figure.colorbar(grid[0].images[0], ax=list(grid), label="dB", shrink=0.6, aspect=40)
+
+
+def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
     extent = (0, scale.time(len(mel)), 0, mel.shape[1])
-    image = axes.imshow(
+    axes.imshow(
         mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0, interpolation="none"
     )
     _label(axes, mel.shape[1], scale)
-    return image
 
 
 def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale) -> AxesImage:
     """(times, bands) around 0, stretched over a clip of (frames, n_mels): red above, blue below."""
     bound = float(np.abs(values).max()) or 1.0
     extent = (0, scale.time(shape[0]), 0, shape[1])
-    image = axes.imshow(
-        values.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-bound, vmax=bound
-    )
+    image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-bound, vmax=bound)
     _label(axes, shape[1], scale)
     return image
 

@@ -38,26 +38,15 @@ def gradients(networks: Sequence[tuple[keras.Model, float]]) -> Gradient:
     """The gradient of a genre's probability in the weighted average of networks; the weights sum to 1."""
     import tensorflow as tf
 
-    def graph(network: keras.Model) -> Callable[..., tf.Tensor]:
-        @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types here
-        def gradient(clips: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-            with tf.GradientTape() as tape:
-                tape.watch(clips)
-                score = tf.reduce_sum(tf.gather(network(clips, training=False), label, axis=1))
-            return tape.gradient(score, clips)
+    @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types here
+    def slopes(mel: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(mel)
+            answers = [weight * net(tf.reshape(mel, (-1, *net.input_shape[1:]))) for net, weight in networks]
+            score = tf.reduce_sum(tf.gather(tf.add_n(answers), label, axis=1))
+        return tape.gradient(score, mel)
 
-        return gradient
-
-    graphs = [(graph(network), network.input_shape[1:], weight) for network, weight in networks]
-
-    def together(mel: np.ndarray, label: int) -> np.ndarray:
-        parts = [
-            weight * gradient(tf.constant(mel.reshape(-1, *shape)), tf.constant(label)).numpy().reshape(mel.shape)
-            for gradient, shape, weight in graphs
-        ]
-        return np.sum(parts, axis=0)
-
-    return together
+    return lambda mel, label: np.asarray(slopes(tf.constant(mel), tf.constant(label)))
 
 
 def integrated_gradients(gradient: Gradient, mel: np.ndarray, label: int) -> np.ndarray:
