@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
-PART := features forward
+PART := features forward training
 # The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
 WAVESURFER := 8.0.1
 VENDORED := src/music_genre/service/page/vendor/wavesurfer
@@ -62,7 +62,7 @@ ui: setup  ## the MLflow UI at http://localhost:5000
 serve: setup  ## the champion at http://localhost:3000
 	bentoml serve
 
-bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward)
+bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward, training)
 	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
 
 vendor:  ## the web page's library anew, by npm's client; its bytes must have the digests in git

@@ -1,0 +1,178 @@
+"""The published networks arranged for a processor: the same weights, the same answers and gradients within float
+tolerance, in less time. For training on a CPU; what is stored is the plain network.
+
+- A convolution over frames runs fastest where frames lie beside each other, so bands come before frames here.
+- ReLU and bias commute with the maximum: after pooling they touch a part of the cells.
+- The first block of the parallel network, one channel wide, is bound by memory: compiled as one loop, its convolution
+  is never written down, and its gradient picks from the clip what the maximum had picked.
+- Recurrent loops are compiled, or are one kernel, instead of a dozen operations a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from keras import Model, layers, ops
+
+compiled = tf.function(jit_compile=True, autograph=False)
+
+
+class Swift(Model):  # type: ignore[misc]  # Keras has no types
+    """A compiled published network; shares its layers and its optimizer.
+
+    Args:
+        network: of ``crnn.published`` or ``parallel.published``.
+    """
+
+    def __init__(self, network: Model) -> None:
+        super().__init__(network.inputs, network.outputs, name=network.name)
+        self.compile(network.optimizer, network.loss, metrics=["accuracy"])
+        self.recurrent = {
+            layer.name: _one_kernel(layer) if isinstance(layer, layers.LSTM) else _compiled_layer(layer)
+            for layer in self.layers
+            if isinstance(layer, layers.LSTM | layers.Bidirectional)
+        }
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
+        clip = ops.reshape(inputs, (-1, *self.input_shape[1:]))
+        return (_parallel if self.name == "parallel" else _crnn)(self, clip)
+
+
+def _crnn(model: Swift, x: tf.Tensor) -> tf.Tensor:
+    for layer in model.layers[1:]:
+        x = model.recurrent.get(layer.name, layer)(x)
+    return x
+
+
+def _parallel(model: Swift, clip: tf.Tensor) -> tf.Tensor:
+    layer = model.get_layer
+    scaled = layer("ln_power")(clip)
+    x = ops.transpose(ops.squeeze(scaled, -1), (0, 2, 1))
+    for block in range(1, 6):
+        conv, pool = layer(f"conv{block}"), layer(f"pool{block}").pool_size
+        if block == 1:
+            x = _first_block(pool)(x, ops.squeeze(conv.kernel.value, (1, 2)), conv.bias.value)
+        else:
+            x = tf.nn.conv2d(x, ops.transpose(conv.kernel, (1, 0, 2, 3)), 1, "VALID")
+            x = tf.nn.max_pool2d(x, pool[::-1], pool[::-1], "VALID")
+            x = tf.nn.relu(tf.nn.bias_add(x, conv.bias))
+    convolutional = layer("convolutional")(ops.transpose(x, (0, 2, 1, 3)))
+    recurrent = model.recurrent["recurrent"](layer("sequence")(layer("recurrent_pool")(scaled)))
+    return layer("genre")(layer("embedding")([convolutional, recurrent]))
+
+
+def _first_block(pool: tuple[int, int]) -> Any:
+    """Convolution over frames of a clip (n, bands, frames), kernel (taps, filters), max-pooling of (frames, bands),
+    bias, ReLU: (n, bands / pool, frames / pool, filters). A clip gets no gradient.
+    """
+
+    def cells(clip: tf.Tensor, kernel: tf.Tensor) -> tuple[list[list[tf.Tensor]], list[tf.Tensor]]:
+        """What each tap sees, and what comes of it, at each place of a pool."""
+        taps = kernel.shape[0]
+        frames, bands = (clip.shape[2] - taps + 1) // pool[0], clip.shape[1] // pool[1]
+        seen = [
+            [clip[:, band :: pool[1], frame + tap :: pool[0], None][:, :bands, :frames] for tap in range(taps)]
+            for frame in range(pool[0])
+            for band in range(pool[1])
+        ]
+        return seen, [tf.add_n([x * kernel[tap] for tap, x in enumerate(place)]) for place in seen]
+
+    @compiled  # type: ignore[untyped-decorator]  # as TensorFlow has none
+    def forward(clip: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+        _, found = cells(clip, kernel)
+        return tf.nn.relu(_maximum(found) + bias)
+
+    @compiled  # type: ignore[untyped-decorator]
+    def shares(clip: tf.Tensor, kernel: tf.Tensor, answer: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
+        """Every cell's part in the gradients of the taps and of the bias."""
+        seen, found = cells(clip, kernel)
+        largest, upstream = _maximum(found), tf.where(answer > 0, upstream, 0.0)
+        picked = seen[-1]
+        for place, value in zip(seen[-2::-1], found[-2::-1], strict=True):
+            picked = [tf.where(value == largest, x, other) for x, other in zip(place, picked, strict=True)]
+        return [*(x * upstream for x in picked), upstream]
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def block(clip: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
+        answer = forward(clip, kernel, bias)
+
+        def gradient(upstream: tf.Tensor) -> tuple[None, tf.Tensor, tf.Tensor]:
+            filters = kernel.shape[1]
+            parts = [tf.reshape(part, (-1, filters)) for part in shares(clip, kernel, answer, upstream)]
+            ones = tf.ones((1, tf.shape(parts[0])[0]))  # a product sums faster than a sum does
+            *taps, offset = [tf.matmul(ones, part) for part in parts]
+            return None, tf.concat(taps, 0), offset[0]
+
+        return answer, gradient
+
+    return block
+
+
+def _maximum(tensors: list[tf.Tensor]) -> tf.Tensor:
+    largest = tensors[0]
+    for tensor in tensors[1:]:
+        largest = tf.maximum(largest, tensor)
+    return largest
+
+
+def _compiled_layer(layer: layers.Layer) -> Any:
+    """A layer as two compiled functions. What happens between its steps cannot leave compiled code, so the second one,
+    for the gradient, begins with the steps of the first.
+    """
+    weights = [weight.value for weight in layer.trainable_variables]
+    forward = compiled(layer)
+
+    @compiled  # type: ignore[untyped-decorator]
+    def backward(x: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            answer = layer(x)
+        of_all: list[tf.Tensor] = tape.gradient(answer, [x, *weights], upstream)
+        return of_all
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def run(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
+        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> tuple[tf.Tensor, list[tf.Tensor]]:
+            of_x, *of_weights = backward(x, upstream)
+            found = {weight.ref(): value for weight, value in zip(weights, of_weights, strict=True)}
+            return of_x, [found[variable.ref()] for variable in variables]
+
+        return forward(x), gradient
+
+    return run
+
+
+def _one_kernel(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The last state of an LSTM (n, units): TensorFlow's kernel for all steps, on two halves of a batch at once."""
+
+    def ordered(weights: tf.Tensor) -> tf.Tensor:
+        """The kernel has the gates in another order. Its second version has not, but its gradient is a wrong one."""
+        entry, forget, candidate, exit_ = tf.split(weights, 4, axis=-1)
+        return tf.concat([entry, candidate, forget, exit_], -1)
+
+    def run(x: tf.Tensor) -> tf.Tensor:
+        cell, units = layer.cell, layer.units
+        weights, none = ordered(tf.concat([cell.kernel, cell.recurrent_kernel], 0)), tf.zeros((units,))
+        half = tf.shape(x)[0] // 2
+        states = []
+        for part in (x[:half], x[half:]):
+            start = tf.zeros((tf.shape(part)[0], units))
+            kernel = tf.raw_ops.BlockLSTM(
+                seq_len_max=tf.cast(tf.shape(x)[1], tf.int64),
+                x=tf.transpose(part, (1, 0, 2)),
+                cs_prev=start,
+                h_prev=start,
+                w=weights,
+                wci=none,
+                wcf=none,
+                wco=none,
+                b=ordered(tf.convert_to_tensor(cell.bias)),
+                forget_bias=0.0,
+                cell_clip=-1.0,
+            )
+            states.append(kernel.h[-1])
+        return tf.concat(states, 0)
+
+    return run

@@ -1,0 +1,64 @@
+"""The swift arrangement of the published networks computes what the plain one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from music_genre.networks.swift import Swift
+from music_genre.params import load_params
+from music_genre.training import build_published
+
+MODELS = load_params(Path(__file__).parents[2] / "params.yaml").models
+SHAPE, CLASSES, CLIPS = (80, 24), 3, 5
+PARALLEL = {"pools": ((2, 2), (3, 2), (1, 2), (2, 2), (1, 1)), "recurrent_pool": (4, 2)}
+
+
+def network(name: str, changes: dict[str, object]) -> keras.Model:
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(3)
+    model = build_published(name, SHAPE, CLASSES, getattr(MODELS, name).model_copy(update=changes))
+    random = np.random.default_rng(5)
+    for weight in model.trainable_variables:  # no bias stays 0
+        weight.assign(weight + random.normal(0, 0.05, weight.shape))
+    return model
+
+
+def loss_and_gradients(model: keras.Model, clips: np.ndarray) -> tuple[float, list[np.ndarray]]:
+    @tf.function
+    def step() -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            label = np.arange(len(clips)) % CLASSES
+            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(label, model(clips, training=True)))
+            loss += sum(model.losses)
+        return loss, tape.gradient(loss, [weight.value for weight in model.trainable_variables])
+
+    loss, gradients = step()
+    return float(loss), [gradient.numpy() for gradient in gradients]
+
+
+@pytest.mark.parametrize(("name", "changes"), [("crnn", {}), ("parallel", PARALLEL)])
+def test_loss_and_gradients_are_those_of_the_plain_network(name: str, changes: dict[str, object]) -> None:
+    clips = np.random.default_rng(1).uniform(-80, 0, (CLIPS, *SHAPE)).astype(np.float32)
+    clips[0, 50:] = -80  # padding: everywhere the maximum of equals
+    plain, swift = network(name, changes), Swift(network(name, changes))
+    shaped = clips.reshape(CLIPS, *plain.input_shape[1:])
+    (expected_loss, expected), (loss, found) = loss_and_gradients(plain, shaped), loss_and_gradients(swift, clips)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    largest = max(np.abs(gradient).max() for gradient in expected)
+    for weight, plain_gradient, gradient in zip(plain.trainable_variables, expected, found, strict=True):
+        scale = max(np.abs(plain_gradient).max(), 1e-3 * largest)
+        np.testing.assert_allclose(gradient / scale, plain_gradient / scale, atol=1e-4, err_msg=weight.path)
+    np.testing.assert_allclose(swift.predict(clips, verbose=0), plain.predict(shaped, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["crnn", "parallel"])
+def test_what_learns_are_the_weights_of_the_plain_network(name: str) -> None:
+    model = network(name, PARALLEL if name == "parallel" else {})
+    before = [weight.numpy() for weight in model.trainable_variables]
+    Swift(model).fit(np.full((4, *SHAPE), -30.0), np.zeros(4), verbose=0)
+    assert any(not np.array_equal(old, new.numpy()) for old, new in zip(before, model.trainable_variables, strict=True))
