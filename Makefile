@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
 PART := features forward training
+SWEEP := models.crnn.learning_rate=0.001,0.004 models.crnn.dropout=0.3,0.5 models.crnn.mixup=0,0.2
+SWEPT := train@crnn
 # The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
 WAVESURFER := 8.0.1
 VENDORED := src/music_genre/service/page/vendor/wavesurfer
@@ -17,7 +19,7 @@ export BENTOML_DO_NOT_TRACK := true
 export GX_ANALYTICS_ENABLED := false
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help setup repro test lint ui serve bench vendor samples clean lock
+.PHONY: help setup repro sweep test lint ui serve bench vendor samples clean lock
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +48,14 @@ repro: setup  ## from audio to a promoted model: dvc repro, then music-genre reg
 		"make serve   the champion at http://localhost:3000" \
 		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"
 
+sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on validation (SWEEP='key=a,b ...' SWEPT=train@...)
+	dvc repro validate
+	dvc exp run --queue $(SWEEP:%=-S '%') $(SWEPT)
+	dvc exp run --run-all
+	@printf '%s\n' '' \
+		"make ui              the runs side by side; filter them by: tags.dvc_experiment != ''" \
+		"dvc exp apply NAME   takes the params of one over; then dvc repro"
+
 test: setup  ## every test that needs no browser
 	pytest --numprocesses 2 --dist loadgroup -m "not browser and not real"
 
@@ -56,7 +66,10 @@ lint: setup  ## style, types and the direction of imports
 	lint-imports --no-logo
 
 ui: setup  ## the MLflow UI at http://localhost:5000
-	@echo "Data Docs: file://$(CURDIR)/reports/data_quality/site/index.html"
+	@case "$$MLFLOW_TRACKING_URI" in http*) echo "The server of MLFLOW_TRACKING_URI has them: $$MLFLOW_TRACKING_URI"; exit;; esac; \
+	printf '%s\n' "Data Docs   file://$(CURDIR)/reports/data_quality/site/index.html" \
+		"runs        http://localhost:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=figures" \
+		"models      http://localhost:5000/#/models/music-genre"; \
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
 serve: setup  ## the champion at http://localhost:3000

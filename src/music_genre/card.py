@@ -119,7 +119,7 @@ def _data(facts: Facts) -> str:
     by_split = tracks.groupby("split").agg(clips=("genre", "size"), artists=("artist_id", "nunique"))
     rows = [[split, *by_split.loc[split]] for split in ("training", "validation", "test") if split in by_split.index]
     splits = _table(["split", "clips", "known artists"], rows)
-    return f"Source `{source}`.{synthesised}\n\n{splits}\n\n{named}{others}"
+    return f"Source `{source}`.{synthesised}\n\n{splits}\n\nUnder these licences:\n\n{named}{others}"
 
 
 def _figures(facts: Facts) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from mlflow import MlflowClient
 
 pytestmark = pytest.mark.pipeline
 
@@ -53,10 +56,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, write_params: Callable[[P
         if (ROOT / name).is_file() and name != "dvc.lock":
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    write_params(folder, TINY)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "remote", "add", "--default", "shelf", str(folder.parent / "shelf"))
-    commit(folder, "tiny params")
+    commit(folder, "what is published")
+    # Not committed before it is run: what a model is made of is then a commit and changes to it.
+    write_params(folder, TINY)
     run(folder, "dvc", "repro")
     commit(folder, "what was run")
     run(folder, "dvc", "push")
@@ -108,9 +112,74 @@ def test_dvc_tells_an_engineer_what_was_run(checkout: Path) -> None:
     shutil.rmtree(checkout / "plots")
 
 
-def test_the_same_data_params_and_seed_give_the_same_bytes_in_a_fresh_clone(clone: Path) -> None:
-    run(clone, "dvc", "repro", "train@baseline", "train@crnn")
-    assert run(clone, "git", "status", "--porcelain") == ""
+def model_store(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
+
+
+def models_of(lock: Path) -> dict[str, str]:
+    """The digests of the trained models that a ``dvc.lock`` names."""
+    stages = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"].values()
+    outs = [out for stage in stages for out in stage.get("outs", [])]
+    return {out["path"]: out["md5"] for out in outs if out["path"].startswith("models/")}
+
+
+def test_the_commands_on_a_models_card_make_that_very_model_in_a_fresh_clone(checkout: Path, clone: Path) -> None:
+    # The same data, params and seed give the same bytes.
+    card = model_store(checkout).get_model_version_by_alias("music-genre", "champion").description
+    commands = card.split("```bash\n")[1].split("\n```")[0].splitlines()
+    assert [command.split()[:2] for command in commands] == [
+        ["git", "checkout"],
+        ["mlflow", "artifacts"],
+        ["git", "apply"],
+        ["dvc", "repro"],
+        ["dvc", "metrics"],
+    ]
+    for command in commands:
+        asks_the_store = command.startswith("mlflow")
+        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout}/mlflow.db"} if asks_the_store else {}
+        run(clone, *shlex.split(command), **store)
+    for name in ("baseline", "crnn", "parallel", "ensemble"):
+        metrics = f"reports/evaluation/{name}/metrics.json"
+        assert (clone / metrics).read_bytes() == (checkout / metrics).read_bytes()
+    assert models_of(clone / "dvc.lock") == models_of(checkout / "dvc.lock")
+
+
+def test_what_dvc_restores_points_at_its_old_runs_and_is_registered_once(checkout: Path) -> None:
+    client = model_store(checkout)
+    pointers = {path: path.read_text(encoding="utf-8") for path in checkout.glob("models/*/run.json")}
+    assert len(pointers) == 4
+    runs = len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id]))
+    (checkout / "dvc.lock").unlink()
+    for lost in (*pointers, *checkout.glob("models/*/model.*"), checkout / "reports/registration.json"):
+        lost.unlink()
+    printed = run(checkout, "dvc", "repro")
+    assert "Stage 'train@crnn' is cached - skipping run" in printed
+    assert "Running stage 'train@crnn'" not in printed
+    assert {path: path.read_text(encoding="utf-8") for path in pointers} == pointers
+    assert len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id])) == runs
+    assert len(client.search_model_versions("name = 'music-genre'")) == 1
+    assert run(checkout, "git", "status", "--porcelain") == ""
+
+
+def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(checkout: Path) -> None:
+    client, before = model_store(checkout), (checkout / "params.yaml").read_bytes()
+    queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.learning_rate=0.001,0.004", "train@crnn")
+    assert run(checkout, *queue).count("Queued experiment") == 2
+    run(checkout, "dvc", "exp", "run", "--run-all")
+    experiment = client.get_experiment_by_name("music-genre").experiment_id
+    swept = client.search_runs([experiment], "tags.dvc_experiment != ''", order_by=["params.learning_rate"])
+    assert [found.data.params["learning_rate"] for found in swept] == ["0.001", "0.004"]
+    for found in swept:
+        assert found.info.status == "FINISHED"
+        assert "validation_macro_f1" in found.data.metrics
+        assert not [metric for metric in found.data.metrics if metric.startswith("test")]
+        assert {entry.dataset.name for entry in found.inputs.dataset_inputs} == {
+            "spectrograms-training",
+            "spectrograms-validation",
+        }
+    assert len(client.search_model_versions("name = 'music-genre'")) == 1
+    assert (checkout / "params.yaml").read_bytes() == before
+    assert run(checkout, "git", "status", "--porcelain") == ""
 
 
 def test_a_second_clone_pulls_everything_and_only_registers(clone: Path) -> None:

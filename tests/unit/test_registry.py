@@ -511,6 +511,18 @@ def test_the_stage_registered_the_chosen_model(checkout: Path, champion: MlflowC
     assert listed.test_macro_f1 == metrics["test"]["macro_f1"]
 
 
+def test_a_version_carries_its_models_card(checkout: Path, champion: MlflowClient) -> None:
+    version = champion.get_model_version_by_alias("music-genre", "champion")
+    reports = checkout / "reports/evaluation" / version.tags["model"]
+    assert version.description.startswith(f"# music-genre: {version.tags['model']}\n")
+    assert version.tags["model_digest"] in version.description
+    for row in pd.read_csv(reports / "per_class.csv").query("split == 'test'").itertuples():
+        assert f"| {row.genre} | 6 | {row.support} | {row.precision:.2f} | {row.recall:.2f} |" in version.description
+    written = Path(champion.download_artifacts(version.run_id, "model_card.md")).read_text()
+    assert written == version.description
+    assert "<table>" in Path(champion.download_artifacts(version.run_id, "model_card.html")).read_text()
+
+
 def test_the_gates_verdict_is_kept_without_ids(checkout: Path, champion: MlflowClient) -> None:
     gate = json.loads((checkout / "reports/gate.json").read_text())
     written = json.loads((checkout / "reports/registration.json").read_text())

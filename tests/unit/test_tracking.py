@@ -141,7 +141,8 @@ def test_figures_stand_at_the_model_too(checkout: Path, client: MlflowClient) ->
 @pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
 def test_data_sets_are_listed_under_the_digest_that_dvc_knows(name: str, checkout: Path, runs: dict[str, Run]) -> None:
     index = pd.read_parquet(checkout / "data/spectrograms/index.parquet")
-    found = {entry.tags[0].value: entry.dataset for entry in runs[name].inputs.dataset_inputs}
+    listed = [entry.dataset for entry in runs[name].inputs.dataset_inputs]
+    found = {dataset.name.removeprefix("spectrograms-"): dataset for dataset in listed}
     assert set(found) == {"training", "validation", "test"}
     for split, dataset in found.items():
         assert (dataset.name, dataset.digest) == (f"spectrograms-{split}", DATA_DIGEST)

@@ -25,6 +25,8 @@ def quiet_libraries() -> None:
     }.items():
         os.environ.setdefault(name, value)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # It may be imported already, and with it the level that the environment asked for.
+    logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 
 def stage(work: Callable[[Project], None]) -> Callable[[], None]:
