@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
-PART := features forward
+PART := features forward serving
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
@@ -58,7 +58,7 @@ ui: setup  ## the MLflow UI at http://localhost:5000
 serve: setup  ## the champion at http://localhost:3000
 	bentoml serve
 
-bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward)
+bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward, serving)
 	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
