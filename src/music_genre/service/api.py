@@ -26,7 +26,9 @@ from music_genre.service import schemas
 from music_genre.service.guards import OneShape, Patient, Places, authorised, describe_fault, refusal
 from music_genre.service.loading import Loaded, find, in_bento, rehearse
 from music_genre.service.model import GenreModel
+from music_genre.service.observing import Observed, log_as_json, metrics, observe, phase
 from music_genre.service.uploads import Upload, open_upload
+from music_genre.service.web import add_page
 from music_genre.stages import quiet_libraries
 from music_genre.workers import THREAD_LIMITS, cores
 
@@ -58,15 +60,10 @@ app = FastAPI(
     description="Names the genre of a piece of music.",
     summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
 )
+add_page(app)
 
 
-@bentoml.service(
-    name="music-genre",
-    workers=WORKERS,
-    traffic={"timeout": 120},
-    # BentoML's log of requests trips over types that are no text.
-    logging={"access": {"request_content_type": False}},
-)
+@bentoml.service(name="music-genre", workers=WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
 @bentoml.asgi_app(app, path="/")
 class MusicGenre:
     """Names the genre of a piece of music."""
@@ -91,6 +88,7 @@ class MusicGenre:
         print(f"Serving {loaded.name} version {loaded.version}: {loaded.packing.name}, {origin}", flush=True)
 
     def __init__(self) -> None:
+        log_as_json()
         self.loaded: Loaded | None = None
         self.places = Places(MAX_REQUESTS)
         self.threads = anyio.CapacityLimiter(cores())
@@ -120,7 +118,8 @@ class MusicGenre:
             async with open_upload(request) as upload:
                 try:
                     with anyio.fail_after(WORK_SECONDS):
-                        recording = await self.in_thread(decode, upload)
+                        with phase("decode"):
+                            recording = await self.in_thread(decode, upload)
                         return JSONResponse(await self.answered(recording, upload.timeline))
                 except TimeoutError as error:
                     raise AudioFault("busy", f"no answer within {WORK_SECONDS:g} s") from error
@@ -149,10 +148,14 @@ class MusicGenre:
         """The answer to a recording; where the version changes meanwhile, by the new one."""
         while True:
             loaded = self.current()
-            clips = await self.in_thread(clips_of, recording, loaded.packing)
-            probabilities = await self.forward(clips, loaded)
+            with phase("features"):
+                clips = await self.in_thread(clips_of, recording, loaded.packing)
+            with phase("forward"):
+                probabilities = await self.forward(clips, loaded)
             if probabilities is not None:
-                return finished(clips, probabilities, loaded, timeline)
+                result = finished(clips, probabilities, loaded, timeline)
+                observe(result)
+                return result
             await self.refresh()
 
     async def forward(self, clips: Clips, loaded: Loaded) -> np.ndarray | None:
@@ -197,6 +200,7 @@ class MusicGenre:
         if loaded != self.loaded:
             await self.in_thread(rehearse, loaded)
             self.loaded = loaded
+            metrics().serve(loaded.version)
 
     async def in_thread(self, work: Any, *arguments: Any) -> Any:
         """What ``work`` returns; as many at a time as there are cores."""
@@ -220,7 +224,7 @@ async def apologise(request: Request, error: Exception) -> JSONResponse:
     return refusal("failed", "the service failed; its log says how")
 
 
-MIDDLEWARES = (Patient, OneShape)
+MIDDLEWARES = (Patient, Observed, OneShape)
 """From the outside in."""
 
 for middleware in MIDDLEWARES:
