@@ -86,3 +86,5 @@ lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 		pyproject.toml --extra gpu --extra dev --output-file requirements/gpu.lock
 	echo uv | uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		- --output-file requirements/bootstrap.lock
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet \
+		requirements/serve.in --constraint requirements/cpu.lock --output-file requirements/serve.lock
