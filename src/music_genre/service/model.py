@@ -18,7 +18,7 @@ from music_genre.service.loading import Loaded, Registry, UnusableError, find, i
 from music_genre.service.packing import Champion
 from music_genre.stages import quiet_libraries
 
-FOLLOW_SECONDS = 5.0
+FOLLOW_SECONDS = 3.0
 """How often the registry is asked which version is champion."""
 
 QUIET_SECONDS = 3.0
