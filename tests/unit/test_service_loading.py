@@ -130,7 +130,7 @@ def test_a_bento_holds_the_code_and_what_the_page_needs_and_nothing_else(bento: 
 def test_a_bento_names_no_place_of_this_machine_and_no_secret(bento: Path, checkout: Path) -> None:
     for path in (path for path in bento.rglob("*") if path.is_file()):
         content = path.read_bytes()
-        for word in (str(checkout), str(bento), str(ROOT), "secret\n", "--index-url", "--extra-index-url"):
+        for word in (str(checkout), str(bento), str(ROOT), "secret\n", "index-url"):
             assert word.encode() not in content, path
 
 
