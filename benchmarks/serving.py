@@ -35,7 +35,9 @@ from music_genre.prediction import clips_of
 
 SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
 CLIENTS = (1, 4, 16)
-TURNS, SECONDS = 3, 10
+TURNS, CLIP_SECONDS, SONG_SECONDS = 3, 10, 30
+"""A figure is taken for so long, so many times."""
+
 SONG_CLIPS, SONGS = 8, 4
 """Clips a song: about four minutes."""
 
@@ -116,7 +118,9 @@ def in_process(model: PackedModel, files: list[Path]) -> list[float]:
     return [1000 * seconds(lambda path=path: work(path)) for path in files]
 
 
-def measure(kind: str, files: list[Path], clients: tuple[int, ...], ours: str, other: str) -> list[list[str]]:
+def measure(
+    kind: str, files: list[Path], clients: tuple[int, ...], duration: float, ours: str, other: str
+) -> list[list[str]]:
     """A row a number of clients."""
     model, _ = load_model("champion")
     limits, rows = [], []
@@ -128,7 +132,7 @@ def measure(kind: str, files: list[Path], clients: tuple[int, ...], ours: str, o
         limits.append(statistics.median(in_process(model, files)))
         for count in clients:
             for address in (ours, other):
-                found.setdefault((address, count), []).append(load(address, files, count, SECONDS))
+                found.setdefault((address, count), []).append(load(address, files, count, duration))
     for count in clients:
         mine, theirs = found[ours, count], found[other, count]
         figures = [[each[figure] for each in mine] for figure in FIGURES]
@@ -174,15 +178,15 @@ def main() -> None:
     ):
         folder, source = recordings(Path(temporary))
         clips = answered(sorted(folder.iterdir()), load_model("champion")[0])
-        rows = measure("clip", clips, CLIENTS, ours, other)
-        rows += measure("song", songs(Path(temporary), clips), CLIENTS[:2], ours, other)
+        rows = measure("clip", clips, CLIENTS, CLIP_SECONDS, ours, other)
+        rows += measure("song", songs(Path(temporary), clips), CLIENTS[:2], SONG_SECONDS, ours, other)
         held = memory(ours, process, clips, options.memory_minutes)
     header = ["asked", "clients", "p50, ms", "p95, ms", "p99, ms", "requests/s", "failed"]
     header += ["plain route, requests/s", "plain route, p50", "times its throughput", "times the limit's p50"]
     write(
         "serving",
         f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {SONG_CLIPS} of them. wrk on the same machine,"
-        f" {SECONDS} s a figure. The plain route calls librosa.load, librosa.feature.melspectrogram and model.predict"
+        f" {CLIP_SECONDS} or {SONG_SECONDS} s a figure. The plain route calls librosa.load, librosa.feature.melspectrogram and model.predict"
         " with the same weights. The limit is decoding, features and forward pass in one process, without a server.",
         table(header, rows),
         held,
