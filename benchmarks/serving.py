@@ -179,15 +179,16 @@ def main() -> None:
         folder, source = recordings(Path(temporary))
         clips = answered(sorted(folder.iterdir()), load_model("champion")[0])
         rows = measure("clip", clips, CLIENTS, CLIP_SECONDS, ours, other)
-        rows += measure("song", songs(Path(temporary), clips), CLIENTS[:2], SONG_SECONDS, ours, other)
+        rows += measure("song", songs(Path(temporary), clips), CLIENTS, SONG_SECONDS, ours, other)
         held = memory(ours, process, clips, options.memory_minutes)
     header = ["asked", "clients", "p50, ms", "p95, ms", "p99, ms", "requests/s", "failed"]
     header += ["plain route, requests/s", "plain route, p50", "times its throughput", "times the limit's p50"]
     write(
         "serving",
         f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {SONG_CLIPS} of them. wrk on the same machine,"
-        f" {CLIP_SECONDS} or {SONG_SECONDS} s a figure. The plain route calls librosa.load, librosa.feature.melspectrogram and model.predict"
-        " with the same weights. The limit is decoding, features and forward pass in one process, without a server.",
+        f" {CLIP_SECONDS} or {SONG_SECONDS} s a figure. The plain route calls librosa.load,"
+        " librosa.feature.melspectrogram and model.predict with the same weights. The limit is decoding, features and"
+        " forward pass in one process, without a server.",
         table(header, rows),
         held,
     )
