@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
-PART := features forward training
+PART := features forward training serving
 SWEEP := models.crnn.learning_rate=0.001,0.004 models.crnn.dropout=0.3,0.5 models.crnn.mixup=0,0.2
 SWEPT := train@crnn
 # The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
@@ -75,7 +75,7 @@ ui: setup  ## the MLflow UI at http://localhost:5000
 serve: setup  ## the champion at http://localhost:3000
 	bentoml serve
 
-bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward, training)
+bench: setup  ## speed against named references; writes benchmarks/results/ (one PART, or features forward training serving)
 	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
 
 vendor:  ## the web page's library anew, by npm's client; its bytes must have the digests in git
@@ -99,3 +99,5 @@ lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 		pyproject.toml --extra gpu --extra dev --output-file requirements/gpu.lock
 	echo uv | uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 		- --output-file requirements/bootstrap.lock
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate --quiet \
+		requirements/serve.in --constraint requirements/cpu.lock --output-file requirements/serve.lock

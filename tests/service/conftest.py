@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -115,8 +116,17 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def served_folder(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout with its own registry, whose aliases may be moved."""
+    folder = tmp_path_factory.mktemp("served") / "checkout"
+    return Path(
+        shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "raw", "music"))
+    )
+
+
+@pytest.fixture(scope="session")
 def served(
-    checkout: Path,
+    served_folder: Path,
     log: Path,
     spool: Path,
     unpromoted: object,
@@ -125,9 +135,9 @@ def served(
     until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
     free_port: Callable[[], int],
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server that was started in the checkout, beside the one that cannot, and its port."""
+    """A server that was started in a checkout, beside the one that cannot, and its port."""
     number = free_port()
-    process = start_server(checkout, number, log, TMPDIR=str(spool))
+    process = start_server(served_folder, number, log, TMPDIR=str(spool))
     try:
         until_ready(process, number, log)
         yield process, number

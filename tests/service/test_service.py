@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from music_genre import cli
 from music_genre.audio import decode
 from music_genre.packed import PackedModel
 from music_genre.prediction import clips_of
+from music_genre.service import schemas
 
 pytestmark = pytest.mark.service
 
@@ -311,7 +313,12 @@ def test_a_request_without_a_body_is_refused(server: httpx.Client) -> None:
 
 @pytest.mark.usefixtures("good")
 def test_only_posts_are_answered(server: httpx.Client) -> None:
-    assert server.get("/predict").status_code == 405
+    assert refused(server.get("/predict"), 405, "not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/predicts", "/models/1", "/.env", "/static/../../etc/passwd"])
+def test_an_unknown_path_is_told_as_every_error_is(server: httpx.Client, path: str) -> None:
+    refused(server.get(path), 404, "not_found")
 
 
 HEAD = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -374,3 +381,45 @@ def test_without_a_champion_the_server_ends_with_one_line_that_says_what_to_do(
     assert "music-genre has no champion" in reason
     assert "`dvc repro`" in reason
     assert "`music-genre promote`" in reason
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples/client.py"
+
+
+def test_the_example_client_prints_each_answer_and_each_refusal(checkout: Path, port: int, tmp_path: Path) -> None:
+    (tmp_path / "none.mp3").write_bytes(b"no music")
+    asked = [str(checkout / "music/Rock/1.mp3"), str(tmp_path / "none.mp3"), str(checkout / "music/Folk/2.wav")]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), *asked, "--timeline", "--url", f"http://127.0.0.1:{port}"],
+        capture_output=True,
+        text=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines if not line.startswith(" ")] == [asked[0], asked[2]]
+    assert [line.strip().startswith("0.0 - ") for line in lines if line.startswith(" ")] == [True, True]
+    assert done.stderr.splitlines() == [
+        f"{asked[1]}: no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
+    ]
+    assert done.returncode == 1
+
+
+def test_the_documented_api_is_complete(server: httpx.Client) -> None:
+    page = server.get("/docs.json").json()
+    assert server.get("/openapi.json").json()["paths"]["/predict"] == page["paths"]["/predict"]
+    asked = page["paths"]["/predict"]["post"]
+    form = asked["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert (set(form["properties"]), form["required"]) == ({"audio", "timeline"}, ["audio"])
+    assert set(asked["responses"]) == {"200", "401", "408", "413", "415", "422", "503"}
+    for status, told in asked["responses"].items():
+        content = told["content"]["application/json"]
+        assert content["schema"]["$ref"].endswith("Answer" if status == "200" else "Refusal")
+        assert status == "200" or set(content["example"]["error"]) == {"code", "message"}
+    shapes = page["components"]["schemas"]
+    assert all("examples" in shapes["Answer"]["properties"][name] for name in ("genre", "confidence", "probabilities"))
+
+
+def test_what_the_api_says_fits_what_it_documents(checkout: Path, ask: Ask, server: httpx.Client, song: bytes) -> None:
+    schemas.Answer.model_validate(ask(song, timeline="true").json(), extra="forbid")
+    schemas.Answer.model_validate(ask(song).json(), extra="forbid")
+    schemas.Description.model_validate(server.get("/model").json(), extra="forbid")
+    schemas.Refusal.model_validate(ask(b"").json(), extra="forbid")
