@@ -12,6 +12,9 @@ from pathlib import Path
 
 import httpx
 
+IN_A_ROW = 12
+"""So many answers one after another: no worker is still starting."""
+
 
 def start(folder: Path, port: int, log: Path, **environment: str) -> subprocess.Popen[bytes]:
     """``bentoml serve`` in a folder, in a process group of its own."""
@@ -29,14 +32,17 @@ def start(folder: Path, port: int, log: Path, **environment: str) -> subprocess.
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float = 120) -> None:
-    """Return once ``/readyz`` says so; fail with what the server said where it does not."""
+    """Return once every worker knows its model; fail with what the server said where that takes longer."""
+    known = 0
     for _ in range(int(seconds / 0.1)):
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                return
+            # Each request is a new connection, which any of the workers may take.
+            known = known + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
         except httpx.TransportError:
-            pass
+            known = 0
+        if known == IN_A_ROW:
+            return
         time.sleep(0.1)
     raise AssertionError(f"not ready after {seconds:g} s: {log.read_text()}")
 
