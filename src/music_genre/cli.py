@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from music_genre.packed import PackedModel
-
-MAX_SECONDS = 3600.0
-"""A file is heard up to here."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +40,14 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     predict = commands.add_parser("predict", help="name the genre of audio files, or of ready spectrograms")
-    predict.add_argument("files", nargs="*", type=Path, metavar="FILE", help="mp3, wav, flac, ogg, opus, au, aiff")
+    predict.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="mp3, wav, flac, ogg, opus, au, aiff; or folders of them"
+    )
     predict.add_argument("--timeline", action="store_true", help="answer for each part of a song, too")
     predict.add_argument("--json", action="store_true", help="one JSON object a line")
+    predict.add_argument(
+        "--csv", type=Path, metavar="OUT.csv", help="a row a file, in order; what is wrong is told there"
+    )
     predict.add_argument(
         "--model", default="champion", metavar="WHICH", help="champion, challenger or a version (champion)"
     )
@@ -79,21 +82,44 @@ def build_parser() -> argparse.ArgumentParser:
 def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if bool(options.files) == bool(options.arrays) or bool(options.arrays) != bool(options.out):
         parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
+    if options.csv and (options.arrays or options.json or options.timeline):
+        parser.error("--csv takes audio FILEs alone, without --json or --timeline")
+    from music_genre.tagging import audio_files
+
     model, sure_from = load_model(options.model)
     if options.arrays:
         return predict_arrays(model, options.arrays, options.out)
-    return max([predict_file(model, sure_from, path, options) for path in options.files])
+    if options.csv:
+        return predict_table(model, sure_from, options.files, options.csv)
+    return max([predict_file(model, sure_from, path, options) for path in audio_files(options.files)])
+
+
+def predict_table(model: PackedModel, sure_from: float, paths: list[Path], out: Path) -> int:
+    """Write a row a file, as each is answered: what is there stays when the command is interrupted."""
+    from music_genre.tagging import audio_files, columns, rows
+
+    files, wrong = audio_files(paths), 0
+    try:
+        with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table:
+            writer = csv.DictWriter(table, columns(model.packing.genres))
+            writer.writeheader()
+            for row in rows(model, sure_from, files):
+                writer.writerow(row)
+                wrong += "error" in row
+                table.flush()
+    except OSError as error:
+        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
+    print(f"{len(files) - wrong} answers and {wrong} faults in {out}")
+    return 0
 
 
 def predict_file(model: PackedModel, sure_from: float, path: Path, options: argparse.Namespace) -> int:
     """Print one file's answer; a file that cannot be answered is told, and the others go on."""
-    from music_genre.audio import decode
-    from music_genre.prediction import answer, clips_of
+    from music_genre.prediction import answer
+    from music_genre.tagging import hear
 
     try:
-        if not path.is_file():
-            raise AudioFault("missing", "no such file")
-        clips = clips_of(decode(path, MAX_SECONDS), model.packing)
+        clips = hear(path, model.packing)
     except AudioFault as fault:
         print(f"music-genre: {path}: {fault}", file=sys.stderr)
         return 1

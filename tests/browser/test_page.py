@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,36 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
-from serving import free_port, start, stop, wait_until_ready
-
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+IN_A_ROW = 12
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 expect.set_options(timeout=30_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
-def address(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the service answers with the tiny checkout's champion."""
+def address(
+    checkout: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_server: Callable[..., subprocess.Popen[bytes]],
+    stop_server: Callable[[subprocess.Popen[bytes]], None],
+    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
+    free_port: Callable[[], int],
+) -> Iterator[str]:
+    """Where the service answers with the tiny checkout's champion, every worker of it."""
     port, log = free_port(), tmp_path_factory.mktemp("browser") / "server.log"
-    process = start(checkout, port, log)
+    process = start_server(checkout, port, log)
     try:
-        wait_until_ready(process, port, log)
+        until_ready(process, port, log)
+        known = 0
+        while known < IN_A_ROW:
+            # Each request is a new connection, which any of the workers may take.
+            known = known + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
         yield f"http://127.0.0.1:{port}/"
     finally:
-        stop(process)
+        stop_server(process)
 
 
 @pytest.fixture(scope="module")

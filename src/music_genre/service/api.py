@@ -215,7 +215,7 @@ async def apologise(request: Request, error: Exception) -> JSONResponse:
     return refusal("failed", "the service failed; its log says how")
 
 
-MIDDLEWARES = (Observed, OneShape, Patient)
+MIDDLEWARES = (Observed, Patient, OneShape)
 """From the outside in."""
 
 for middleware in MIDDLEWARES:

@@ -25,6 +25,10 @@ BENTO = Path(__file__).parents[3]
 """Of code that was packed in a bento: the bento."""
 
 
+PACKED, FACTS = "packed", "version.json"
+"""In a bento's model: the packed folder, and what the registry said about the version."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A version that is served.
@@ -110,8 +114,8 @@ def packed_in(bento: Path) -> tuple[Loaded, Path]:
     (model,) = bentoml.Bento.from_path(str(bento)).info.all_models
     beside = bento / "models" / model.tag.path()
     stored = Path(beside if beside.is_dir() else bentoml.models.get(model.tag).path)
-    facts = json.loads((stored / "version.json").read_text(encoding="utf-8"))
-    folder = stored / "packed"
+    facts = json.loads((stored / FACTS).read_text(encoding="utf-8"))
+    folder = stored / PACKED
     return _loaded(model.tag.name, facts["version"], folder, facts["tags"]), folder
 
 

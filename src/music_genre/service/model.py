@@ -13,6 +13,7 @@ import numpy as np
 
 from music_genre.packed import BATCH, PackedModel
 from music_genre.service.loading import Loaded, Registry, UnusableError, find, in_bento, ready
+from music_genre.service.packing import Champion
 from music_genre.stages import quiet_libraries
 
 FOLLOW_SECONDS = 5.0
@@ -33,6 +34,8 @@ logger = logging.getLogger("bentoml.music_genre")
 @bentoml.service(name="music-genre-model", workers=1, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
 class GenreModel:
     """Waiting clips, whosever they are, are answered in one forward pass."""
+
+    champion = Champion("music-genre")
 
     def __init__(self) -> None:
         quiet_libraries()
