@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -229,9 +230,9 @@ def test_a_click_on_any_lane_seeks(page: Page, song: Path, lane: str) -> None:
     box = page.locator(lane).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    expect(page.locator("#clock")).to_have_text(re.compile("0:1[45] / 0:20"))
     assert moment(page) == pytest.approx(15, abs=0.2)
     assert cursor_seconds(page) == pytest.approx(15, abs=0.2)
-    expect(page.locator("#clock")).to_have_text("0:15 / 0:20")
 
 
 def test_everything_works_by_keyboard_alone(page: Page, song: Path) -> None:
