@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 import sys
 from typing import Annotated, Any
 
+import aiohttp
 import anyio
 import bentoml
-import httpx
 import numpy as np
 from anyio import to_thread
-from bentoml.exceptions import BentoMLException
+from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
@@ -48,8 +50,8 @@ FOLLOW_SECONDS = 1.0
 RETRY_SECONDS = 0.2
 """Between two tries to reach an inner service that is starting anew."""
 
-UNREACHABLE = (httpx.TransportError, BentoMLException)
-"""What asking an inner service raises that is starting anew."""
+UNREACHABLE = (aiohttp.ClientError, OSError, ServiceUnavailable)
+"""What asking an inner service raises that is starting anew, or whose connection was cut."""
 
 logger = logging.getLogger("bentoml.music_genre")
 
@@ -73,6 +75,8 @@ class MusicGenre:
     def announce() -> None:
         """Before any worker starts: say what will answer, or why nothing can."""
         quiet_libraries()
+        # In a container, BentoML would leave a worker dead that was killed; this process starts them.
+        os.environ.pop("BENTOML_CONTAINERIZED", None)
         try:
             loaded, _ = find()
             rehearse(loaded)
@@ -90,6 +94,9 @@ class MusicGenre:
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # theirs
     async def begin(self) -> None:
         """Follow the inner service, which follows the registry."""
+        # BentoML's client closes its connections every hundred requests, and those at work with them.
+        connections = self.model.to_async._session_manager
+        connections.max_age = connections.max_requests = math.inf
         self.following = asyncio.create_task(self.follow())
 
     async def __is_ready__(self) -> bool:

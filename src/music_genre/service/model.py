@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from music_genre.stages import quiet_libraries
 
 FOLLOW_SECONDS = 5.0
 """How often the registry is asked which version is champion."""
+
+QUIET_SECONDS = 3.0
+"""An outer service asks every second which version answers; where none did for so long, none is left."""
 
 LONGEST_WAIT_MS = 120_000
 """BentoML drops a batch that it expects to take longer; the outer service ends waiting long before, and says so."""
@@ -39,10 +44,29 @@ class GenreModel:
 
     def __init__(self) -> None:
         quiet_libraries()
+        self.asked = 0.0
         self.loaded, folder = find()
         self.models = {self.loaded.version: ready(self.loaded, folder)}
         if not in_bento():
             threading.Thread(target=self.follow, daemon=True).start()
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # theirs
+    def outlive(self) -> None:
+        """Stop only when nobody asks any more: BentoML tells all services to stop at once, and the outer one has
+        requests at work.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, partial(self.stop_later, signal.getsignal(number)))
+
+    def stop_later(self, stop: Any, number: int, frame: Any) -> None:
+        """Handle a signal as ``stop`` would, later."""
+
+        def wait() -> None:
+            while time.monotonic() < self.asked + QUIET_SECONDS:
+                time.sleep(0.1)
+            stop(number, None)
+
+        threading.Thread(target=wait, daemon=True).start()
 
     @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
     def predict(self, clips: list[Any]) -> list[Any]:
@@ -52,6 +76,7 @@ class GenreModel:
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def describe(self) -> dict[str, Any]:
         """The version to ask for: ``Loaded.told``."""
+        self.asked = time.monotonic()
         return self.loaded.told()
 
     def follow(self) -> None:
