@@ -14,6 +14,7 @@ import anyio
 import bentoml
 import numpy as np
 from anyio import to_thread
+from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -27,6 +28,7 @@ from music_genre.service.guards import OneShape, Patient, Places, authorised, de
 from music_genre.service.loading import Loaded, find, in_bento, rehearse
 from music_genre.service.model import GenreModel
 from music_genre.service.observing import Observed, log_as_json, metrics, observe, phase
+from music_genre.service.request_log import open_log
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 from music_genre.stages import quiet_libraries
@@ -88,6 +90,7 @@ class MusicGenre:
     def __init__(self) -> None:
         log_as_json()
         self.loaded: Loaded | None = None
+        self.requests = open_log(server_context.worker_index or 0, WORKERS)
         self.places = Places(MAX_REQUESTS)
         self.threads = anyio.CapacityLimiter(cores())
 
@@ -153,6 +156,8 @@ class MusicGenre:
             if probabilities is not None:
                 result = finished(clips, probabilities, loaded, timeline)
                 observe(result)
+                if self.requests:
+                    await self.in_thread(self.requests.note, clips.mel, result)
                 return result
             await self.refresh()
 
