@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
-PART := features forward
+PART := features forward serving
 # The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
 WAVESURFER := 8.0.1
 VENDORED := src/music_genre/service/page/vendor/wavesurfer
@@ -47,7 +47,7 @@ repro: setup  ## from audio to a promoted model: dvc repro, then music-genre reg
 		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"
 
 test: setup  ## every test that needs no browser
-	pytest -m "not browser and not real"
+	pytest --numprocesses 2 --dist loadgroup -m "not browser and not real"
 
 lint: setup  ## style, types and the direction of imports
 	ruff format --check .
@@ -62,7 +62,7 @@ ui: setup  ## the MLflow UI at http://localhost:5000
 serve: setup  ## the champion at http://localhost:3000
 	bentoml serve
 
-bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward)
+bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward, serving)
 	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
 
 vendor:  ## the web page's library anew, by npm's client; its bytes must have the digests in git

@@ -60,7 +60,7 @@ def in_process(script: str, *arguments: str, cores: int | None = None) -> Measur
     ) as process:
         peak = 0.0
         while process.poll() is None:
-            peak = max(peak, _memory_mb(process.pid))
+            peak = max(peak, memory_mb(process.pid))
             time.sleep(0.2)
         printed = process.stdout.read() if process.stdout else ""
     if process.returncode:
@@ -68,7 +68,7 @@ def in_process(script: str, *arguments: str, cores: int | None = None) -> Measur
     return Measured(json.loads(printed.splitlines()[-1]), peak)
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
     """Proportional set size of a process and its descendants: what they share counts once."""
     total = 0
     try:

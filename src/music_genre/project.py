@@ -71,6 +71,14 @@ class Project:
         return self.root / "reports/evaluation/comparison.csv"
 
     @property
+    def explanation(self) -> Path:
+        return self.root / "reports/explain"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "reports/index.html"
+
+    @property
     def registration(self) -> Path:
         return self.root / "reports/registration.json"
 

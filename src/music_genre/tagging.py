@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from music_genre.audio import decode_whole
-from music_genre.errors import AudioFault, MusicGenreError
+from music_genre.errors import AudioFault
 from music_genre.prediction import Clips, answer, clips_of
 from music_genre.workers import map_clips
 
@@ -23,17 +23,11 @@ SUFFIXES = {".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".
 
 
 def audio_files(paths: Sequence[Path]) -> list[Path]:
-    """The files among ``paths``, and the audio files in its folders and below, sorted by name within each.
-
-    Raises:
-        MusicGenreError: there is none.
-    """
+    """Each path, or in place of a folder the audio files below it, sorted by name; a folder without any stays."""
     found: list[Path] = []
     for path in paths:
         below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        found += below if path.is_dir() else [path]
-    if not found:
-        raise MusicGenreError(f"no audio files ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}")
+        found += below or [path]
     return found
 
 
@@ -44,7 +38,7 @@ def hear(file: Path, packing: Packing) -> Clips:
         AudioFault: it cannot be used; the reason is a word of ``AudioFault``.
     """
     if not file.is_file():
-        raise AudioFault("missing", "no such file")
+        raise AudioFault("missing", "no audio files in this folder" if file.is_dir() else "no such file")
     try:
         return clips_of(decode_whole(file, MAX_SECONDS), packing)
     except OSError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -207,3 +209,24 @@ def test_a_killed_worker_comes_back_and_only_what_it_was_at_fails(
         load.until(lambda: len(psutil.Process(process.pid).children()) == workers, 60)
     assert len(load.failures) <= CLIENTS
     assert process.poll() is None
+
+
+def test_a_full_house_is_told_at_once_and_empties_again(
+    port: int, ask: Callable[..., httpx.Response], content: bytes
+) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    guests = []
+    for _ in range(200):
+        guests.append(socket.create_connection(("127.0.0.1", port)))
+        guests[-1].sendall(head)
+    answers = []
+    for guest in guests:
+        response = http.client.HTTPResponse(guest)
+        response.begin()
+        answers.append(
+            (response.status, response.getheader("Retry-After"), json.loads(response.read())["error"]["code"])
+        )
+        guest.close()
+    assert set(answers) == {(408, None, "too_slow"), (503, "1", "busy")}
+    assert ask(content).status_code == 200

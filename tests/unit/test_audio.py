@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from music_genre.audio import BLOCK_SECONDS, SILENT_DBFS, Recording, decode, is_silent, listen, resample
+from music_genre.audio import BLOCK_SECONDS, SILENT_DBFS, Recording, decode, decode_whole, is_silent, listen, resample
 from music_genre.errors import AudioFault
 
 RATE = 44_100
@@ -86,6 +86,38 @@ def test_a_stream_decodes_as_the_file_does(tmp_path: Path) -> None:
     path = saved(tmp_path / "clip.mp3", chord(2.0, RATE))
     with path.open("rb") as stream:
         np.testing.assert_array_equal(decode(stream, ALL).samples, decode(path, ALL).samples)
+
+
+def test_a_whole_file_is_what_decoding_gives(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.flac", noise(3, channels=2))
+    np.testing.assert_array_equal(decode_whole(path, 3).samples, decode(path, 99).samples)
+
+
+def test_a_whole_file_that_is_too_long_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "a.wav", noise(3))
+
+    def touched(*anything: object) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("music_genre.audio._mono_blocks", touched)
+    with pytest.raises(AudioFault, match=r"too_long: 3 s; at most 2 s"):
+        decode_whole(path, 2)
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(9, 22_050), (1, 500), (2, 700_000)])
+def test_what_no_recording_has_is_unsupported(tmp_path: Path, channels: int, rate: int) -> None:
+    with pytest.raises(AudioFault) as refused:
+        decode_whole(saved(tmp_path / "a.wav", noise(0.1, rate, channels), rate), 10)
+    assert refused.value.reason == "unsupported"
+
+
+def test_many_channels_are_decoded_in_small_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "a.wav", noise(2, channels=8))
+    whole = decode_whole(path, 10).samples
+    monkeypatch.setattr("music_genre.audio.MOST_VALUES", 8 * 1000)
+    np.testing.assert_array_equal(decode_whole(path, 10).samples, whole)
 
 
 def test_a_file_of_zero_bytes_is_empty(tmp_path: Path) -> None:

@@ -110,6 +110,9 @@ def test_the_installed_command_is_this_one() -> None:
         ("predict", "--arrays", "a.npz"),
         ("predict", "--out", "a.csv"),
         ("predict", "a.wav", "--out", "a.csv"),
+        ("predict", "--csv", "a.csv"),
+        ("predict", "a.wav", "--csv", "a.csv", "--timeline"),
+        ("predict", "--arrays", "a.npz", "--out", "b.csv", "--csv", "a.csv"),
         ("promote", "--force"),
         ("promote", "--reason", "because"),
         ("promote", "--version"),
@@ -208,9 +211,9 @@ def test_json_gives_the_whole_answer_on_one_line(command: Command, here: Path, f
 
 def test_a_doubtful_answer_says_so(command: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sure = command("predict", "music/Rock/1.mp3").out
-    monkeypatch.setattr("music_genre.prediction.CONFIDENT", 1.1)
+    monkeypatch.setattr("music_genre.prediction.confident_from", lambda tags: 1.1)
     assert "not sure" in command("predict", "music/Rock/1.mp3").out
-    monkeypatch.setattr("music_genre.prediction.CONFIDENT", 0.0)
+    monkeypatch.setattr("music_genre.prediction.confident_from", lambda tags: 0.0)
     assert "not sure" not in command("predict", "music/Rock/1.mp3").out
     assert sure.startswith("music/Rock/1.mp3: ")
 
@@ -236,6 +239,40 @@ def test_a_file_that_is_missing_costs_one_line_and_the_others_are_answered(comma
     assert done.code == 1
     assert [json.loads(line)["file"] for line in done.lines] == ["music/Rock/1.mp3", "music/Folk/0.wav"]
     assert done.errors == "music-genre: nowhere.mp3: missing: no such file\n"
+
+
+def test_a_folder_is_tagged_into_a_table_in_order_faults_and_all(
+    command: Command, here: Path, tmp_path: Path, tone: Callable[..., np.ndarray]
+) -> None:
+    folder = tmp_path / "music"
+    (folder / "b/c").mkdir(parents=True)
+    for name, genre in (("a.wav", "Rock"), ("b/c/d.WAV", "Folk"), ("z.flac", "R&B")):
+        soundfile.write(folder / name, tone(genre, 77, 3.8), 22_050)
+    (folder / "b/torn.mp3").write_bytes(b"no music")
+    (folder / "notes.txt").write_text("no music, and not said to be any")
+    done = command("predict", folder, "music/Rock/1.mp3", tmp_path / "nowhere.mp3", "--csv", tmp_path / "out.csv")
+    assert done.code == 0
+    assert done.lines == [f"4 answers and 2 faults in {tmp_path / 'out.csv'}"]
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table) == ["file", "genre", "confidence", "confident", "seconds", "error", *GENRES]
+    inside = [str(folder / name) for name in ("a.wav", "b/c/d.WAV", "b/torn.mp3", "z.flac")]
+    assert table["file"].tolist() == [*inside, "music/Rock/1.mp3", str(tmp_path / "nowhere.mp3")]
+    assert table["error"].isna().tolist() == [True, True, False, True, True, False]
+    assert table["error"][2].startswith("undecodable: ")
+    answered = table[table["error"].isna()]
+    for row in answered.to_dict("records"):
+        alone = json.loads(command("predict", row["file"], "--json").out)
+        assert (row["genre"], row["confident"], row["seconds"]) == (
+            alone["genre"],
+            alone["confident"],
+            alone["seconds"],
+        )
+        assert [row[genre] for genre in GENRES] == pytest.approx(list(alone["probabilities"].values()), abs=1e-6)
+
+
+def test_a_table_that_cannot_be_written_is_told(command: Command, here: Path, tmp_path: Path) -> None:
+    out = tmp_path / "nowhere/out.csv"
+    assert str(out) in one_line_of_reason(command("predict", "music/Rock/1.mp3", "--csv", out))
 
 
 def test_files_that_are_no_music_cost_a_line_each(
@@ -408,6 +445,7 @@ def test_versions_are_listed_as_json(command: Command, here: Path) -> None:
         "test_macro_f1",
         "verdict",
         "created",
+        "failed",
     ]
     assert (version["version"], version["aliases"], version["verdict"]) == ("1", ["challenger", "champion"], "passed")
     metrics = json.loads((here / f"reports/evaluation/{version['model']}/metrics.json").read_text())
@@ -418,10 +456,12 @@ def test_versions_are_listed_as_json(command: Command, here: Path) -> None:
 
 
 def test_versions_are_listed_for_people(command: Command, here: Path) -> None:
-    heading, line = command("versions").lines
+    heading, line, _, _, reign = command("versions").lines
     assert heading.split()[:3] == ["version", "model", "verdict"]
     assert line.split()[0] == "1"
     assert line.endswith("challenger, champion")
+    assert reign.split()[0] == "1"
+    assert reign.endswith("now                        the first to pass the gate")
 
 
 def register_by_hand(folder: Path) -> None:
@@ -442,7 +482,7 @@ def test_a_version_registered_by_hand_is_listed_for_people(command: Command, san
     register_by_hand(sandbox)
     done = command("versions")
     assert done.code == 0
-    assert [line.split()[0] for line in done.lines[1:]] == ["2", "1"]
+    assert [line.split()[0] for line in done.lines[1:3]] == ["2", "1"]
 
 
 def listed(command: Command) -> dict[str, list[str]]:

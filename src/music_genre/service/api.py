@@ -32,7 +32,7 @@ from music_genre.service.request_log import open_log
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 from music_genre.stages import quiet_libraries
-from music_genre.workers import cores
+from music_genre.workers import THREAD_LIMITS, cores
 
 MAX_SECONDS = 900.0
 """Of a recording."""
@@ -77,7 +77,9 @@ class MusicGenre:
     def announce() -> None:
         """Before any worker starts: say what will answer, or why nothing can."""
         quiet_libraries()
-        # In a container, BentoML would leave a worker dead that was killed; this process starts them.
+        # This process starts the workers. Each uses as many threads as it says, not as many again for every sum; and in
+        # a container, too, one that was killed is started anew.
+        os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
         os.environ.pop("BENTOML_CONTAINERIZED", None)
         try:
             loaded, _ = find()
@@ -227,7 +229,7 @@ async def apologise(request: Request, error: Exception) -> JSONResponse:
     return refusal("failed", "the service failed; its log says how")
 
 
-MIDDLEWARES = (Observed, Patient, OneShape)
+MIDDLEWARES = (Patient, Observed, OneShape)
 """From the outside in."""
 
 for middleware in MIDDLEWARES:

@@ -62,7 +62,7 @@ async def authorised(
         AudioFault: ``unauthorized``.
     """
     key, given = os.environ.get(KEY_VARIABLE, ""), bearer.credentials if bearer else header or ""
-    if key and not hmac.compare_digest(given.encode(), key.encode()):
+    if key and not hmac.compare_digest(given.encode("latin-1"), key.encode()):
         raise AudioFault("unauthorized", "send the API key as `Authorization: Bearer ...` or `X-API-Key: ...`")
 
 

@@ -1,0 +1,79 @@
+"""Where models differ on the same clips, and where all of them go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+
+
+def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row a clip: track_id, split, actual, and for each model <model> and <model>_confidence.
+
+    Args:
+        predictions: ``predictions.csv`` by model, of the same clips.
+    """
+    tables = [
+        single.rename(columns={"predicted": name, "confidence": f"{name}_confidence"})
+        for name, single in predictions.items()
+    ]
+    keys = ["track_id", "split", "actual"]
+    return reduce(lambda left, right: left.merge(right, on=keys, validate="one_to_one"), tables)
+
+
+def who_is_right(table: pd.DataFrame, first: str, second: str) -> pd.Series:
+    """Of each clip of ``side_by_side``: ``both``, ``<first> only``, ``<second> only`` or ``neither``."""
+    one, other = table[first] == table["actual"], table[second] == table["actual"]
+    names = np.select([one & other, one, other], ["both", f"{first} only", f"{second} only"], "neither")
+    return pd.Series(names, index=table.index)
+
+
+def by_genre(table: pd.DataFrame, first: str, second: str, together: str) -> pd.DataFrame:
+    """What each model knows of each genre, and what their average gains.
+
+    Args:
+        table: from ``side_by_side``.
+        first: a member.
+        second: the other.
+        together: the ensemble of both.
+
+    Returns:
+        split, genre, clips, both, <first>_only, <second>_only, neither, <together>; gain, clips that the ensemble
+        names rightly above the better member; saved and lost, clips it names rightly against one member, or wrongly.
+    """
+    rows = []
+    for (split, genre), clips in table.groupby(["split", "actual"], sort=True):
+        one, other, both = (clips[name] == clips["actual"] for name in (first, second, together))
+        rows.append(
+            {
+                "split": split,
+                "genre": genre,
+                "clips": len(clips),
+                "both": int((one & other).sum()),
+                f"{first}_only": int((one & ~other).sum()),
+                f"{second}_only": int((other & ~one).sum()),
+                "neither": int((~one & ~other).sum()),
+                together: int(both.sum()),
+                "gain": int(both.sum()) - max(int(one.sum()), int(other.sum())),
+                "saved": int((both & (one ^ other)).sum()),
+                "lost": int((~both & (one ^ other)).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Mistakes of a model, the commonest first: actual, predicted, clips, share of the actual genre's clips."""
+    wrong = table[table["actual"] != table[name]]
+    counted = wrong.groupby(["actual", name]).size().rename("clips").reset_index()
+    counted = counted.rename(columns={name: "predicted"})
+    counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts())
+    return counted.sort_values(["clips", "actual", "predicted"], ascending=[False, True, True], ignore_index=True)
+
+
+def worst(table: pd.DataFrame, name: str, count: int) -> pd.DataFrame:
+    """The clips that a model is surest of and wrong about: rows of ``side_by_side``, the surest first."""
+    wrong = table[table["actual"] != table[name]]
+    return wrong.sort_values([f"{name}_confidence", "track_id"], ascending=[False, True]).head(count)
