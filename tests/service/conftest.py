@@ -69,7 +69,8 @@ def served(
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server that was started in a checkout, beside the one that cannot, and its port."""
     number = free_port()
-    process = start_server(served_folder, number, log, TMPDIR=str(spool))
+    more = {"TMPDIR": str(spool), "MUSIC_GENRE_REQUEST_LOG": str(served_folder / "requests")}
+    process = start_server(served_folder, number, log, **more)
     try:
         until_ready(process, number, log)
         yield process, number
