@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -211,6 +215,69 @@ def sandbox(healed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(healed, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache"))
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts ``bentoml serve`` in a folder, in a process group of its own."""
+
+    def start(folder: Path, port: int, log: Path, **more: str) -> subprocess.Popen[bytes]:
+        service = ("music_genre.service.api:MusicGenre", "--host", "127.0.0.1", "--port", str(port))
+        kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "bentoml", "serve", *service],
+                cwd=folder,
+                env=kept | more,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def stop_server() -> Callable[[subprocess.Popen[bytes]], None]:
+    """Ends a server and its workers, by force where they do not hurry."""
+
+    def stop(process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    return stop
+
+
+@pytest.fixture(scope="session")
+def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
+    """Waits until a server answers; it must not have ended."""
+
+    def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        pytest.fail(f"not ready after a minute: {log.read_text()}")
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    def find() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+
+    return find
 
 
 def finish(process: subprocess.Popen[str]) -> str:

@@ -83,7 +83,6 @@ def suites(
     """
     from great_expectations import expectations as expect
 
-    frames, n_mels = shape
     files = tracks.drop_duplicates("track_id").set_index("track_id")["sha256"]
     counted = [_fma_small(index)] if is_fma_small else []
     return [
@@ -104,12 +103,7 @@ def suites(
             [
                 expect.ExpectColumnValuesToBeUnique(column="track_id"),
                 expect.ExpectColumnValuesToBeInSet(column="track_id", value_set=splits["track_id"].tolist()),
-                expect.ExpectColumnValuesToBeInSet(column="frames", value_set=[frames]),
-                expect.ExpectColumnValuesToBeInSet(column="n_mels", value_set=[n_mels]),
-                expect.ExpectColumnValuesToBeInSet(column="finite_share", value_set=[1.0]),
-                expect.ExpectColumnValuesToBeBetween(column="minimum_db", min_value=FLOOR_DB),
-                expect.ExpectColumnValuesToBeBetween(column="maximum_db", max_value=0),
-                expect.ExpectColumnValuesToBeBetween(column="silent_share", max_value=1, strict_max=True),
+                *of_clips(shape),
             ],
         ),
         Suite(
@@ -144,6 +138,25 @@ def suites(
             ],
         ),
         *counted,
+    ]
+
+
+def of_clips(shape: tuple[int, int]) -> list[Any]:
+    """What must hold of every spectrogram, a training clip's or a request's.
+
+    Args:
+        shape: (frames, n_mels).
+    """
+    from great_expectations import expectations as expect
+
+    frames, n_mels = shape
+    return [
+        expect.ExpectColumnValuesToBeInSet(column="frames", value_set=[frames]),
+        expect.ExpectColumnValuesToBeInSet(column="n_mels", value_set=[n_mels]),
+        expect.ExpectColumnValuesToBeInSet(column="finite_share", value_set=[1.0]),
+        expect.ExpectColumnValuesToBeBetween(column="minimum_db", min_value=FLOOR_DB),
+        expect.ExpectColumnValuesToBeBetween(column="maximum_db", max_value=0),
+        expect.ExpectColumnValuesToBeBetween(column="silent_share", max_value=1, strict_max=True),
     ]
 
 

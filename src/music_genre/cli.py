@@ -73,6 +73,10 @@ def build_parser() -> argparse.ArgumentParser:
     rollback = commands.add_parser("rollback", help="make the previous champion champion again")
     rollback.set_defaults(command=run_rollback)
 
+    drift = commands.add_parser("drift", help="compare the service's request log with the training data; 1: drift")
+    drift.add_argument("--log", type=Path, metavar="FOLDER", help="of the service's lines (serving.request_log)")
+    drift.set_defaults(command=run_drift)
+
     flattery = commands.add_parser("flattery", help="how much a split that ignores artists would flatter the baseline")
     flattery.add_argument("--seeds", type=int, default=30, metavar="N", help="splits of each kind (30)")
     flattery.set_defaults(command=run_flattery)
@@ -241,6 +245,42 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     print(f"random split:            accuracy {accuracy['random'].mean():.1%}")
     print(f"A random split flatters by {100 * mean:.1f} points (95 % interval {100 * low:.1f} to {100 * high:.1f}).")
     return 0
+
+
+def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """0: as before, or too few requests to tell; 1: drift. A page says what was compared."""
+    import pandas as pd
+
+    from music_genre import checks, drift, registry
+    from music_genre.params import load_params
+    from music_genre.shards import Spectrograms
+
+    project = Project.here()
+    params = load_params(project.params)
+    folder = options.log or params.serving.request_log
+    if folder is None:
+        raise MusicGenreError("there is no request log: serve with serving.request_log set, or name one with --log")
+    requests = drift.read_log(project.root / folder, params.drift.requests)
+    if len(requests) < params.drift.least:
+        print(f"{len(requests)} different requests in {folder}; {params.drift.least} are needed to tell")
+        return 0
+    data, version = Spectrograms.open(project.spectrograms), requests["version"].iloc[-1]
+    models = {known.version: known.model for known in registry.versions(*connect())}
+    predictions = project.evaluation(models.get(version, "")) / "predictions.csv"
+    if not predictions.is_file():
+        raise MusicGenreError(f"nothing is known of version {version}, which answered: {predictions} is not there")
+    training = data.index[data.index["split"] == "training"]
+    limits = drift.Limits(params.drift.distance, params.drift.false_alarm)
+    figures = drift.compare(training, pd.read_csv(predictions)["predicted"], requests, limits, params.seed)
+    suite = checks.Suite("requests", requests, "request_id", checks.of_clips(data.shape))
+    failures = checks.run([suite], project.drift / "checks").failures
+    drifted = [figure.name for figure in figures if figure.drifted] + ["expectations"] * bool(failures)
+    told = f"Drift in {', '.join(drifted)}." if drifted else "No drift."
+    (project.drift / "index.html").write_text(drift.page(figures, failures, len(requests), told), encoding="utf-8")
+    for figure in figures:
+        print(f"{figure.name:<14} distance {figure.distance:.3f}, allowed {figure.limit:.3f}")
+    print(*failures, f"{told} {project.drift}/index.html shows {len(requests)} requests of version {version}", sep="\n")
+    return int(bool(drifted))
 
 
 def load_model(wanted: str) -> tuple[PackedModel, float]:

@@ -208,9 +208,31 @@ class RegistryParams(Section):
 
 
 class ServingParams(Section):
-    """``confident_accuracy``: share of the answers that are called sure which must be right, on validation."""
+    """How the service answers.
+
+    Args:
+        confident_accuracy: share of the answers that are called sure which must be right, on validation.
+        request_log: folder for a line a request, or None for no such log.
+    """
 
     confident_accuracy: Annotated[float, Field(gt=0, le=1)]
+    request_log: Path | None
+
+
+class DriftParams(Section):
+    """What counts as drift.
+
+    Args:
+        distance: Jensen-Shannon distances up to here do not matter.
+        false_alarm: how often clips of the reference's own kind may be told as drift.
+        requests: the newest that are looked at.
+        least: fewer requests tell nothing.
+    """
+
+    distance: Annotated[float, Field(ge=0, lt=1)]
+    false_alarm: Annotated[float, Field(gt=0, lt=1)]
+    requests: Count
+    least: Count
 
 
 class Params(Section):
@@ -222,6 +244,7 @@ class Params(Section):
     ensemble: EnsembleParams
     registry: RegistryParams
     serving: ServingParams
+    drift: DriftParams
 
     def of_model(self, name: str) -> dict[str, Any]:
         """What a model was made with, for its run: its own section and the seed."""

@@ -87,6 +87,10 @@ class Project:
         return self.root / "reports/gate.json"
 
     @property
+    def drift(self) -> Path:
+        return self.root / "reports/drift"
+
+    @property
     def models(self) -> Path:
         """A folder a model; see ``packed``."""
         return self.root / "models"

@@ -188,7 +188,7 @@ def place_shard(stored: Path, stem: str, target: Path) -> tuple[pd.DataFrame, li
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(stored / f"{stem}.npy", target)
     rows = [
-        {"track_id": track_id, "shard": target.name, "row": row, **_describe(mel)}
+        {"track_id": track_id, "shard": target.name, "row": row, **describe(mel)}
         for row, (track_id, mel) in enumerate(zip(contents["track_ids"], np.load(target, mmap_mode="r"), strict=True))
     ]
     return pd.DataFrame(rows), faults
@@ -217,7 +217,7 @@ def _lot(track_id: int) -> int:
     return int.from_bytes(hashlib.blake2b(str(track_id).encode(), digest_size=8).digest(), "big")
 
 
-def _describe(mel: np.ndarray) -> dict[str, float]:
+def describe(mel: np.ndarray) -> dict[str, float]:
     """Figures of one stored clip that the data checks judge."""
     finite = np.isfinite(mel)
     known = mel[finite].astype(np.float32) if finite.any() else np.array([np.nan], np.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,25 +17,36 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
-from serving import free_port, start, stop, wait_until_ready
-
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+IN_A_ROW = 12
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+expect.set_options(timeout=30_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
-def address(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the service answers with the tiny checkout's champion."""
+def address(
+    checkout: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_server: Callable[..., subprocess.Popen[bytes]],
+    stop_server: Callable[[subprocess.Popen[bytes]], None],
+    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
+    free_port: Callable[[], int],
+) -> Iterator[str]:
+    """Where the service answers with the tiny checkout's champion, every worker of it."""
     port, log = free_port(), tmp_path_factory.mktemp("browser") / "server.log"
-    process = start(checkout, port, log)
+    process = start_server(checkout, port, log)
     try:
-        wait_until_ready(process, port, log)
+        until_ready(process, port, log)
+        known = 0
+        while known < IN_A_ROW:
+            # Each request is a new connection, which any of the workers may take.
+            known = known + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
         yield f"http://127.0.0.1:{port}/"
     finally:
-        stop(process)
+        stop_server(process)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +94,7 @@ def watched(page: Page, messages: list[str]) -> Page:
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory, tone: Callable[..., np.ndarray]) -> Path:
     """20 s: a tone of Rock, then one of Folk."""
-    path = tmp_path_factory.mktemp("songs") / "rock then <b>folk</b>.wav"
+    path = tmp_path_factory.mktemp("songs") / "rock & <i>folk.wav"
     soundfile.write(path, np.concatenate([tone("Rock", 50, 10), tone("Folk", 51, 10)]), 22_050)
     return path
 
@@ -100,8 +113,8 @@ def choose(page: Page, path: Path) -> None:
 
 def finished(page: Page) -> None:
     """Wait until the song is answered and drawn."""
-    expect(page.locator("#answer")).to_contain_text("Answered by music-genre version 1", timeout=30_000)
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false", timeout=30_000)
+    expect(page.locator("#answer")).to_contain_text("Answered by music-genre version 1")
+    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
 
 
 def moment(page: Page) -> float:
@@ -135,7 +148,7 @@ def test_the_empty_page_says_which_model_answers_and_asks_for_nothing_from_elsew
     page.on("request", lambda request: asked.append(request.url))
     page.goto(address)
     expect(page.locator("#model")).to_contain_text("music-genre version 1 knows 3 genres: Folk, R&B, Rock")
-    assert page.get_by_role("button").all_text_contents() == [
+    assert page.locator("[data-sample]").all_text_contents() == [
         "Folk, then rock",
         "Beats, then a pad",
         "Everything at once",
@@ -217,9 +230,9 @@ def test_a_click_on_any_lane_seeks(page: Page, song: Path, lane: str) -> None:
     box = page.locator(lane).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    expect(page.locator("#clock")).to_have_text(re.compile("0:1[45] / 0:20"))
     assert moment(page) == pytest.approx(15, abs=0.2)
     assert cursor_seconds(page) == pytest.approx(15, abs=0.2)
-    expect(page.locator("#clock")).to_have_text("0:15 / 0:20")
 
 
 def test_everything_works_by_keyboard_alone(page: Page, song: Path) -> None:

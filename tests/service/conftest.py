@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,69 +17,6 @@ from music_genre import registry, tracking
 from music_genre.packed import PackedModel
 
 Ask = Callable[..., httpx.Response]
-
-
-@pytest.fixture(scope="session")
-def start_server() -> Callable[..., subprocess.Popen[bytes]]:
-    """Starts ``bentoml serve`` in a folder, in a process group of its own."""
-
-    def start(folder: Path, port: int, log: Path, **more: str) -> subprocess.Popen[bytes]:
-        service = ("music_genre.service.api:MusicGenre", "--host", "127.0.0.1", "--port", str(port))
-        kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        with log.open("wb") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "bentoml", "serve", *service],
-                cwd=folder,
-                env=kept | more,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def stop_server() -> Callable[[subprocess.Popen[bytes]], None]:
-    """Ends a server and its workers, by force where they do not hurry."""
-
-    def stop(process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    return stop
-
-
-@pytest.fixture(scope="session")
-def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
-    """Waits until a server answers; it must not have ended."""
-
-    def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        for _ in range(600):
-            assert process.poll() is None, log.read_text()
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-        pytest.fail(f"not ready after a minute: {log.read_text()}")
-
-    return wait
-
-
-@pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])
-
-    return find
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +69,8 @@ def served(
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server that was started in a checkout, beside the one that cannot, and its port."""
     number = free_port()
-    process = start_server(served_folder, number, log, TMPDIR=str(spool))
+    more = {"TMPDIR": str(spool), "MUSIC_GENRE_REQUEST_LOG": str(served_folder / "requests")}
+    process = start_server(served_folder, number, log, **more)
     try:
         until_ready(process, number, log)
         yield process, number

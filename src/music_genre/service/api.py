@@ -14,6 +14,7 @@ import anyio
 import bentoml
 import numpy as np
 from anyio import to_thread
+from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -27,6 +28,7 @@ from music_genre.service.guards import OneShape, Patient, Places, authorised, de
 from music_genre.service.loading import Loaded, find, in_bento, rehearse
 from music_genre.service.model import GenreModel
 from music_genre.service.observing import Observed, log_as_json, metrics, observe, phase
+from music_genre.service.request_log import open_log
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 from music_genre.stages import quiet_libraries
@@ -46,6 +48,9 @@ WORKERS = max(2, min(4, cores()))
 
 FOLLOW_SECONDS = 1.0
 """How often the inner service is asked which version answers."""
+
+START_SECONDS = 20.0
+"""So long a request waits in a worker that does not know its model yet: another one of them may have said ready."""
 
 RETRY_SECONDS = 0.2
 """Between two tries to reach an inner service that is starting anew."""
@@ -90,6 +95,8 @@ class MusicGenre:
     def __init__(self) -> None:
         log_as_json()
         self.loaded: Loaded | None = None
+        self.known = asyncio.Event()
+        self.requests = open_log(server_context.worker_index or 0, WORKERS)
         self.places = Places(MAX_REQUESTS)
         self.threads = anyio.CapacityLimiter(cores())
 
@@ -132,7 +139,7 @@ class MusicGenre:
     )
     async def describe(self, key: Annotated[None, Depends(authorised)]) -> Any:
         """Name, version, genres, transform and metrics."""
-        loaded = self.current()
+        loaded = await self.current()
         transform = loaded.packing.transform
         return JSONResponse(
             {
@@ -147,7 +154,7 @@ class MusicGenre:
     async def answered(self, recording: Recording, timeline: bool) -> dict[str, Any]:
         """The answer to a recording; where the version changes meanwhile, by the new one."""
         while True:
-            loaded = self.current()
+            loaded = await self.current()
             with phase("features"):
                 clips = await self.in_thread(clips_of, recording, loaded.packing)
             with phase("forward"):
@@ -155,6 +162,8 @@ class MusicGenre:
             if probabilities is not None:
                 result = finished(clips, probabilities, loaded, timeline)
                 observe(result)
+                if self.requests:
+                    await self.in_thread(self.requests.note, clips.mel, result)
                 return result
             await self.refresh()
 
@@ -170,12 +179,14 @@ class MusicGenre:
             except UNREACHABLE:
                 await asyncio.sleep(RETRY_SECONDS)
 
-    def current(self) -> Loaded:
+    async def current(self) -> Loaded:
         """The version that answers.
 
         Raises:
-            AudioFault: ``busy`` as long as none does.
+            AudioFault: ``busy`` where none does after ``START_SECONDS``.
         """
+        with anyio.move_on_after(START_SECONDS):
+            await self.known.wait()
         if self.loaded is None:
             raise AudioFault("busy", "the model is being loaded")
         return self.loaded
@@ -200,6 +211,7 @@ class MusicGenre:
         if loaded != self.loaded:
             await self.in_thread(rehearse, loaded)
             self.loaded = loaded
+            self.known.set()
             metrics().serve(loaded.version)
 
     async def in_thread(self, work: Any, *arguments: Any) -> Any:

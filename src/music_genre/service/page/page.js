@@ -9,6 +9,7 @@ const DRAWN_SECONDS = 1800; // longer recordings are not decoded here: their sam
 const WAVE_POINTS = 1500;
 const SKIP_SECONDS = 5;
 const TICKS = 5;
+const RETRY_MS = 2000; // a service that is starting is asked again
 
 const element = (id) => document.getElementById(id);
 const audio = element("audio");
@@ -277,6 +278,7 @@ async function introduce() {
   } catch (error) {
     element("model").textContent = "";
     tell(error);
+    if (error.again) setTimeout(introduce, RETRY_MS);
   }
 }
 
