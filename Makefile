@@ -43,7 +43,7 @@ repro: setup  ## from audio to a promoted model: dvc repro, then music-genre reg
 		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"
 
 test: setup  ## every test that needs no browser
-	pytest -m "not browser and not real"
+	pytest --numprocesses 2 --dist loadgroup -m "not browser and not real"
 
 lint: setup  ## style, types and the direction of imports
 	ruff format --check .

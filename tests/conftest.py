@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,20 @@ import yaml
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
 """What would send a test's runs into another store, or tell it that it is an experiment."""
+
+EVERY_STAGE = """
+import sys
+from music_genre.stages import ensemble, evaluate, fetch, index, spectrograms, split, train, validate
+
+for stage in (fetch, index, split, spectrograms, validate):
+    stage.main()
+for name in ("baseline", "crnn", "parallel"):
+    sys.argv[1:] = [name]
+    train.main()
+ensemble.main()
+evaluate.main()
+"""
+"""What ``dvc repro`` does before it registers, in one process: most of a stage's time is spent on its imports."""
 
 PITCH_HZ = {"Folk": 200.0, "R&B": 900.0, "Rock": 3600.0}
 """Every genre is a tone of its own and its octave. One name cannot be part of a metric's name in MLflow."""
@@ -52,6 +65,13 @@ PARAMS: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests: those of the tiny checkout go to one, which makes it once; a file stays whole."""
+    for item in items:
+        shares = "trained" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("checkout" if shares else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No reports of usage, and a BentoML home of our own."""
@@ -71,21 +91,22 @@ def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+def start_python(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """``python <arguments>`` in a folder, without the caller's store."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in ELSEWHERE},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.fixture(scope="session")
 def start_module() -> Callable[..., subprocess.Popen[str]]:
     """Starts ``python -m <module> <arguments>`` in a folder, as DVC and people do."""
-
-    def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=folder,
-            env={name: value for name, value in os.environ.items() if name not in ELSEWHERE},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
+    return lambda folder, module, *arguments: start_python(folder, "-m", module, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -144,17 +165,7 @@ def trained(
             clip = tone(genre, number, CLIP_SECONDS, rate, channels)
             soundfile.write(folder / f"music/{genre}/{number}.{suffix}", clip, rate)
 
-    def stage(name: str, *arguments: str) -> None:
-        finish(start_module(folder, f"music_genre.stages.{name}", *arguments))
-
-    for name in ("fetch", "index", "split", "spectrograms"):
-        stage(name)
-    # Two at a time, on two cores: none of those in a line reads what another one there writes.
-    networks = [("train", "crnn"), ("train", "parallel")]
-    with ThreadPoolExecutor(2) as pool:
-        for together in (networks, [("ensemble",), ("train", "baseline"), ("validate",)]):
-            list(pool.map(lambda command: stage(*command), together))
-    stage("evaluate")
+    finish(start_python(folder, "-c", EVERY_STAGE))
     return folder
 
 

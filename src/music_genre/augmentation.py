@@ -21,13 +21,13 @@ def augment(
     Args:
         mel: (n, frames, n_mels) float32 dB.
         target: (n, classes) float32, one-hot.
-        settings: how much of each; 0 (of ``crop`` and ``parts``, 1) leaves a step out.
+        settings: how much of each; 0 leaves a step out, but that a ``crop`` of 0 is one of the ``parts``.
         random: where chance comes from.
 
     Returns:
         (n, ``crop`` or one of ``parts`` of the frames, n_mels) float32 dB, (n, classes) float32 whose rows sum to 1.
     """
-    mel = part(mel, settings.parts, random) if settings.parts > 1 else crop(mel, settings.crop, random)
+    mel = crop(mel, settings.crop, random) if settings.crop else part(mel, settings.parts, random)
     if settings.equaliser:
         mel = equalise(mel, settings.equaliser, random)
     for axis, share in ((1, settings.time_mask), (2, settings.band_mask)):

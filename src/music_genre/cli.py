@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     promote = commands.add_parser("promote", help="make a version champion: the one that is served")
     promote.add_argument("--version", metavar="N", help="which (the challenger)")
     promote.add_argument("--force", action="store_true", help="even though the gate refused it; takes --reason")
-    promote.add_argument("--reason", metavar="TEXT", help="why; kept with the version")
+    promote.add_argument("--reason", metavar="TEXT", help="why; kept in the history of champions")
     promote.set_defaults(command=run_promote)
 
     rollback = commands.add_parser("rollback", help="make the previous champion champion again")
@@ -150,12 +150,13 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
         print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
         for v in found:
             validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
-            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {', '.join(v.aliases)}")
+            said = ", ".join([*v.aliases, *(["failed: " + ", ".join(v.failed)] if v.failed else [])])
+            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {said}".rstrip())
         reigns = registry.history(client, name)
-        if len(reigns) > 1:
-            print("\nchampion")
-        for reign in reigns if len(reigns) > 1 else []:
-            print(f"{reign.version:>7}  {reign.since} to {reign.until or 'now':<25}  {reign.reason}")
+        if reigns:
+            print("\nchampion from                       to                         why")
+        for reign in reigns:
+            print(f"{reign.version:>8} {reign.since}  {reign.until or 'now':<25}  {reign.reason}")
     return 0
 
 
@@ -202,12 +203,13 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     project = Project.here()
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     splits = [data.split(name) for name in data.index["split"].unique()]
-    statistics = np.concatenate([statistics_of(clips.batches(64)) for clips in splits])
+    settings = params.models.baseline
+    statistics = np.concatenate([statistics_of(clips.batches(64), settings.features) for clips in splits])
     order = np.concatenate([clips.track_id for clips in splits])
     tracks = pd.read_parquet(project.tracks).set_index("track_id").loc[order].reset_index()
     if tracks["artist_id"].isna().all():
         raise MusicGenreError("no track has a known artist: both splits would be the same")
-    accuracy = accuracy_by_split(tracks, statistics, params.split, params.models.baseline, range(options.seeds))
+    accuracy = accuracy_by_split(tracks, statistics, params.split, settings, range(options.seeds))
     mean, low, high = mean_difference(accuracy)
     print(f"no artist in two splits: accuracy {accuracy['artist'].mean():.1%} (mean of {options.seeds} splits)")
     print(f"random split:            accuracy {accuracy['random'].mean():.1%}")

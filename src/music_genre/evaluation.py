@@ -138,6 +138,12 @@ def predictions(
     )
 
 
+def worst_mistakes(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The wrong answers of ``predictions`` that the model was surest of, the surest first."""
+    wrong = table[table["actual"] != table["predicted"]]
+    return wrong.sort_values(["confidence", "track_id"], ascending=[False, True]).head(count)
+
+
 def confusion(table: pd.DataFrame, genres: Sequence[str]) -> np.ndarray:
     """(classes, classes) counts of ``predictions``: rows are actual genres, columns predicted ones."""
     actual = pd.Categorical(table["actual"], categories=list(genres))

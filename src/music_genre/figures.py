@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from music_genre.transform import FLOOR_DB
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -55,6 +57,48 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
     for name, bins in curves.items():
         axes.plot(bins["confidence"], bins["accuracy"], marker="o", label=name)
     axes.legend()
+    return figure
+
+
+def learning(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy by epoch, of training and validation.
+
+    Args:
+        history: ``history.csv``.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle(title)
+    for place, measure in enumerate(("loss", "accuracy"), start=1):
+        axes = figure.add_subplot(1, 2, place, xlabel="epoch", ylabel=measure)
+        axes.plot(history["epoch"], history[measure], marker=".", label="training")
+        axes.plot(history["epoch"], history[f"val_{measure}"], marker=".", label="validation")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+    return figure
+
+
+def mistakes(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
+    """Wrongly named clips as the model sees them.
+
+    Args:
+        mel: (n, frames, n_mels) dB.
+        table: n rows of ``evaluation.predictions``.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    columns = 4
+    rows = max(1, -(-len(table) // columns))
+    figure = Figure(figsize=(3.4 * columns, 0.6 + 2.6 * rows), layout="constrained")
+    figure.suptitle(title if len(table) else f"{title}: none")
+    for place, (clip, row) in enumerate(zip(mel, table.itertuples(), strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, place, xticks=[], yticks=[], xlabel="time", ylabel="mel band")
+        axes.imshow(clip.T, origin="lower", aspect="auto", cmap="magma", vmin=FLOOR_DB, vmax=0)
+        axes.set_title(f"track {row.track_id}: {row.actual}\ntaken for {row.predicted} ({row.confidence:.0%})", size=9)
     return figure
 
 

@@ -26,7 +26,7 @@ def accuracy_by_split(
 
     Args:
         tracks: columns track_id, genre, artist_id, split, sha256: a row a clip.
-        statistics: (n, 4 * n_mels) ``baseline.band_statistics`` of the same clips.
+        statistics: ``baseline.statistics`` of the same clips.
         shares: how much is held out; its method is not looked at.
         settings: of the baseline.
         seeds: of the splits.

@@ -237,11 +237,12 @@ def _load_network(path: Path) -> Predictor:
 
 
 def _load_baseline(path: Path) -> Predictor:
-    from music_genre.networks.baseline import band_statistics, count_parameters, load
+    from music_genre.networks.baseline import count_parameters, features_of, load, statistics
 
     machine = load(path)
+    features = features_of(machine)
 
     def predict(mel: np.ndarray) -> np.ndarray:
-        return np.asarray(machine.predict_proba(band_statistics(mel)), dtype=np.float32)
+        return np.asarray(machine.predict_proba(statistics(mel, features)), dtype=np.float32)
 
     return Predictor(predict, count_parameters(machine))

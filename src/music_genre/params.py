@@ -25,6 +25,7 @@ Pool = tuple[Count, Count]
 ModelName = Literal["baseline", "crnn", "parallel"]
 NetworkName = Literal["crnn", "parallel"]
 SplitMethod = Literal["official", "artist", "random"]
+Features = Literal["bands", "mfcc"]
 
 
 class Section(BaseModel):
@@ -91,6 +92,9 @@ class SplitParams(Section):
 
 
 class BaselineParams(Section):
+    """``features``: what a clip's statistics are of."""
+
+    features: Features
     training_share: TrainingShare
     c: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
@@ -103,8 +107,8 @@ class NetworkParams(Section):
         training_share: share of the training clips to learn from; a smaller one is part of every larger one.
         learning_rate: published: the first epoch's; improved: the highest.
         copies: trainings from seed, seed + 1, ...; their answers are averaged.
-        parts: equal parts of a clip that are learnt one by one and whose answers are averaged; 1 takes it whole.
-        crop: share of a clip that a training step sees, from anywhere in it; not used where there are parts.
+        parts: equal parts of a clip whose answers are averaged; 1 takes it whole.
+        crop: share of a clip that a training step sees, from anywhere in it; 0: one of its parts.
         standardise: every band to mean 0 and deviation 1; else the published scale.
         relative: a second channel without the clip's own mean spectrum.
         dropout: share of features.
@@ -125,7 +129,7 @@ class NetworkParams(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     copies: Count
     parts: Count
-    crop: Annotated[float, Field(gt=0, le=1)]
+    crop: Annotated[float, Field(ge=0, le=1)]
     standardise: bool
     relative: bool
     dropout: ShareOrNone

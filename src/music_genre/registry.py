@@ -40,7 +40,7 @@ class Reign:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as people list them; one that was registered by hand has no figures."""
+    """A version as people list them; one that was registered by hand has no figures. ``failed`` names criteria."""
 
     version: str
     aliases: list[str]
@@ -49,6 +49,7 @@ class Registered:
     test_macro_f1: float | None
     verdict: str
     created: str
+    failed: list[str]
 
 
 def register(
@@ -143,9 +144,8 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
         raise MusicGenreError(f"{name} has no challenger: no version has passed the gate; name one with --version")
     found = _version(client, name, chosen)
     if found.tags.get("verdict") != PASSED and not force_reason:
-        failed = [c["name"] for c in json.loads(found.tags.get("criteria", "[]")) if not c["passed"]]
         raise MusicGenreError(
-            f"version {chosen} was refused by the gate ({', '.join(failed) or 'no verdict'});"
+            f"version {chosen} was refused by the gate ({', '.join(_failed(found)) or 'no verdict'});"
             " --force --reason TEXT promotes it all the same"
         )
     _settle(client, name)
@@ -263,6 +263,7 @@ def versions(client: MlflowClient, name: str) -> list[Registered]:
             test_macro_f1=_figure(found, "test_macro_f1"),
             verdict=found.tags.get("verdict", "unknown"),
             created=_stamp(datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)),
+            failed=_failed(found),
         )
         for found in _versions(client, name)
     ]
@@ -328,6 +329,11 @@ def _alias(client: MlflowClient, name: str, alias: str) -> str | None:
         return None
     version = client.get_registered_model(name).aliases.get(alias)
     return None if version is None else str(version)
+
+
+def _failed(version: ModelVersion) -> list[str]:
+    """The criteria that a version did not meet."""
+    return [c["name"] for c in json.loads(version.tags.get("criteria", "[]")) if not c["passed"]]
 
 
 def _figure(version: ModelVersion, tag: str) -> float | None:

@@ -6,11 +6,8 @@ a store that lacks the run gets it back from the model's files, without training
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,9 +22,9 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import requests
-import yaml
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.data.dataset import Dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -35,6 +32,7 @@ from mlflow.types import Schema, TensorSpec
 from music_genre import packed
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import summary
+from music_genre.provenance import UNKNOWN, Origin, params_digest
 from music_genre.shards import Spectrograms
 
 EXPERIMENT = "music-genre"
@@ -42,12 +40,8 @@ MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's page open on runs and models, not on traces of language models."""
 
 DIGEST_TAG = "model_digest"
-EVALUATION_TAG = "evaluation_digest"
-CHECKS_TAG = "data_checks"
+CHANGES = "changes.patch"
 REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
-MADE_OF = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
-"""What a model follows from, beside its data; what stages write is no change."""
-
 SERVER_SECONDS = 10
 """A tracking server answers within this time, or is taken for dead."""
 
@@ -143,10 +137,10 @@ class Recorder:
 
 
 @contextmanager
-def recorded_run(name: str, params: dict[str, Any], data: str, tags: dict[str, str]) -> Iterator[Recorder]:
+def recorded_run(name: str, params: dict[str, Any], origin: Origin) -> Iterator[Recorder]:
     """``run`` for work that must not be lost with the store: the block goes on without it."""
     recorder, opened = Recorder(), ExitStack()
-    recorder(lambda: opened.enter_context(run(name, params, data, tags)))
+    recorder(lambda: opened.enter_context(run(name, params, origin)))
     try:
         yield recorder
     except BaseException:
@@ -162,54 +156,35 @@ def recorded_run(name: str, params: dict[str, Any], data: str, tags: dict[str, s
 
 
 @contextmanager
-def run(name: str, params: dict[str, Any], data: str, tags: dict[str, str]) -> Iterator[None]:
+def run(name: str, params: dict[str, Any], origin: Origin) -> Iterator[None]:
     """A run of the experiment, open while the block runs; failed where the block fails.
 
     Args:
         name: the model's.
         params: nested values, logged under dotted names.
-        data: DVC's digest of what the model is trained on.
-        tags: see ``origin``.
+        origin: of the checkout it starts in.
     """
-    named = {"model": name, "data_digest": data, "params_digest": _params_digest(params), **tags}
+    tags = {"model": name, "params_digest": params_digest(params), **origin.tags}
     if "recipe" in params:
-        named["recipe"] = str(params["recipe"])
-    with mlflow.start_run(run_name=name, tags=named, log_system_metrics=find_spec("psutil") is not None):
+        tags["recipe"] = str(params["recipe"])
+    system = find_spec("psutil") is not None
+    with mlflow.start_run(run_name=name, tags=tags, description=_note(name, tags), log_system_metrics=system):
         mlflow.log_params(flatten(params))
+        if origin.changes:
+            mlflow.log_text(origin.changes, CHANGES)
         yield
 
 
-def origin(root: Path, source: str) -> dict[str, str]:
-    """Tags that say where a run comes from: data source, git commit, whether code or params differ from it, DVC's
-    experiment.
-    """
-    tags = {"data_source": source}
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit:
-        tags["git_commit"] = commit
-        tags["git_dirty"] = str(bool(_git(root, "status", "--porcelain", "--", *MADE_OF))).lower()
-    if os.environ.get("DVC_EXP_NAME"):
-        tags["dvc_experiment"] = os.environ["DVC_EXP_NAME"]
-    return tags
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing outside a repository."""
-    try:
-        done = subprocess.run(  # noqa: S603  # git, with arguments of our own
-            ["git", *arguments],  # noqa: S607  # the one on PATH, as DVC does
-            cwd=root,
-            capture_output=True,
-            text=True,
-        )
-    except OSError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _params_digest(params: dict[str, Any]) -> str:
-    """Twelve digits that are the same for the same values."""
-    return hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+def _note(name: str, tags: dict[str, str]) -> str:
+    """What a reader of the run's page is told first."""
+    recipe = f", recipe {tags['recipe']}," if "recipe" in tags else ""
+    commit = f" at commit `{tags['git_commit'][:12]}`" if "git_commit" in tags else ""
+    changed = f" with the changes in `{CHANGES}`" if tags.get("git_dirty") == "true" else ""
+    experiment = f", in the experiment `{tags['dvc_experiment']}`" if "dvc_experiment" in tags else ""
+    return (
+        f"**{name}**{recipe} made from `{tags['data_source']}`{commit}{changed}{experiment}. Steps are epochs; pictures"
+        " and tables lie under Artifacts in `evaluation`, from `music-genre register` on."
+    )
 
 
 def log_epoch(row: dict[str, float]) -> None:
@@ -218,29 +193,48 @@ def log_epoch(row: dict[str, float]) -> None:
     mlflow.log_metrics(figures, step=int(row["epoch"]))
 
 
+def log_duration(seconds: float) -> None:
+    """How long the open run's training took in this process: one that was interrupted before took longer."""
+    mlflow.log_metric("training_seconds", seconds)
+
+
+def mark_restored() -> None:
+    """Say that the open run was made again from a model's files: it knows the commit of now, and no duration."""
+    mlflow.set_tag("restored", "true")
+
+
 def log_history(history: pd.DataFrame) -> None:
     """Every row of a ``history.csv`` to the open run."""
     for row in history.to_dict("records"):
         log_epoch(row)
 
 
-def log_trained(models: Path, name: str, data: Spectrograms) -> RunPointer:
-    """Log a trained model to the open run: packed, with signature, input example and validation figures.
+def log_trained(models: Path, name: str, data: Spectrograms, digest: str) -> RunPointer:
+    """Log a trained model to the open run: its data, and itself packed, with signature, input example and validation
+    figures.
 
     Args:
         models: the folder of trained models.
         name: one of ``packed.NAMES``.
         data: what it was trained on.
+        digest: DVC's, of ``data``.
     """
-    validation = data.split("validation")
+    mlflow.log_input(dataset(data, "training", digest), "training")
+    validation, held_out = data.split("validation"), dataset(data, "validation", digest)
+    mlflow.log_input(held_out, "validation")
     with packed.packed_model(models, name, data) as folder:
+        pointer = _log_model(folder, validation.read(np.arange(1)))
         answers = packed.PackedModel(folder).predict_split(validation)
-        return _log_model(folder, validation.read(np.arange(1)), summary(validation.label, answers))
+        figures = named("validation", summary(validation.label, answers))
+        mlflow.log_metrics(figures, model_id=pointer.model_id, dataset=held_out)
+        # Last: a run with this tag is whole.
+        mlflow.set_tag(DIGEST_TAG, packed.digest(folder))
+    return pointer
 
 
-def _log_model(folder: Path, example: np.ndarray, validation: dict[str, float]) -> RunPointer:
-    """Log a packed folder with a real clip (1, frames, n_mels) float32 dB and the figures of the validation split."""
-    packing, digest = packed.read_packing(folder), packed.digest(folder)
+def _log_model(folder: Path, example: np.ndarray) -> RunPointer:
+    """Log a packed folder with a real clip (1, frames, n_mels) float32 dB."""
+    packing = packed.read_packing(folder)
     package = Path(packed.__file__).parent
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, *packing.shape))]),
@@ -254,12 +248,17 @@ def _log_model(folder: Path, example: np.ndarray, validation: dict[str, float]) 
         signature=signature,
         input_example=example,
         pip_requirements=_requirements(),
-        tags={DIGEST_TAG: digest},
+        tags={DIGEST_TAG: packed.digest(folder)},
     )
-    mlflow.log_metrics(_named("validation", validation), model_id=info.model_id)
-    # Last: a run with this tag is whole.
-    mlflow.set_tag(DIGEST_TAG, digest)
     return RunPointer(info.run_id, info.model_id)
+
+
+def dataset(data: Spectrograms, split: str, digest: str) -> Dataset:
+    """A split's clips as MLflow lists data sets: under DVC's digest, or MLflow's own where DVC has none."""
+    rows = data.index.loc[data.index["split"] == split, ["track_id", "genre"]].astype(str)
+    source = mlflow.data.sources.LocalArtifactDatasetSource(str(data.folder))
+    known = None if digest == UNKNOWN else digest
+    return mlflow.data.from_pandas(rows, source, targets="genre", name=f"spectrograms-{split}", digest=known)
 
 
 def find(client: MlflowClient, digest: str) -> RunPointer | None:
@@ -280,49 +279,6 @@ def find(client: MlflowClient, digest: str) -> RunPointer | None:
     return None
 
 
-def log_evaluation(client: MlflowClient, pointer: RunPointer, reports: Path) -> None:
-    """Add a model's evaluation to its run, once: figures, per-class table, pictures.
-
-    Args:
-        client: of the connected store.
-        pointer: the run.
-        reports: ``reports/evaluation/<name>``.
-    """
-    metrics = json.loads((reports / "metrics.json").read_text(encoding="utf-8"))
-    classes = pd.read_csv(reports / "per_class.csv")
-    digest = packed.digest(reports)
-    if client.get_run(pointer.run_id).data.tags.get(EVALUATION_TAG) == digest:
-        return
-    figures = {key: value for split, values in metrics.items() for key, value in _named(split, values).items()}
-    for row in classes.to_dict("records"):
-        figures |= {
-            f"{row['split']}_{name}_{metric_name(row['genre'])}": row[name] for name in ("f1", "recall", "precision")
-        }
-    mlflow.log_metrics(figures, run_id=pointer.run_id, model_id=pointer.model_id)
-    client.log_table(pointer.run_id, classes, "per_class.json")
-    client.log_artifacts(pointer.run_id, str(reports), "evaluation")
-    client.set_tag(pointer.run_id, EVALUATION_TAG, digest)
-
-
-def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None:
-    """Add what the data checks said to a run: ``summary.json``, and the tag ``data_checks`` to filter by."""
-    suites = json.loads(summary.read_text(encoding="utf-8"))["suites"].values()
-    failed = [e["severity"] for suite in suites for e in suite["expectations"] if not e["success"]]
-    verdict = ", ".join(f"{failed.count(severity)} {severity}" for severity in sorted(set(failed))) or "all hold"
-    if client.get_run(pointer.run_id).data.tags.get(CHECKS_TAG) != verdict:
-        client.log_artifact(pointer.run_id, str(summary), "data_quality")
-        client.set_tag(pointer.run_id, CHECKS_TAG, verdict)
-
-
-def data_digest(lock: Path) -> str:
-    """DVC's digest of the spectrograms a model was trained on, as ``dvc.lock`` has it; ``unknown`` outside ``dvc
-    repro``.
-    """
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages", {}) if lock.is_file() else {}
-    outs = {out["path"]: out["md5"] for out in stages.get("spectrograms", {}).get("outs", [])}
-    return str(outs.get("data/spectrograms", "unknown"))
-
-
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names."""
     flat: dict[str, Any] = {}
@@ -331,12 +287,8 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def metric_name(genre: str) -> str:
-    """A genre as MLflow lets it be part of a metric's name; a slash would make a group of it."""
-    return re.sub(r"[^\w\-. ]", "_", genre)
-
-
-def _named(split: str, figures: dict[str, float]) -> dict[str, float]:
+def named(split: str, figures: dict[str, float]) -> dict[str, float]:
+    """A split's figures under the names of metrics."""
     return {f"{split}_{name}": value for name, value in figures.items()}
 
 

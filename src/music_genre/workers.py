@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -63,7 +64,7 @@ def cores() -> int:
 
 def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     workers = min(cores(), len(items))
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         ahead: deque[Future[list[Result]]] = deque()
         for start in range(0, len(items), CHUNK):
             ahead.append(pool.submit(_each, function, items[start : start + CHUNK]))
@@ -71,6 +72,18 @@ def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterat
                 yield from ahead.popleft().result()
         while ahead:
             yield from ahead.popleft().result()
+
+
+def _end_with_parent() -> None:
+    """A worker waits for ever for the next task of a process that was killed: watch that process instead."""
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        Thread(target=watch, daemon=True).start()
 
 
 def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

@@ -10,7 +10,7 @@ import pytest
 from music_genre import augmentation
 from music_genre.params import CrnnParams, load_params
 
-NONE = {"parts": 1, "crop": 1.0, "equaliser": 0.0, "time_mask": 0.0, "band_mask": 0.0, "mixup": 0.0}
+NONE = {"crop": 1.0, "equaliser": 0.0, "time_mask": 0.0, "band_mask": 0.0, "mixup": 0.0}
 
 
 @pytest.fixture
@@ -58,6 +58,13 @@ def test_a_crop_is_a_stretch_of_its_own_clip_and_starts_anywhere(mel: np.ndarray
     np.testing.assert_array_equal(np.diff(cropped, axis=1), 1)
     np.testing.assert_array_equal(cropped[:, 0, 0] // 100, np.arange(40))
     assert set(cropped[:, 0, 0] % 100) == set(range(7))
+
+
+def test_no_crop_is_one_of_the_parts(mel: np.ndarray, settings: CrnnParams, random: np.random.Generator) -> None:
+    thirds = settings.model_copy(update={"crop": 0.0, "parts": 3})
+    seen, _ = augmentation.augment(mel, TARGET, thirds, random)
+    assert seen.shape == (40, 4, 5)
+    assert set(seen[:, 0, 0] % 100) == {0, 4, 8}
 
 
 def test_a_part_starts_where_a_part_starts(mel: np.ndarray, random: np.random.Generator) -> None:

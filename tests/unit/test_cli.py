@@ -408,6 +408,7 @@ def test_versions_are_listed_as_json(command: Command, here: Path) -> None:
         "test_macro_f1",
         "verdict",
         "created",
+        "failed",
     ]
     assert (version["version"], version["aliases"], version["verdict"]) == ("1", ["challenger", "champion"], "passed")
     metrics = json.loads((here / f"reports/evaluation/{version['model']}/metrics.json").read_text())
@@ -418,10 +419,12 @@ def test_versions_are_listed_as_json(command: Command, here: Path) -> None:
 
 
 def test_versions_are_listed_for_people(command: Command, here: Path) -> None:
-    heading, line = command("versions").lines
+    heading, line, _, _, reign = command("versions").lines
     assert heading.split()[:3] == ["version", "model", "verdict"]
     assert line.split()[0] == "1"
     assert line.endswith("challenger, champion")
+    assert reign.split()[0] == "1"
+    assert reign.endswith("now                        the first to pass the gate")
 
 
 def register_by_hand(folder: Path) -> None:
@@ -442,7 +445,7 @@ def test_a_version_registered_by_hand_is_listed_for_people(command: Command, san
     register_by_hand(sandbox)
     done = command("versions")
     assert done.code == 0
-    assert [line.split()[0] for line in done.lines[1:]] == ["2", "1"]
+    assert [line.split()[0] for line in done.lines[1:3]] == ["2", "1"]
 
 
 def listed(command: Command) -> dict[str, list[str]]:

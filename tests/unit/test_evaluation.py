@@ -31,6 +31,14 @@ def test_800_clips_give_the_interval_that_is_known_for_them() -> None:
     assert figures["accuracy_high"] - figures["accuracy_low"] == pytest.approx(2 * 0.034, abs=0.001)
 
 
+def test_the_worst_mistakes_are_the_surest_wrong_answers() -> None:
+    label = np.array([0, 1, 1, 2, 0])
+    answers = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.8, 0.2, 0], [0.2, 0.2, 0.6], [0.1, 0.3, 0.6]])
+    table = evaluation.predictions(np.arange(5), label, answers, GENRES)
+    assert evaluation.worst_mistakes(table, 2)["track_id"].tolist() == [2, 1]
+    assert evaluation.worst_mistakes(table, 9)["track_id"].tolist() == [2, 1, 4]
+
+
 def test_log_loss_is_the_mean_surprise() -> None:
     expected = -np.log([0.8, 0.2, 0.8, 0.8, 0.4, 0.8]).mean()
     assert evaluation.summary(LABEL, ANSWERS)["log_loss"] == pytest.approx(expected, abs=1e-5)

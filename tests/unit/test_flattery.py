@@ -10,7 +10,7 @@ from music_genre.flattery import accuracy_by_split, mean_difference
 from music_genre.params import BaselineParams, SplitParams
 
 SHARES = SplitParams(method="official", validation=0.2, test=0.2)
-SETTINGS = BaselineParams(training_share=1.0, c=10.0, gamma="scale")
+SETTINGS = BaselineParams(features="bands", training_share=1.0, c=10.0, gamma="scale")
 
 
 def collection(sound_of_artists: float) -> tuple[pd.DataFrame, np.ndarray]:

@@ -84,7 +84,8 @@ def test_values_cannot_be_changed_after_loading() -> None:
 
 def test_a_models_params_are_its_own_section_and_the_seed() -> None:
     params = load_params(COMMITTED)
-    assert params.of_model("baseline") == {"training_share": 1.0, "c": 10.0, "gamma": "scale", "seed": 7}
+    baseline = {"features": "bands", "training_share": 1.0, "c": 10.0, "gamma": "scale"}
+    assert params.of_model("baseline") == baseline | {"seed": 7}
     assert params.of_model("ensemble") == {"members": ("crnn", "parallel"), "seed": 7}
     assert params.of_model("parallel")["pools"] == params.models.parallel.pools
 
@@ -120,7 +121,7 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("models.crnn.epochs", "many"),
         ("models.crnn.recipe", "secret"),
         ("models.crnn.copies", 0),
-        ("models.crnn.crop", 0),
+        ("models.crnn.crop", -0.5),
         ("models.crnn.dropout", 1.0),
         ("models.crnn.mixup", -0.1),
         ("models.parallel.batch_size", 0),

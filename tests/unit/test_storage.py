@@ -149,6 +149,15 @@ def test_a_baseline_that_is_loaded_again_answers_as_before(stored: Path) -> None
     np.testing.assert_allclose(load_predictor(stored / "baseline.skops").predict(mel), expected, atol=1e-6)
 
 
+def test_a_baseline_of_cepstra_takes_mel_bands_as_any_other(tmp_path: Path) -> None:
+    mel, label = clips()
+    statistics = baseline.statistics(mel, "mfcc")
+    machine = baseline.fit(statistics, label, COMMITTED.baseline.model_copy(update={"features": "mfcc"}))
+    save_baseline(machine, tmp_path / "model.skops")
+    answers = load_predictor(tmp_path / "model.skops").predict(mel)
+    np.testing.assert_allclose(answers, machine.predict_proba(statistics), atol=1e-6)
+
+
 def test_the_folder_of_a_new_model_is_made(tmp_path: Path) -> None:
     save_baseline(trained_baseline(), tmp_path / "models/baseline/model.skops")
     assert (tmp_path / "models/baseline/model.skops").is_file()

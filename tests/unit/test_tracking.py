@@ -17,9 +17,11 @@ from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
 from music_genre import packed, tracking
+from music_genre.completion import log_evaluation, metric_name
 from music_genre.params import load_params
+from music_genre.provenance import Origin, data_digest
 from music_genre.shards import Spectrograms
-from music_genre.tracking import EXPERIMENT, RunPointer, find, log_evaluation, metric_name, store_uri
+from music_genre.tracking import EXPERIMENT, RunPointer, find, store_uri
 
 ROOT = Path(__file__).parents[2]
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
@@ -110,10 +112,10 @@ def test_metrics_have_the_names_that_people_rely_on(name: str, runs: dict[str, R
         for genre in IN_METRICS.values()
     }
     if name != "ensemble":
-        expected |= {"loss", "accuracy", "val_loss", "val_accuracy"}
+        expected |= {"loss", "accuracy", "val_loss", "val_accuracy", "training_seconds"}
     if name not in ("ensemble", "baseline"):
         expected |= {"learning_rate"}
-    assert set(runs[name].data.metrics) == expected
+    assert {metric for metric in runs[name].data.metrics if not metric.startswith("system/")} == expected
     assert {"validation_accuracy", "test_accuracy", "test_macro_f1", "test_f1_Rock", "test_recall_R_B"} <= expected
 
 
@@ -136,6 +138,32 @@ def test_figures_stand_at_the_model_too(checkout: Path, client: MlflowClient) ->
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
+def test_data_sets_are_listed_under_the_digest_that_dvc_knows(name: str, checkout: Path, runs: dict[str, Run]) -> None:
+    index = pd.read_parquet(checkout / "data/spectrograms/index.parquet")
+    found = {entry.tags[0].value: entry.dataset for entry in runs[name].inputs.dataset_inputs}
+    assert set(found) == {"training", "validation", "test"}
+    for split, dataset in found.items():
+        assert (dataset.name, dataset.digest) == (f"spectrograms-{split}", DATA_DIGEST)
+        assert json.loads(dataset.profile)["num_rows"] == (index["split"] == split).sum()
+
+
+def test_figures_at_the_model_name_the_data_set_they_are_of(checkout: Path, client: MlflowClient) -> None:
+    model = client.get_logged_model(pointer(checkout, "parallel").model_id)
+    named = {metric.key: metric.dataset_name for metric in model.metrics}
+    assert named["validation_ece"] == "spectrograms-validation"
+    assert named["test_f1_Rock"] == "spectrograms-test"
+
+
+def test_a_run_is_described_and_tagged_for_those_who_browse(runs: dict[str, Run]) -> None:
+    tags = runs["crnn"].data.tags
+    assert (tags["model"], tags["recipe"], tags["data_source"]) == ("crnn", "published", "folder")
+    assert tags["params_digest"] != runs["parallel"].data.tags["params_digest"]
+    assert tags["mlflow.note.content"].startswith("**crnn**, recipe published, made from `folder`")
+    assert "recipe" not in runs["ensemble"].data.tags
+    assert runs["crnn"].data.metrics["training_seconds"] > 0
+
+
+@pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
 def test_the_per_class_table_is_an_artifact(name: str, checkout: Path, client: MlflowClient) -> None:
     table = mlflow.load_table("per_class.json", run_ids=[pointer(checkout, name).run_id])
     expected = pd.read_csv(checkout / f"reports/evaluation/{name}/per_class.csv")
@@ -144,11 +172,13 @@ def test_the_per_class_table_is_an_artifact(name: str, checkout: Path, client: M
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
-def test_the_confusion_picture_is_an_artifact(name: str, checkout: Path, client: MlflowClient) -> None:
+def test_tables_and_pictures_are_artifacts(name: str, checkout: Path, client: MlflowClient) -> None:
     run_id = pointer(checkout, name).run_id
     kept = {item.path for item in client.list_artifacts(run_id, "evaluation")}
     reports = checkout / "reports/evaluation" / name
-    assert kept == {f"evaluation/{path.name}" for path in reports.iterdir()} >= {"evaluation/confusion.png"}
+    assert kept == {f"evaluation/{path.name}" for path in reports.iterdir()}
+    assert kept >= {f"evaluation/{picture}.png" for picture in ("confusion", "reliability", "mistakes")}
+    assert ("evaluation/learning.png" in kept) == (name in ("crnn", "parallel"))
     picture = Path(client.download_artifacts(run_id, "evaluation/confusion.png")).read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert picture == (reports / "confusion.png").read_bytes()
@@ -193,8 +223,8 @@ def test_a_run_that_broke_off_is_failed_and_never_found(sandbox: Path) -> None:
     class PowerCutError(Exception):
         pass
 
-    with pytest.raises(PowerCutError), tracking.run("ensemble", {"seed": 1}, "unknown"):
-        tracking.log_trained(sandbox / "models", "ensemble", data)
+    with pytest.raises(PowerCutError), tracking.run("ensemble", {"seed": 1}, Origin("sample", "unknown")):
+        tracking.log_trained(sandbox / "models", "ensemble", data, "unknown")
         raise PowerCutError
     assert mlflow.last_active_run().info.status == "FAILED"
     assert find(client, digest_of(sandbox, "ensemble")) is None
@@ -202,7 +232,7 @@ def test_a_run_that_broke_off_is_failed_and_never_found(sandbox: Path) -> None:
 
 def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -> None:
     client, known = tracking.connect(sandbox), pointer(sandbox, "crnn")
-    reports = sandbox / "reports/evaluation/crnn"
+    reports, data = sandbox / "reports/evaluation/crnn", Spectrograms.open(sandbox / "data/spectrograms")
 
     def logged(metric: str) -> list[float]:
         return [point.value for point in client.get_metric_history(known.run_id, metric)]
@@ -210,13 +240,13 @@ def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -
     before = logged("test_macro_f1")
     assert len(before) == 1
     for _ in range(2):
-        log_evaluation(client, known, reports)
+        log_evaluation(client, known, reports, data, DATA_DIGEST)
     assert logged("test_macro_f1") == before
     metrics = json.loads((reports / "metrics.json").read_text())
     metrics["test"]["macro_f1"] = 0.125
     (reports / "metrics.json").write_text(json.dumps(metrics))
     for _ in range(2):
-        log_evaluation(client, known, reports)
+        log_evaluation(client, known, reports, data, DATA_DIGEST)
     assert logged("test_macro_f1") == [*before, 0.125]
 
 
@@ -280,7 +310,7 @@ def test_processes_that_meet_at_a_fresh_store_share_it(tmp_path: Path) -> None:
         )
         for number in range(2)
     ]
-    answers = [process.communicate(timeout=60) for process in processes]
+    answers = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], answers
     assert answers[0][0] == answers[1][0], answers
     experiments = tracking.connect(tmp_path).search_experiments(filter_string=f"name = '{EXPERIMENT}'")
@@ -288,11 +318,11 @@ def test_processes_that_meet_at_a_fresh_store_share_it(tmp_path: Path) -> None:
 
 
 def test_the_data_digest_is_dvcs(checkout: Path, tmp_path: Path) -> None:
-    assert tracking.data_digest(checkout / "dvc.lock") == DATA_DIGEST
+    assert data_digest(checkout / "dvc.lock") == DATA_DIGEST
     lock = tmp_path / "dvc.lock"
-    assert tracking.data_digest(lock) == "unknown"
+    assert data_digest(lock) == "unknown"
     lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": {"fetch": {"cmd": "x"}}}))
-    assert tracking.data_digest(lock) == "unknown"
+    assert data_digest(lock) == "unknown"
 
 
 def test_nested_values_get_dotted_names() -> None:

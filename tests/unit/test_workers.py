@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from music_genre.audio import decode
@@ -115,3 +118,16 @@ def test_without_an_answer_to_a_crash_the_map_ends_with_it(tmp_path: Path) -> No
     (tmp_path / "clip").write_text("hostile", encoding="utf-8")
     with pytest.raises(BrokenProcessPool):
         list(map_clips(process_of, [tmp_path / "clip"], "Asking"))
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    work = f"open({str(tmp_path / 'begun')!r}, 'w') and __import__('time').sleep(60)"
+    script = f"from music_genre.workers import map_clips; list(map_clips(eval, [{work!r}], 'Sleeping'))"
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.1)
+        workers = psutil.Process(process.pid).children()
+        assert workers
+        process.kill()
+    _, left = psutil.wait_procs(workers, timeout=10)
+    assert left == []

@@ -51,7 +51,8 @@ def published(input_shape: tuple[int, int], classes: int, settings: CrnnParams) 
 
 
 def improved(n_mels: int, classes: int, settings: CrnnParams) -> keras.Model:
-    """Four 2-D convolutions, then a GRU whose states decide by their mean and maximum over time. Not compiled.
+    """Four 2-D convolutions, then a bidirectional GRU over what they found; the mean and maximum over time of its
+    states and of what it saw decide. Not compiled.
 
     Returns:
         (n, frames, n_mels) float32 dB of any length to (n, classes) probabilities.
@@ -60,6 +61,6 @@ def improved(n_mels: int, classes: int, settings: CrnnParams) -> keras.Model:
 
     clip = Input((None, n_mels), name="mel_db")
     features = convolutions(image(scaled(clip, settings), settings))
-    states = layers.GRU(GRU_UNITS, return_sequences=True, name="gru")(features)
-    x = layers.Dropout(settings.dropout, name="dropout")(mean_and_maximum([states], "embedding"))
+    states = layers.Bidirectional(layers.GRU(GRU_UNITS, return_sequences=True), name="recurrent")(features)
+    x = layers.Dropout(settings.dropout, name="dropout")(mean_and_maximum([features, states], "embedding"))
     return Model(clip, layers.Dense(classes, activation="softmax", name="genre")(x), name="crnn")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from music_genre import tracking
+from music_genre import provenance, tracking
 from music_genre.networks.ensemble import calibrate
 from music_genre.packed import ENSEMBLE, PackedModel, Share, packed_model, write_ensemble
 from music_genre.params import load_params
@@ -25,9 +25,11 @@ def main(project: Project) -> None:
         print(f"{share.name}: weight {share.weight:.3f}, temperature {share.temperature:.3f}")
     print(f"average: temperature {temperature:.3f}")
     tracking.connect(project.root)
-    origin, digest = tracking.origin(project.root, params.data.source), tracking.data_digest(project.lock)
-    with tracking.recorded_run(ENSEMBLE, params.of_model(ENSEMBLE), digest, origin) as record:
-        record(lambda: tracking.log_trained(project.models, ENSEMBLE, data).write(project.pointer(ENSEMBLE)))
+    origin = provenance.origin(project.root, params.data.source, project.lock)
+    with tracking.recorded_run(ENSEMBLE, params.of_model(ENSEMBLE), origin) as record:
+        record(
+            lambda: tracking.log_trained(project.models, ENSEMBLE, data, origin.data).write(project.pointer(ENSEMBLE))
+        )
 
 
 def predict(project: Project, name: str, data: Spectrograms, clips: SplitArrays) -> np.ndarray:

@@ -16,6 +16,9 @@ from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
 JUDGED = ("validation", "test")
+NETWORKS = ("crnn", "parallel")
+SHOWN = 8
+"""Mistakes of a model that are drawn."""
 
 
 @stage
@@ -27,9 +30,12 @@ def main(project: Project) -> None:
             model = PackedModel(folder)
         answers[name] = {split: model.predict_split(data.split(split)) for split in JUDGED}
         metrics = report(project.evaluation(name), name, data, answers[name])
+        draw(project.evaluation(name), name, data, answers[name], metrics["test"]["accuracy"])
+        if name in NETWORKS:
+            curves = figures.learning(pd.read_csv(project.history(name)), f"{name}: learning")
+            figures.save(curves, project.evaluation(name) / "learning.png")
         rows += [
-            {"model": name, "split": split, **figures, "parameters": model.parameters}
-            for split, figures in metrics.items()
+            {"model": name, "split": split, **found, "parameters": model.parameters} for split, found in metrics.items()
         ]
         if name == ENSEMBLE:
             before = {split: model.uncalibrated().predict_split(data.split(split)) for split in JUDGED}
@@ -41,7 +47,7 @@ def main(project: Project) -> None:
 
 
 def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
-    """Write what the temperatures did: ``calibration.csv`` and, of test, ``reliability.png``."""
+    """Write what the temperatures did: ``calibration.csv`` and, of test, ``calibration.png``."""
     rows, curves = [], {}
     for state, answers in (("before", before), ("after", after)):
         for split, probabilities in answers.items():
@@ -49,7 +55,7 @@ def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray],
             rows.append({"calibration": state, "split": split, **found})
         curves[f"{state} calibration"] = evaluation.reliability(data.split("test").label, answers["test"])
     pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False)
-    figures.save(figures.reliability(curves, "ensemble, test"), folder / "reliability.png")
+    figures.save(figures.reliability(curves, "ensemble, test"), folder / "calibration.png")
 
 
 def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.ndarray]]) -> None:
@@ -73,7 +79,7 @@ def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.nd
 
 
 def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    """Write one model's metrics, tables and confusion matrix; returns the metrics by split."""
+    """Write one model's metrics and tables; returns the metrics by split."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics, classes, tables = {}, [], []
     for split, probabilities in answers.items():
@@ -89,10 +95,21 @@ def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.nd
     predictions.insert(1, "split", predictions.pop("split"))
     per_class.to_csv(folder / "per_class.csv", index=False)
     predictions.to_csv(folder / "predictions.csv", index=False)
-    counts = evaluation.confusion(predictions[predictions["split"] == "test"], data.genres)
-    title = f"{name}, test: {metrics['test']['accuracy']:.1%} of {counts.sum()} clips"
-    figures.save(figures.confusion_matrix(counts, data.genres, title), folder / "confusion.png")
     return metrics
+
+
+def draw(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray], accuracy: float) -> None:
+    """Draw one model's ``confusion.png`` and ``mistakes.png`` of test, and ``reliability.png``."""
+    clips = data.split("test")
+    table = evaluation.predictions(clips.track_id, clips.label, answers["test"], data.genres)
+    title = f"{name}, test: {accuracy:.1%} of {len(clips)} clips"
+    confusion = figures.confusion_matrix(evaluation.confusion(table, data.genres), data.genres, title)
+    figures.save(confusion, folder / "confusion.png")
+    curves = {split: evaluation.reliability(data.split(split).label, answers[split]) for split in JUDGED}
+    figures.save(figures.reliability(curves, f"{name}: what its confidence is worth"), folder / "reliability.png")
+    worst = evaluation.worst_mistakes(table, SHOWN)
+    mistakes = figures.mistakes(clips.read(worst.index.to_numpy()), worst, f"{name}, test: its surest mistakes")
+    figures.save(mistakes, folder / "mistakes.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from music_genre import evaluation, gate, packed, registry, tracking
+from music_genre import card, completion, evaluation, gate, packed, provenance, registry, tracking
 from music_genre.errors import MusicGenreError
 from music_genre.gate import Candidate, Criterion, Judged
 from music_genre.packed import PackedModel, Packing
@@ -77,7 +77,9 @@ def _register(project: Project) -> Registration:
         with packed.packed_model(project.models, judged.candidate.name, data) as folder:
             digest = packed.digest(folder)
             judged = judge_here(client, project, params, data, judged, folder)
-        version = registry.register(client, name, digest, pointer, judged)
+            text = card.markdown(facts(client, project, name, data, judged.candidate, pointer, folder))
+        completion.log_card(client, pointer, text, card.page(text, f"{name}: {judged.candidate.name}"))
+        version = registry.register(client, name, digest, pointer, judged, card.description(text))
     return Registration(
         name,
         str(version.version),
@@ -94,13 +96,15 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
     with packed.packed_model(project.models, name, data) as folder:
         pointer = tracking.find(client, packed.digest(folder))
     if pointer is None:
-        origin = tracking.origin(project.root, params.data.source) | {"restored": "true"}
-        with tracking.run(name, params.of_model(name), tracking.data_digest(project.lock), origin):
+        origin = provenance.origin(project.root, params.data.source, project.lock)
+        with tracking.run(name, params.of_model(name), origin):
+            tracking.mark_restored()
             if project.history(name).is_file():
                 tracking.log_history(pd.read_csv(project.history(name)))
-            pointer = tracking.log_trained(project.models, name, data)
-    tracking.log_evaluation(client, pointer, project.evaluation(name))
-    tracking.log_checks(client, pointer, project.data_quality / "summary.json")
+            pointer = tracking.log_trained(project.models, name, data, origin.data)
+    digest = provenance.data_digest(project.lock)
+    completion.log_evaluation(client, pointer, project.evaluation(name), data, digest)
+    completion.log_checks(client, pointer, project.data_quality / "summary.json")
     pointer.write(project.pointer(name))
     return pointer
 
@@ -200,6 +204,33 @@ def compare_champion(
     low, high = gate.paired_difference(chosen.predictions, theirs, params.seed)
     note = f"champion: macro-F1 lies {low:+.3f} to {high:+.3f} above that of version {number} on the same clips"
     return [gate.champion_criterion((low, high), params.registry.gate)], note
+
+
+def facts(
+    client: MlflowClient,
+    project: Project,
+    name: str,
+    data: Spectrograms,
+    chosen: Candidate,
+    pointer: RunPointer,
+    folder: Path,
+) -> card.Facts:
+    """What the card of a packed model is written from."""
+    reports = project.evaluation(chosen.name)
+    tracks = pd.read_parquet(project.tracks)[["track_id", "artist_id", "license"]]
+    predictions, classes = pd.read_csv(reports / "predictions.csv"), pd.read_csv(reports / "per_class.csv")
+    return card.Facts(
+        registered=name,
+        packing=packed.read_packing(folder),
+        digest=packed.digest(folder),
+        parameters=chosen.parameters,
+        run_id=pointer.run_id,
+        tags=client.get_run(pointer.run_id).data.tags,
+        tracks=data.index[["track_id", "genre", "split"]].merge(tracks, on="track_id"),
+        metrics=chosen.metrics,
+        classes=classes[classes["split"] == "test"],
+        predictions=predictions[predictions["split"] == "test"],
+    )
 
 
 def describe(registration: Registration) -> str:

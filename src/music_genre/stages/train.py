@@ -6,12 +6,13 @@ import hashlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from music_genre import augmentation, networks, tracking, training
+from music_genre import augmentation, networks, provenance, tracking, training
 from music_genre.params import NetworkParams, Params, load_params
 from music_genre.project import Project
 from music_genre.shards import INDEX, Spectrograms
@@ -29,29 +30,33 @@ def main(project: Project) -> None:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     # A server that does not answer is told now, not after training.
     tracking.connect(project.root)
-    origin, digest = tracking.origin(project.root, params.data.source), tracking.data_digest(project.lock)
-    with tracking.recorded_run(name, params.of_model(name), digest, origin) as record:
+    origin = provenance.origin(project.root, params.data.source, project.lock)
+    with tracking.recorded_run(name, params.of_model(name), origin) as record:
 
         def log_epoch(row: dict[str, float]) -> None:
             record(lambda: tracking.log_epoch(row))
 
+        start = time.monotonic()
         history = (train_baseline if name == "baseline" else train_network)(project, name, params, data, log_epoch)
+        seconds = time.monotonic() - start
         history.to_csv(project.history(name), index=False)
-        record(lambda: tracking.log_trained(project.models, name, data).write(project.pointer(name)))
+        record(lambda: tracking.log_duration(seconds))
+        record(lambda: tracking.log_trained(project.models, name, data, origin.data).write(project.pointer(name)))
 
 
 def train_baseline(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
     """Fit the support-vector machine; its history is one row."""
     from music_genre.networks import baseline
 
-    learnt, held_out = data.split("training").part(params.models.baseline.training_share), data.split("validation")
-    statistics = baseline.statistics_of(learnt.batches(64))
-    machine = baseline.fit(statistics, learnt.label, params.models.baseline)
+    settings = params.models.baseline
+    learnt, held_out = data.split("training").part(settings.training_share), data.split("validation")
+    statistics = baseline.statistics_of(learnt.batches(64), settings.features)
+    machine = baseline.fit(statistics, learnt.label, settings)
     save_baseline(machine, project.model_file(name))
     row = training.one_epoch(
         machine.predict_proba(statistics),
         learnt.label,
-        machine.predict_proba(baseline.statistics_of(held_out.batches(64))),
+        machine.predict_proba(baseline.statistics_of(held_out.batches(64), settings.features)),
         held_out.label,
     )
     log_epoch(row)
