@@ -71,8 +71,8 @@ class Project:
         return self.root / "reports/evaluation/comparison.csv"
 
     @property
-    def explanation(self) -> Path:
-        return self.root / "reports/explain"
+    def genre_sheet(self) -> Path:
+        return self.root / "reports/explain/genres.png"
 
     @property
     def page(self) -> Path:
@@ -104,6 +104,9 @@ class Project:
 
     def pointer(self, name: str) -> Path:
         return self.models / name / "run.json"
+
+    def explanation(self, name: str) -> Path:
+        return self.root / "reports/explain" / name
 
     def evaluation(self, name: str) -> Path:
         return self.root / "reports/evaluation" / name

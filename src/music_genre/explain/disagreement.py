@@ -71,9 +71,3 @@ def confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
     counted = counted.rename(columns={name: "predicted"})
     counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts())
     return counted.sort_values(["clips", "actual", "predicted"], ascending=[False, True, True], ignore_index=True)
-
-
-def worst(table: pd.DataFrame, name: str, count: int) -> pd.DataFrame:
-    """The clips that a model is surest of and wrong about: rows of ``side_by_side``, the surest first."""
-    wrong = table[table["actual"] != table[name]]
-    return wrong.sort_values([f"{name}_confidence", "track_id"], ascending=[False, True]).head(count)

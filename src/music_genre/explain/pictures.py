@@ -165,16 +165,7 @@ def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
     return figure
 
 
-def mistakes(clips: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
-    """Clips (k, frames, n_mels) dB that a model was sure of and wrong about; there may be none."""
-    figure, grid = _grid(len(clips), 4, (2.9, 2.5), title)
-    for axes, mel, text in zip(grid, clips, titles, strict=True):
-        _spectrogram(axes, mel, scale)
-        axes.set_title(text, fontsize=8)
-    return figure
-
-
-def both_right(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
+def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
     """Of each genre, the clips that both networks, one of them, or neither names rightly.
 
     Args:

@@ -28,23 +28,25 @@ STUDIED = ("Pop", "Instrumental", "Experimental", "Folk")
 HEARD, TRIED, MAPPED = 512, 16, 2000
 """Real clips that filters are measured on, that saliency is tried on, that are on the map."""
 
-EXEMPLARS, MAPS, MISTAKES = 4, 6, 8
-"""Clips whose saliency is shown, filters whose maps are, and clips that the ensemble is most wrong about."""
+EXEMPLARS, MAPS = 4, 6
+"""Clips whose saliency is shown, and filters whose maps are."""
 
 
 @stage
 def main(project: Project) -> None:
-    seed, data, folder = load_params(project.params).seed, Spectrograms.open(project.spectrograms), project.explanation
+    seed, data = load_params(project.params).seed, Spectrograms.open(project.spectrograms)
     heard, scale = some(data.split("training"), HEARD), Scale(data.transform)
-    figures.save(pictures.genres(typical(heard, data.genres), scale), folder / "genres.png")
+    figures.save(pictures.genres(typical(heard, data.genres), scale), project.genre_sheet)
     for name in NETWORKS:
         network = layers.load_network(project.model_file(name))
         title = f"{name}: {network.count_params():,} weights"
-        figures.save(architecture.picture(network, title), folder / name / "architecture.png")
-        explain_filters(folder / name, name, layers.first_and_last(network), heard, data.genres, scale, seed)
+        figures.save(architecture.picture(network, title), project.explanation(name) / "architecture.png")
+        explain_filters(
+            project.explanation(name), name, layers.first_and_last(network), heard, data.genres, scale, seed
+        )
         explain_answers(project, name, data, scale, seed)
         explain_embedding(project, name, data, seed)
-    explain_differences(project, data, scale)
+    explain_differences(project)
 
 
 def some(clips: SplitArrays, count: int) -> SplitArrays:
@@ -116,11 +118,11 @@ def explain_answers(project: Project, name: str, data: Spectrograms, scale: Scal
         shown.setdefault(data.genres[label], pictures.Shown(title, clip, cells, blocks))
     kept = [shown[genre] for genre in ordered(data.genres) if genre in shown][:EXEMPLARS]
     figures.save(
-        pictures.saliency(kept, scale, f"{name}: what the answer rests on"), project.explanation / name / "saliency.png"
+        pictures.saliency(kept, scale, f"{name}: what the answer rests on"), project.explanation(name) / "saliency.png"
     )
     figured = {"clips": "sum", "top": "mean", "random": "mean", "top_more": "mean"}
     table = pd.DataFrame(falls).groupby("method").agg(figured).round(4)
-    table.to_csv(project.explanation / name / "faithfulness.csv")
+    table.to_csv(project.explanation(name) / "faithfulness.csv")
     print(f"{name}\n{table}")
 
 
@@ -135,40 +137,26 @@ def explain_embedding(project: Project, name: str, data: Spectrograms, seed: int
         f"{name}, {len(test)} test clips before the answer; K-means against genres:"
         f" adjusted Rand index {scores['adjusted_rand']:.2f}, silhouette {scores['silhouette']:.2f}"
     )
-    folder = project.explanation / name
+    folder = project.explanation(name)
     figures.save(pictures.embedding(maps, test.label, data.genres, title), folder / "embedding.png")
     rounded = {key: round(value, 4) for key, value in scores.items()}
     (folder / "clusters.json").write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
 
-def explain_differences(project: Project, data: Spectrograms, scale: Scale) -> None:
-    """Write where the networks differ, what their average gains, and where it goes wrong."""
-    folder = project.explanation
-    names = (*NETWORKS, ENSEMBLE)
-    clips = disagreement.side_by_side(
-        {name: pd.read_csv(project.evaluation(name) / "predictions.csv") for name in names}
-    )
+def explain_differences(project: Project) -> None:
+    """Write where the networks differ, what their average gains, and what is confused."""
+    folder, names = project.explanation(ENSEMBLE), (*NETWORKS, ENSEMBLE)
+    folder.mkdir(parents=True, exist_ok=True)
+    answers = {name: pd.read_csv(project.evaluation(name) / "predictions.csv") for name in names}
+    clips = disagreement.side_by_side(answers)
     clips.insert(3, "right", disagreement.who_is_right(clips, *NETWORKS))
     clips.to_csv(folder / "clips.csv", index=False)
     genres = disagreement.by_genre(clips, *NETWORKS, ENSEMBLE)
     genres.to_csv(folder / "by_genre.csv", index=False)
-    test = clips[clips["split"] == "test"]
-    figures.save(
-        pictures.both_right(genres[genres["split"] == "test"], *NETWORKS, "Test clips named rightly"),
-        folder / "agreement.png",
-    )
-    ranked = [disagreement.confusions(test, name).assign(model=name) for name in names]
+    test = genres[genres["split"] == "test"]
+    figures.save(pictures.agreement(test, *NETWORKS, "Test clips named rightly"), folder / "agreement.png")
+    ranked = [disagreement.confusions(clips[clips["split"] == "test"], name).assign(model=name) for name in names]
     pd.concat(ranked).round(4).to_csv(folder / "confusions.csv", index=False)
-    worst = disagreement.worst(test, ENSEMBLE, MISTAKES)
-    worst.to_csv(folder / "mistakes.csv", index=False)
-    arrays = data.split("test")
-    places = pd.Series(range(len(arrays)), index=arrays.track_id)[worst["track_id"]].to_numpy()
-    titles = [
-        f"{row['track_id']}: {row['actual']},\nnamed {row[ENSEMBLE]} ({row[f'{ENSEMBLE}_confidence']:.0%})"
-        for row in worst.to_dict("records")
-    ]
-    title = "The ensemble's surest mistakes, test" if titles else "The ensemble makes no mistake on test"
-    figures.save(pictures.mistakes(arrays.read(places), titles, scale, title), folder / "mistakes.png")
 
 
 if __name__ == "__main__":
