@@ -12,7 +12,19 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-ORDER = ["fetch", "index", "split", "spectrograms", "validate", "train", "ensemble", "evaluate", "explain", "register"]
+ORDER = [
+    "fetch",
+    "index",
+    "split",
+    "spectrograms",
+    "validate",
+    "train",
+    "ensemble",
+    "evaluate",
+    "explain",
+    "report",
+    "register",
+]
 
 # They carry values, places, messages and records, and never make a figure: a change in them must not train again.
 NEUTRAL = {
