@@ -229,7 +229,8 @@ def _genres(findings: Findings) -> str:
 
 def _differences(findings: Findings) -> str:
     counts = findings.by_genre[findings.by_genre["split"] == "test"].drop(columns="split")
-    total = ["all", *counts.drop(columns="genre").sum()]
+    total = counts.drop(columns="genre").sum()
+    total["gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in NETWORKS)
     confused = findings.confusions[findings.confusions["model"] == ENSEMBLE].head(CONFUSED)
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
     return (
@@ -238,7 +239,11 @@ def _differences(findings: Findings) -> str:
             "Of each genre's test clips, how many both networks, one of them or neither names rightly",
             "Where the bars of one network alone are long, averaging the two can gain.",
         )
-        + table("Test clips named rightly", [c.replace("_", " ") for c in counts], [*counts.to_numpy().tolist(), total])
+        + table(
+            "Test clips named rightly",
+            [c.replace("_", " ") for c in counts],
+            [*counts.to_numpy().tolist(), ["all", *total]],
+        )
         + "<p><em>gain</em>: clips that the ensemble names rightly above the better network; <em>saved</em> and"
         " <em>lost</em>: clips that one network alone names rightly, and the ensemble with it or not.</p>"
         + table("The ensemble's commonest confusions, test", ["actual", "named", "clips", "share"], rows)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -89,6 +92,13 @@ def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
     assert (registration["name"], registration["version"], registration["verdict"]) == ("music-genre", "1", "passed")
 
 
+def test_the_page_needs_nothing_but_what_lies_beside_it(checkout: Path) -> None:
+    page = (checkout / "reports/index.html").read_text(encoding="utf-8")
+    pointed = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert len(pointed) > 20
+    assert all((checkout / "reports" / unquote(unescape(target))).is_file() for target in pointed)
+
+
 def test_a_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path) -> None:
     assert "Data and pipelines are up to date." in run(checkout, "dvc", "repro")
     assert run(checkout, "git", "status", "--porcelain") == ""
@@ -116,6 +126,8 @@ def test_the_same_data_params_and_seed_give_the_same_bytes_in_a_fresh_clone(clon
 def test_a_second_clone_pulls_everything_and_only_registers(clone: Path) -> None:
     run(clone, "dvc", "pull")
     for made in (
+        "reports/index.html",
+        "reports/explain/parallel/filters_last.png",
         "data/raw",
         "data/spectrograms",
         "models/parallel/model.keras",

@@ -25,9 +25,11 @@ class Scale:
 
     Args:
         transform: what made it of audio; None: frames and bands are counted.
+        start_seconds: where in a recording the clip begins.
     """
 
     transform: MelTransform | None
+    start_seconds: float = 0.0
 
     @property
     def unit(self) -> str:
@@ -39,7 +41,13 @@ class Scale:
 
     def time(self, frames: float) -> float:
         """Where a frame begins, in ``unit``."""
-        return frames * self.transform.hop_length / self.transform.sample_rate_hz if self.transform else frames
+        if self.transform is None:
+            return frames
+        return self.start_seconds + frames * self.transform.hop_length / self.transform.sample_rate_hz
+
+    def extent(self, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+        """Of an image of a clip of (frames, n_mels)."""
+        return self.time(0), self.time(shape[0]), 0, shape[1]
 
     def hertz(self, n_mels: int) -> np.ndarray | None:
         """(n_mels + 1,) where bands border on each other, if hertz are known."""
@@ -98,8 +106,9 @@ def feature_maps(
     for row, (name, answer, chosen) in enumerate(blocks, start=1):
         image = answer[:, None, :] if answer.ndim == 2 else answer
         for axes, number in zip(grid[row * columns : (row + 1) * columns], chosen, strict=False):
-            extent = (0, scale.time(len(mel)), 0, mel.shape[1])
-            axes.imshow(image[:, :, number].T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+            axes.imshow(
+                image[:, :, number].T, origin="lower", aspect="auto", extent=scale.extent(mel.shape), cmap="viridis"
+            )
             axes.set_title(f"{name}, filter {number}", fontsize=8)
             _label(axes, mel.shape[1], scale)
     return figure
@@ -204,9 +213,15 @@ def _decibels(figure: Figure, grid: Sequence[Axes]) -> None:
 
 
 def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
-    extent = (0, scale.time(len(mel)), 0, mel.shape[1])
     axes.imshow(
-        mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0, interpolation="none"
+        mel.T,
+        origin="lower",
+        aspect="auto",
+        extent=scale.extent(mel.shape),
+        cmap="magma",
+        vmin=FLOOR_DB,
+        vmax=0,
+        interpolation="none",
     )
     _label(axes, mel.shape[1], scale)
 
@@ -214,8 +229,9 @@ def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
 def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale) -> AxesImage:
     """(times, bands) around 0, stretched over a clip of (frames, n_mels): red above, blue below."""
     bound = float(np.abs(values).max()) or 1.0
-    extent = (0, scale.time(shape[0]), 0, shape[1])
-    image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    image = axes.imshow(
+        values.T, origin="lower", aspect="auto", extent=scale.extent(shape), cmap="RdBu_r", vmin=-bound, vmax=bound
+    )
     _label(axes, shape[1], scale)
     return image
 
