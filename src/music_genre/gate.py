@@ -13,13 +13,13 @@ import pandas as pd
 
 from music_genre.audio import decode
 from music_genre.evaluation import macro_f1_difference
-from music_genre.packed import PackedModel, Packing, packed_model
+from music_genre.packed import ENSEMBLE, NETWORKS, PackedModel, Packing, packed_model
 from music_genre.params import GateParams
 from music_genre.shards import Spectrograms
 from music_genre.spectrogram import clip_features
 from music_genre.transform import MelTransform
 
-CANDIDATES = ("crnn", "parallel", "ensemble")
+CANDIDATES = (*NETWORKS, ENSEMBLE)
 PASSED, REFUSED = "passed", "refused"
 FEATURES, LATENCY, CHAMPION = "features_db", "latency_ms", "macro_f1_above_champion"
 LISTENED, TIMED = 8, 15

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from music_genre.explain.disagreement import COMPARED
 from music_genre.gate import Judged
 from music_genre.markup import Markup, document, picture, player, table
-from music_genre.packed import ENSEMBLE, NAMES
+from music_genre.packed import ENSEMBLE, NAMES, NETWORKS
 
-NETWORKS = ("crnn", "parallel")
 PUBLISHED = {"crnn": (0.514, 0.441), "parallel": (0.529, 0.444)}
 """Accuracy on FMA-small's official split that the study's notebooks print: best epoch on validation, test."""
 
@@ -230,7 +230,7 @@ def _genres(findings: Findings) -> str:
 def _differences(findings: Findings) -> str:
     counts = findings.by_genre[findings.by_genre["split"] == "test"].drop(columns="split")
     total = counts.drop(columns="genre").sum()
-    total["gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in NETWORKS)
+    total["gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in COMPARED)
     confused = findings.confusions[findings.confusions["model"] == ENSEMBLE].head(CONFUSED)
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
     return (
@@ -254,7 +254,7 @@ def _listening(findings: Findings) -> str:
     test = findings.clips[findings.clips["split"] == "test"]
     surest = test.sort_values([f"{ENSEMBLE}_confidence", "track_id"], ascending=[False, True])
     wrong = surest[surest["actual"] != surest[ENSEMBLE]]
-    alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in NETWORKS]
+    alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in COMPARED]
     return (
         picture(
             "evaluation/ensemble/mistakes",
@@ -269,13 +269,13 @@ def _listening(findings: Findings) -> str:
 def _clips(title: str, clips: pd.DataFrame) -> str:
     if clips.empty:
         return f"<p>{escape(title)}: no test clip.</p>"
-    heading = ["track", "title", "actual", *NETWORKS, f"{ENSEMBLE}", "confidence", "sound"]
+    heading = ["track", "title", "actual", *COMPARED, ENSEMBLE, "confidence", "sound"]
     rows = [
         [
             row["track_id"],
             row["title"],
             row["actual"],
-            *(row[name] for name in (*NETWORKS, ENSEMBLE)),
+            *(row[name] for name in (*COMPARED, ENSEMBLE)),
             f"{row[f'{ENSEMBLE}_confidence']:.0%}",
             Markup(player(row["path"])),
         ]

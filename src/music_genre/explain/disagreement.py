@@ -8,6 +8,9 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+COMPARED = ("crnn", "parallel")
+"""The networks that are laid side by side: those of the study."""
+
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a clip: track_id, split, actual, and for each model <model> and <model>_confidence.

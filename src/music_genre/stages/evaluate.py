@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from music_genre import evaluation, figures
-from music_genre.packed import ENSEMBLE, NAMES, PackedModel, packed_model
+from music_genre.packed import ENSEMBLE, NAMES, NETWORKS, PackedModel, packed_model
 from music_genre.project import Project
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
 JUDGED = ("validation", "test")
-NETWORKS = ("crnn", "parallel")
 SHOWN = 8
 """Mistakes of a model that are drawn."""
 

@@ -10,15 +10,15 @@ import pandas as pd
 
 from music_genre import figures
 from music_genre.explain import architecture, disagreement, embedding, filters, layers, pictures, saliency
+from music_genre.explain.disagreement import COMPARED
 from music_genre.explain.layers import Part
 from music_genre.explain.pictures import Scale
-from music_genre.packed import BATCH, ENSEMBLE, load_predictor
+from music_genre.packed import BATCH, ENSEMBLE, NETWORKS, load_predictor
 from music_genre.params import load_params
 from music_genre.project import Project
 from music_genre.shards import Spectrograms, SplitArrays
 from music_genre.stages import stage
 
-NETWORKS = ("crnn", "parallel")
 FIRST, LAST = 16, 24
 """Filters shown of the first and the last convolution: as many as the study of FMA-small shows of its own."""
 
@@ -145,16 +145,16 @@ def explain_embedding(project: Project, name: str, data: Spectrograms, seed: int
 
 def explain_differences(project: Project) -> None:
     """Write where the networks differ, what their average gains, and what is confused."""
-    folder, names = project.explanation(ENSEMBLE), (*NETWORKS, ENSEMBLE)
+    folder, names = project.explanation(ENSEMBLE), (*COMPARED, ENSEMBLE)
     folder.mkdir(parents=True, exist_ok=True)
     answers = {name: pd.read_csv(project.evaluation(name) / "predictions.csv") for name in names}
     clips = disagreement.side_by_side(answers)
-    clips.insert(3, "right", disagreement.who_is_right(clips, *NETWORKS))
+    clips.insert(3, "right", disagreement.who_is_right(clips, *COMPARED))
     clips.to_csv(folder / "clips.csv", index=False)
-    genres = disagreement.by_genre(clips, *NETWORKS, ENSEMBLE)
+    genres = disagreement.by_genre(clips, *COMPARED, ENSEMBLE)
     genres.to_csv(folder / "by_genre.csv", index=False)
     test = genres[genres["split"] == "test"]
-    figures.save(pictures.agreement(test, *NETWORKS, "Test clips named rightly"), folder / "agreement.png")
+    figures.save(pictures.agreement(test, *COMPARED, "Test clips named rightly"), folder / "agreement.png")
     ranked = [disagreement.confusions(clips[clips["split"] == "test"], name).assign(model=name) for name in names]
     pd.concat(ranked).round(4).to_csv(folder / "confusions.csv", index=False)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from music_genre import gate
-from music_genre.packed import ENSEMBLE, NAMES
+from music_genre.packed import ENSEMBLE, NAMES, NETWORKS
 from music_genre.params import load_params
 from music_genre.project import Project
-from music_genre.report import NETWORKS, Findings, page
+from music_genre.report import Findings, page
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
