@@ -3,6 +3,10 @@ SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
 PART := features forward
+# The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
+WAVESURFER := 8.0.1
+VENDORED := src/music_genre/service/page/vendor/wavesurfer
+VENDOR_CHECK := --check
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
@@ -13,7 +17,7 @@ export BENTOML_DO_NOT_TRACK := true
 export GX_ANALYTICS_ENABLED := false
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help setup repro test lint ui serve bench clean lock
+.PHONY: help setup repro test lint ui serve bench vendor samples clean lock
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -60,6 +64,16 @@ serve: setup  ## the champion at http://localhost:3000
 
 bench: setup  ## speed against named references; writes benchmarks/results/ (one PART: features, forward)
 	for part in $(PART); do python benchmarks/$$part.py || exit 1; done
+
+vendor:  ## the web page's library anew, by npm's client; its bytes must have the digests in git
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT \
+	&& npm pack --silent --pack-destination "$$folder" wavesurfer.js@$(WAVESURFER) >/dev/null \
+	&& tar -xzf "$$folder"/*.tgz -C "$$folder" && mkdir -p $(VENDORED) \
+	&& cp "$$folder"/package/{LICENSE,package.json,dist/wavesurfer.esm.js} $(VENDORED)/ \
+	&& cd $(VENDORED) && $(if $(VENDOR_CHECK),sha256sum --check SHA256SUMS,sha256sum LICENSE package.json wavesurfer.esm.js >SHA256SUMS)
+
+samples: setup  ## synthesise the clips that the web page offers
+	python -m music_genre.service.medleys
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -19,6 +19,18 @@ BLOCK_SECONDS = 10.0
 LOUDEST = 1e4
 """Beyond this a sample of a float file is no sound; its power would overflow."""
 
+MOST_VALUES = 2**22
+"""Decoded at a time, all channels together, where ``BLOCK_SECONDS`` of a file would be more."""
+
+MOST_CHANNELS, LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8, 1_000, 384_000
+"""What sound recordings have; files that claim otherwise are made to hurt."""
+
+MOST_FRAMES = 15 * 60 * 48_000
+"""Samples a channel of a whole recording in memory: 173 MB."""
+
+UNKNOWN_FRAMES = 2**62
+"""libsndfile tells about this much where a file does not say how long it is."""
+
 SILENT_DBFS = -80.0
 """A clip whose loudest sample lies under this is silent."""
 
@@ -76,11 +88,27 @@ def decode(source: Path | BinaryIO, max_seconds: float) -> Recording:
     """
     with _open(source) as file:
         rate = int(file.samplerate)
-        limit = int(max_seconds * rate)
-        blocks = [block for block, _ in _mono_blocks(file, limit)]
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not len(samples):
-        raise AudioFault("undecodable", "no audio frames")
+        samples = _mono(file, int(max_seconds * rate))
+    return Recording(samples, rate)
+
+
+def decode_whole(source: Path | BinaryIO, max_seconds: float) -> Recording:
+    """Decode a file to mono, all of it or nothing: where its header claims too much, nothing is decoded.
+
+    Raises:
+        AudioFault: ``empty``, ``undecodable``, ``unsupported``, ``too_long``.
+    """
+    with _open(source) as file:
+        rate, channels = int(file.samplerate), int(file.channels)
+        if channels > MOST_CHANNELS or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+            heard = f"up to {MOST_CHANNELS} are heard, at {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+            raise AudioFault("unsupported", f"{channels} channels at {rate} Hz; {heard}")
+        limit = int(min(max_seconds * rate, MOST_FRAMES))
+        if limit < file.frames < UNKNOWN_FRAMES:
+            raise AudioFault("too_long", f"{file.frames / rate:.0f} s; at most {limit / rate:.0f} s are heard")
+        samples = _mono(file, limit + 1)
+    if len(samples) > limit:
+        raise AudioFault("too_long", f"at most {limit / rate:.0f} s are heard")
     return Recording(samples, rate)
 
 
@@ -148,11 +176,19 @@ def _claimed_frames(file: soundfile.SoundFile) -> int:
     return max(0, int(file.frames))
 
 
+def _mono(file: soundfile.SoundFile, limit: int) -> np.ndarray:
+    """(samples,) float32, at most ``limit`` of them."""
+    blocks = [block for block, _ in _mono_blocks(file, limit)]
+    if not blocks:
+        raise AudioFault("undecodable", "no audio frames")
+    return np.concatenate(blocks)
+
+
 def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[tuple[np.ndarray, int]]:
     """(samples,) float32 blocks of at most ``BLOCK_SECONDS``, ``limit`` frames in all; what is no sound is 0 there, and
     counted.
     """
-    block = max(1, int(BLOCK_SECONDS * file.samplerate))
+    block = max(1, int(min(BLOCK_SECONDS * file.samplerate, MOST_VALUES / file.channels)))
     while limit > 0:
         try:
             samples = file.read(min(block, limit), dtype="float32", always_2d=True)

@@ -17,6 +17,7 @@ from music_genre.stages import quiet_libraries
 # Heavy libraries are imported by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
     from music_genre.packed import PackedModel
 
@@ -85,13 +86,13 @@ def build_parser() -> argparse.ArgumentParser:
 def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if bool(options.files) == bool(options.arrays) or bool(options.arrays) != bool(options.out):
         parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
-    model = load_model(options.model)
+    model, sure_from = load_model(options.model)
     if options.arrays:
         return predict_arrays(model, options.arrays, options.out)
-    return max([predict_file(model, path, options) for path in options.files])
+    return max([predict_file(model, sure_from, path, options) for path in options.files])
 
 
-def predict_file(model: PackedModel, path: Path, options: argparse.Namespace) -> int:
+def predict_file(model: PackedModel, sure_from: float, path: Path, options: argparse.Namespace) -> int:
     """Print one file's answer; a file that cannot be answered is told, and the others go on."""
     from music_genre.audio import decode
     from music_genre.prediction import answer, clips_of
@@ -103,7 +104,7 @@ def predict_file(model: PackedModel, path: Path, options: argparse.Namespace) ->
     except AudioFault as fault:
         print(f"music-genre: {path}: {fault}", file=sys.stderr)
         return 1
-    result = answer(clips, model.predict(clips.mel), model.packing.genres, options.timeline)
+    result = answer(clips, model.predict(clips.mel), model.packing.genres, sure_from, options.timeline)
     if options.json:
         print(json.dumps({"file": str(path), **result}))
         return 0
@@ -144,6 +145,7 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
 
 
 def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import registry
     from music_genre.explain.recording import explain
     from music_genre.figures import save
 
@@ -152,7 +154,7 @@ def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         parser.error("--out takes the name of a .png file")
     if not out.parent.is_dir():
         raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
-    folder = packed_folder(options.model)
+    folder = registry.packed_folder(find_version(options.model))
     try:
         if not options.file.is_file():
             raise AudioFault("missing", "no such file")
@@ -249,19 +251,22 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     return 0
 
 
-def load_model(wanted: str) -> PackedModel:
-    """The model behind ``champion``, ``challenger`` or a version number."""
+def load_model(wanted: str) -> tuple[PackedModel, float]:
+    """The model behind ``champion``, ``challenger`` or a version number, and the least confidence of a sure answer."""
+    from music_genre import registry
     from music_genre.packed import PackedModel
+    from music_genre.prediction import confident_from
 
-    return PackedModel(packed_folder(wanted))
+    version = find_version(wanted)
+    return PackedModel(registry.packed_folder(version)), confident_from(version.tags)
 
 
-def packed_folder(wanted: str) -> Path:
-    """Where the model behind ``champion``, ``challenger`` or a version number lies."""
+def find_version(wanted: str) -> ModelVersion:
+    """The registered version behind ``champion``, ``challenger`` or a number."""
     from music_genre import registry
 
     client, name = connect()
-    return registry.packed_folder(registry.resolve(client, name, wanted))
+    return registry.resolve(client, name, wanted)
 
 
 def connect() -> tuple[MlflowClient, str]:

@@ -90,6 +90,26 @@ def coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     )
 
 
+def confident_from(label: np.ndarray, probabilities: np.ndarray, accuracy: float) -> float:
+    """The least confidence from which on answers reach an accuracy: the point of the risk-coverage curve that keeps
+    most answers.
+
+    Args:
+        label: (n,) positions of the right classes.
+        probabilities: (n, classes).
+        accuracy: share of the sure answers that must be right.
+
+    Returns:
+        a confidence; 1 where even the surest answers fall short.
+    """
+    confidence = probabilities.max(axis=1)
+    right = (probabilities.argmax(axis=1) == label)[np.argsort(-confidence, kind="stable")]
+    thresholds, clips = np.unique(-confidence, return_counts=True)
+    kept = np.cumsum(clips)
+    reached = np.cumsum(right)[kept - 1] / kept >= accuracy
+    return float(-thresholds[reached][-1]) if reached.any() else 1.0
+
+
 def mcnemar(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Whether two models differ on the same clips: McNemar's test (Psychometrika, 1947), exact.
 

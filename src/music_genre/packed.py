@@ -202,7 +202,12 @@ def digest(folder: Path) -> str:
 
 def read_packing(folder: Path) -> Packing:
     """The description of a packed folder."""
-    values = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    return parse_packing((folder / DESCRIPTION).read_text(encoding="utf-8"))
+
+
+def parse_packing(text: str) -> Packing:
+    """What the text of a ``packed.json`` says."""
+    values = json.loads(text)
     return Packing(
         name=values["name"],
         members=tuple(Member(**member) for member in values["members"]),

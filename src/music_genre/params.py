@@ -207,6 +207,12 @@ class RegistryParams(Section):
     gate: GateParams
 
 
+class ServingParams(Section):
+    """``confident_accuracy``: share of the answers that are called sure which must be right, on validation."""
+
+    confident_accuracy: Annotated[float, Field(gt=0, le=1)]
+
+
 class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     data: DataParams
@@ -215,6 +221,7 @@ class Params(Section):
     models: ModelsParams
     ensemble: EnsembleParams
     registry: RegistryParams
+    serving: ServingParams
 
     def of_model(self, name: str) -> dict[str, Any]:
         """What a model was made with, for its run: its own section and the seed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,11 @@ from music_genre.packed import Packing
 from music_genre.spectrogram import song_features
 
 CONFIDENT = 0.5
-"""An answer is confident where its genre is likelier than all the others together."""
+"""Where validation has set no threshold, an answer is confident if its genre is likelier than all others together."""
+
+
+CONFIDENT_TAG = "validation_confident_from"
+"""Tag of a registered version: the threshold that validation has set."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,21 @@ def clips_of(recording: Recording, packing: Packing) -> Clips:
     return Clips(mel, starts, ends, recording.seconds)
 
 
-def answer(clips: Clips, probabilities: np.ndarray, genres: tuple[str, ...], timeline: bool) -> dict[str, Any]:
+def confident_from(tags: Mapping[str, str]) -> float:
+    """The least confidence of a sure answer, from a registered version's tags."""
+    return float(tags.get(CONFIDENT_TAG, CONFIDENT))
+
+
+def answer(
+    clips: Clips, probabilities: np.ndarray, genres: tuple[str, ...], sure_from: float, timeline: bool
+) -> dict[str, Any]:
     """The answer as the API gives it, without the model's name.
 
     Args:
         clips: of one recording.
         probabilities: (clips, classes); their mean is the recording's.
         genres: in label order.
+        sure_from: the least confidence of an answer that is sure.
         timeline: whether each clip's own answer is wanted.
     """
     whole = probabilities.mean(axis=0)
@@ -62,7 +75,7 @@ def answer(clips: Clips, probabilities: np.ndarray, genres: tuple[str, ...], tim
     result: dict[str, Any] = {
         "genre": genres[int(whole.argmax())],
         "confidence": confidence,
-        "confident": confidence >= CONFIDENT,
+        "confident": confidence >= sure_from,
         "probabilities": _by_genre(whole, genres),
         "seconds": round(clips.seconds, 3),
     }

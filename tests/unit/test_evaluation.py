@@ -117,6 +117,22 @@ def test_the_surest_answers_come_first_in_coverage() -> None:
     assert (np.diff(table["threshold"]) < 0).all()
 
 
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [(1.0, 0.9), (0.75, 0.7), (0.6, 0.6), (0.5, 0.6)],
+    ids=["none wrong", "one of four", "ties stay together", "all"],
+)
+def test_the_threshold_keeps_most_answers_that_reach_the_accuracy(asked: float, expected: float) -> None:
+    confidence = np.array([0.9, 0.8, 0.7, 0.7, 0.6])
+    label = np.array([0, 1, 0, 0, 1])  # right, wrong, right, right, wrong
+    answers = np.stack([confidence, 1 - confidence], axis=1)
+    assert evaluation.confident_from(label, answers, asked) == pytest.approx(expected)
+
+
+def test_a_model_that_is_wrong_where_it_is_surest_is_never_confident() -> None:
+    assert evaluation.confident_from(np.array([1, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), 0.5) == 1
+
+
 def test_mcnemar_looks_only_at_clips_that_one_model_alone_names() -> None:
     label = np.zeros(100, int)
     first, second = label.copy(), label.copy()

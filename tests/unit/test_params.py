@@ -67,7 +67,7 @@ def test_the_committed_file_loads_with_its_values_in_place() -> None:
 
 def test_the_committed_file_has_every_key_that_the_contract_names() -> None:
     values = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
-    assert set(values) == {"seed", "data", "split", "spectrogram", "models", "ensemble", "registry"}
+    assert set(values) == {"seed", "data", "split", "spectrogram", "models", "ensemble", "registry", "serving"}
     assert values["data"].keys() >= {"source", "min_seconds", "max_fault_share", "sample", "fma", "folder", "arrays"}
     assert (values["data"]["min_seconds"], values["data"]["max_fault_share"]) == (10, 0.10)
     assert values["split"] == {"method": "official", "validation": 0.1, "test": 0.1}

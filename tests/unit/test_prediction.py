@@ -10,7 +10,7 @@ import pytest
 from music_genre.audio import Recording
 from music_genre.errors import AudioFault
 from music_genre.packed import Packing
-from music_genre.prediction import Clips, answer, clips_of
+from music_genre.prediction import CONFIDENT, Clips, answer, clips_of, confident_from
 from music_genre.spectrogram import clip_features
 from music_genre.transform import MelTransform
 
@@ -102,7 +102,7 @@ def test_a_clip_of_which_nothing_is_seen_but_silence_is_left_out() -> None:
 
 def test_the_answer_is_the_mean_over_the_clips() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7], [0.1, 0.1, 0.8]], np.float32)
-    result = answer(clips(0, 3, 6), probabilities, GENRES, timeline=False)
+    result = answer(clips(0, 3, 6), probabilities, GENRES, CONFIDENT, timeline=False)
     assert result["genre"] == "Rock"
     assert result["probabilities"] == pytest.approx({"Blues": 0.8 / 3, "R&B": 0.6 / 3, "Rock": 1.6 / 3})
     assert result["confidence"] == result["probabilities"]["Rock"]
@@ -111,7 +111,7 @@ def test_the_answer_is_the_mean_over_the_clips() -> None:
 
 
 def test_probabilities_come_in_label_order_and_sum_to_one() -> None:
-    result = answer(clips(0), np.array([[0.2, 0.3, 0.5]], np.float32), GENRES, timeline=True)
+    result = answer(clips(0), np.array([[0.2, 0.3, 0.5]], np.float32), GENRES, CONFIDENT, timeline=True)
     assert list(result["probabilities"]) == list(GENRES)
     assert list(result["segments"][0]["probabilities"]) == list(GENRES)
     assert sum(result["probabilities"].values()) == pytest.approx(1)
@@ -121,12 +121,21 @@ def test_probabilities_come_in_label_order_and_sum_to_one() -> None:
     ("row", "confident"), [([0.5, 0.25, 0.25], True), ([0.49, 0.48, 0.03], False), ([0.0, 0.0, 1.0], True)]
 )
 def test_an_answer_is_confident_from_a_half(row: list[float], confident: bool) -> None:
-    assert answer(clips(0), np.array([row]), GENRES, timeline=False)["confident"] is confident
+    assert answer(clips(0), np.array([row]), GENRES, CONFIDENT, timeline=False)["confident"] is confident
+
+
+def test_a_version_that_validation_has_set_a_threshold_for_keeps_to_it() -> None:
+    probabilities = np.array([[0.62, 0.3, 0.08]])
+    told = [
+        answer(clips(0), probabilities, GENRES, confident_from(tags), timeline=False)["confident"]
+        for tags in ({}, {"validation_confident_from": "0.61"}, {"validation_confident_from": "0.63"})
+    ]
+    assert told == [True, True, False]
 
 
 def test_the_timeline_says_when_what_is_heard() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]], np.float32)
-    segments = answer(clips(0, 3.33333), probabilities, GENRES, timeline=True)["segments"]
+    segments = answer(clips(0, 3.33333), probabilities, GENRES, CONFIDENT, timeline=True)["segments"]
     assert [(s["start_seconds"], s["end_seconds"], s["genre"]) for s in segments] == [
         (0.0, 2.0, "Blues"),
         (3.333, 5.333, "Rock"),
@@ -136,5 +145,5 @@ def test_the_timeline_says_when_what_is_heard() -> None:
 
 
 def test_an_answer_is_plain_json() -> None:
-    result = answer(clips(0, 3), np.full((2, 3), 1 / 3, np.float32), GENRES, timeline=True)
+    result = answer(clips(0, 3), np.full((2, 3), 1 / 3, np.float32), GENRES, CONFIDENT, timeline=True)
     assert json.loads(json.dumps(result)) == result

@@ -105,6 +105,7 @@ def test_every_epoch_is_a_step(name: str, metric: str, checkout: Path, client: M
 @pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
 def test_metrics_have_the_names_that_people_rely_on(name: str, runs: dict[str, Run]) -> None:
     expected = {f"{split}_{figure}" for split in ("validation", "test") for figure in FIGURES}
+    expected.add("validation_confident_from")
     expected |= {
         f"{split}_{figure}_{genre}"
         for split in ("validation", "test")

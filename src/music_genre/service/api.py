@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
-from typing import Any
+from typing import Annotated, Any
 
+import anyio
 import bentoml
+import httpx
 import numpy as np
 from anyio import to_thread
-from fastapi import FastAPI, Request
+from bentoml.exceptions import BentoMLException
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
-from music_genre.audio import decode
+from music_genre.audio import Recording, decode_whole
 from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.packed import Packing
 from music_genre.prediction import Clips, answer, clips_of
-from music_genre.service.loading import Loaded, load
-from music_genre.service.uploads import Upload, read_upload
+from music_genre.service import schemas
+from music_genre.service.guards import OneShape, Patient, Places, authorised, describe_fault, refusal
+from music_genre.service.loading import Loaded, find, in_bento, rehearse
+from music_genre.service.model import GenreModel
+from music_genre.service.observing import Observed, log_as_json, metrics, observe, phase
+from music_genre.service.uploads import Upload, open_upload
+from music_genre.service.web import add_page
+from music_genre.stages import quiet_libraries
+from music_genre.workers import cores
 
 MAX_SECONDS = 900.0
-STATUS = {"unauthorized": 401, "too_large": 413, "too_long": 413, "unsupported": 415, "busy": 503}
-"""HTTP status of each error code; 422 for what is wrong with the audio itself."""
+"""Of a recording."""
 
-app = FastAPI(title="music-genre")
+WORK_SECONDS = 30.0
+"""An answer that is not there after so long is given up: the service has more to do than it can."""
+
+MAX_REQUESTS = 32
+"""At work or waiting in one worker; two seconds of clips on two cores."""
+
+WORKERS = max(2, min(4, cores()))
+"""Processes that decode: while one of them starts anew, another answers."""
+
+FOLLOW_SECONDS = 1.0
+"""How often the inner service is asked which version answers."""
+
+RETRY_SECONDS = 0.2
+"""Between two tries to reach an inner service that is starting anew."""
+
+UNREACHABLE = (httpx.TransportError, BentoMLException)
+"""What asking an inner service raises that is starting anew."""
+
+logger = logging.getLogger("bentoml.music_genre")
+
+app = FastAPI(
+    title="music-genre",
+    description="Names the genre of a piece of music.",
+    summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
+)
+add_page(app)
 
 
-@bentoml.service(name="music-genre-model", workers=1, traffic={"timeout": 60})
-class GenreModel:
-    """Clips in, probabilities out; waiting requests are answered in one forward pass."""
-
-    def __init__(self) -> None:
-        from music_genre.packed import PackedModel
-
-        self.loaded: Loaded = load()
-        self.model = PackedModel(self.loaded.folder)
-        self.model.predict(np.zeros((1, *self.model.packing.shape), np.float32))
-
-    @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=10_000)  # type: ignore[untyped-decorator]  # theirs
-    def predict(self, mel: np.ndarray) -> np.ndarray:
-        return self.model.predict(mel)
-
-
-@bentoml.service(name="music-genre", workers=1, traffic={"timeout": 60})
+@bentoml.service(name="music-genre", workers=WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
 @bentoml.asgi_app(app, path="/")
 class MusicGenre:
     """Names the genre of a piece of music."""
@@ -53,40 +72,135 @@ class MusicGenre:
     @staticmethod
     def announce() -> None:
         """Before any worker starts: say what will answer, or why nothing can."""
+        quiet_libraries()
         try:
-            found = load()
+            loaded, _ = find()
+            rehearse(loaded)
         except MusicGenreError as error:
             sys.exit(f"bentoml serve: {error}")
-        print(f"Serving {found.name} version {found.version}: {found.packing.name}", flush=True)
+        origin = "packed in this bento" if in_bento() else "champion of the registry"
+        print(f"Serving {loaded.name} version {loaded.version}: {loaded.packing.name}, {origin}", flush=True)
 
     def __init__(self) -> None:
-        self.loaded: Loaded = load()
+        log_as_json()
+        self.loaded: Loaded | None = None
+        self.places = Places(MAX_REQUESTS)
+        self.threads = anyio.CapacityLimiter(cores())
 
-    @app.post("/predict")
-    async def predict(self, request: Request) -> Any:
-        upload = await read_upload(request)
-        clips = await to_thread.run_sync(listen, upload, self.loaded.packing)
-        probabilities = await self.model.to_async.predict(clips.mel)
-        result = answer(clips, np.asarray(probabilities), self.loaded.packing.genres, upload.timeline)
-        return {**result, "model": {"name": self.loaded.name, "version": self.loaded.version}}
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # theirs
+    async def begin(self) -> None:
+        """Follow the inner service, which follows the registry."""
+        self.following = asyncio.create_task(self.follow())
 
-    @app.get("/model")
-    async def describe(self) -> Any:
-        packing = self.loaded.packing
-        return {
-            "name": self.loaded.name,
-            "version": self.loaded.version,
-            "genres": packing.genres,
-            "transform": packing.transform.model_dump() if packing.transform else None,
-            "metrics": self.loaded.metrics,
-        }
+    async def __is_ready__(self) -> bool:
+        return self.loaded is not None
+
+    @app.post(
+        "/predict",
+        summary="Name the genre of a recording",
+        response_model=schemas.Answer,
+        response_model_exclude_unset=True,
+        responses=schemas.refusals(401, 408, 413, 415, 422, 503),
+        openapi_extra=schemas.UPLOAD,
+    )
+    async def predict(self, request: Request, key: Annotated[None, Depends(authorised)]) -> Any:
+        """A recording's genre, with every genre's probability; songs are heard in windows of the model's length."""
+        with self.places.one():
+            async with open_upload(request) as upload:
+                try:
+                    with anyio.fail_after(WORK_SECONDS):
+                        with phase("decode"):
+                            recording = await self.in_thread(decode, upload)
+                        return JSONResponse(await self.answered(recording, upload.timeline))
+                except TimeoutError as error:
+                    raise AudioFault("busy", f"no answer within {WORK_SECONDS:g} s") from error
+
+    @app.get(
+        "/model",
+        summary="Describe the model that answers",
+        response_model=schemas.Description,
+        responses=schemas.refusals(401, 503),
+    )
+    async def describe(self, key: Annotated[None, Depends(authorised)]) -> Any:
+        """Name, version, genres, transform and metrics."""
+        loaded = self.current()
+        transform = loaded.packing.transform
+        return JSONResponse(
+            {
+                "name": loaded.name,
+                "version": loaded.version,
+                "genres": loaded.packing.genres,
+                "transform": transform.model_dump() if transform else None,
+                "metrics": loaded.metrics,
+            }
+        )
+
+    async def answered(self, recording: Recording, timeline: bool) -> dict[str, Any]:
+        """The answer to a recording; where the version changes meanwhile, by the new one."""
+        while True:
+            loaded = self.current()
+            with phase("features"):
+                clips = await self.in_thread(clips_of, recording, loaded.packing)
+            with phase("forward"):
+                probabilities = await self.forward(clips, loaded)
+            if probabilities is not None:
+                result = finished(clips, probabilities, loaded, timeline)
+                observe(result)
+                return result
+            await self.refresh()
+
+    async def forward(self, clips: Clips, loaded: Loaded) -> np.ndarray | None:
+        """(clips, classes) probabilities of the version that the clips were made for; None where it is gone. An inner
+        service that is starting anew is waited for.
+        """
+        asked = [(loaded.version, mel) for mel in clips.mel]
+        while True:
+            try:
+                rows = await self.model.to_async.predict(asked)
+                return None if any(row is None for row in rows) else np.stack(rows)
+            except UNREACHABLE:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def current(self) -> Loaded:
+        """The version that answers.
+
+        Raises:
+            AudioFault: ``busy`` as long as none does.
+        """
+        if self.loaded is None:
+            raise AudioFault("busy", "the model is being loaded")
+        return self.loaded
+
+    async def follow(self) -> None:
+        told = ""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS if self.loaded else RETRY_SECONDS)
+            try:
+                await self.refresh()
+                told = ""
+            except UNREACHABLE:
+                pass  # it is starting anew
+            except Exception as error:  # nothing may end this task
+                if repr(error) != told:
+                    logger.exception("The inner service cannot be followed")
+                told = repr(error)
+
+    async def refresh(self) -> None:
+        """Ask the inner service which version answers."""
+        loaded = Loaded(**await self.model.to_async.describe())
+        if loaded != self.loaded:
+            await self.in_thread(rehearse, loaded)
+            self.loaded = loaded
+            metrics().serve(loaded.version)
+
+    async def in_thread(self, work: Any, *arguments: Any) -> Any:
+        """What ``work`` returns; as many at a time as there are cores."""
+        return await to_thread.run_sync(work, *arguments, limiter=self.threads)
 
 
 @app.exception_handler(AudioFault)
 async def refuse(request: Request, fault: AudioFault) -> JSONResponse:
-    """A fault as the API tells it."""
-    code = {"short": "too_short"}.get(fault.reason, fault.reason)
-    return JSONResponse({"error": {"code": code, "message": fault.detail}}, STATUS.get(code, 422))
+    return describe_fault(fault)
 
 
 @app.exception_handler(ClientDisconnect)
@@ -95,9 +209,25 @@ async def forget(request: Request, gone: ClientDisconnect) -> Response:
     return Response(status_code=499)
 
 
-def listen(upload: Upload, packing: Packing) -> Clips:
-    """Decode an upload and make its features."""
-    recording = decode(upload.audio, MAX_SECONDS + 1)
-    if recording.seconds > MAX_SECONDS:
-        raise AudioFault("too_long", f"more than {MAX_SECONDS:.0f} s")
-    return clips_of(recording, packing)
+@app.exception_handler(Exception)
+async def apologise(request: Request, error: Exception) -> JSONResponse:
+    """What nobody foresaw is in the log, not in the answer."""
+    return refusal("failed", "the service failed; its log says how")
+
+
+MIDDLEWARES = (Observed, OneShape, Patient)
+"""From the outside in."""
+
+for middleware in MIDDLEWARES:
+    MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
+
+
+def decode(upload: Upload) -> Recording:
+    """An upload as sound."""
+    return decode_whole(upload.audio, MAX_SECONDS)
+
+
+def finished(clips: Clips, probabilities: np.ndarray, loaded: Loaded, timeline: bool) -> dict[str, Any]:
+    """The answer as it is sent."""
+    result = answer(clips, probabilities, loaded.packing.genres, loaded.sure_from, timeline)
+    return {**result, "model": {"name": loaded.name, "version": loaded.version}}

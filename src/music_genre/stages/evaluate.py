@@ -11,6 +11,7 @@ import pandas as pd
 
 from music_genre import evaluation, figures
 from music_genre.packed import ENSEMBLE, NAMES, NETWORKS, PackedModel, packed_model
+from music_genre.params import ServingParams, load_params
 from music_genre.project import Project
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
@@ -22,13 +23,13 @@ SHOWN = 8
 
 @stage
 def main(project: Project) -> None:
-    data, rows = Spectrograms.open(project.spectrograms), []
+    params, data, rows = load_params(project.params), Spectrograms.open(project.spectrograms), []
     answers: dict[str, dict[str, np.ndarray]] = {}
     for name in NAMES:
         with packed_model(project.models, name, data) as folder:
             model = PackedModel(folder)
         answers[name] = {split: model.predict_split(data.split(split)) for split in JUDGED}
-        metrics = report(project.evaluation(name), name, data, answers[name])
+        metrics = report(project.evaluation(name), data, answers[name], params.serving)
         draw(project.evaluation(name), name, data, answers[name], metrics["test"]["accuracy"])
         if name in NETWORKS:
             curves = figures.learning(pd.read_csv(project.history(name)), f"{name}: learning")
@@ -77,7 +78,9 @@ def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.nd
     figures.save(figures.risk_coverage(test, "Test: the surest clips first"), folder / "coverage.png")
 
 
-def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def report(
+    folder: Path, data: Spectrograms, answers: dict[str, np.ndarray], serving: ServingParams
+) -> dict[str, dict[str, float]]:
     """Write one model's metrics and tables; returns the metrics by split."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics, classes, tables = {}, [], []
@@ -88,7 +91,10 @@ def report(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.nd
         tables.append(
             evaluation.predictions(clips.track_id, clips.label, probabilities, data.genres).assign(split=split)
         )
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    label = data.split("validation").label
+    sure = evaluation.confident_from(label, answers["validation"], serving.confident_accuracy)
+    told = metrics | {"validation": metrics["validation"] | {"confident_from": sure}}
+    (folder / "metrics.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     per_class, predictions = pd.concat(classes), pd.concat(tables)
     per_class.insert(0, "split", per_class.pop("split"))
     predictions.insert(1, "split", predictions.pop("split"))
