@@ -72,7 +72,7 @@ class Project:
 
     @property
     def genre_sheet(self) -> Path:
-        return self.root / "reports/explain/genres.png"
+        return self.root / "reports/genres.png"
 
     @property
     def page(self) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from music_genre.explain.disagreement import COMPARED
+from music_genre.disagreement import COMPARED
 from music_genre.gate import Judged
 from music_genre.markup import Markup, document, picture, player, table
 from music_genre.packed import ENSEMBLE, NAMES, NETWORKS
@@ -115,7 +115,7 @@ def _data(findings: Findings) -> str:
         f" {escape(told)}{'' if told.endswith('.') else '.'}</p>"
         + table("Tracks and artists by split", [c.replace("_", " ") for c in splits], splits.to_numpy().tolist())
         + picture(
-            "explain/genres",
+            "genres",
             "A mel spectrogram of one clip of each genre, side by side",
             "One clip of each genre: the training clip whose mean spectrum is nearest to its genre's.",
         )
@@ -235,7 +235,7 @@ def _differences(findings: Findings) -> str:
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
     return (
         picture(
-            "explain/ensemble/agreement",
+            "evaluation/ensemble/agreement",
             "Of each genre's test clips, how many both networks, one of them or neither names rightly",
             "Where the bars of one network alone are long, averaging the two can gain.",
         )

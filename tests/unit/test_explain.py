@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre import disagreement
 from music_genre.errors import MusicGenreError
-from music_genre.explain import architecture, disagreement, embedding, filters, layers, saliency
+from music_genre.explain import architecture, embedding, filters, layers, saliency
 from music_genre.explain.pictures import Scale
 from music_genre.networks import crnn, parallel
 from music_genre.networks.assembly import assemble

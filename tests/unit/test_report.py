@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from music_genre.explain import disagreement
+from music_genre import disagreement
 from music_genre.gate import Candidate, Criterion, Judged
 from music_genre.packed import NAMES
 from music_genre.report import Findings, page

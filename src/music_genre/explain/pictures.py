@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from music_genre.transform import FLOOR_DB, MelTransform
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+STUDIED = ("Pop", "Instrumental", "Experimental", "Folk")
+"""Genres shown first, as in the study."""
 
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000)
 
@@ -67,6 +69,11 @@ class Scale:
         shown = [tick for tick in TICKS_HZ if hertz[0] <= tick <= hertz[-1]]
         names = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in shown]
         return np.interp(shown, hertz, np.arange(n_mels + 1)), names
+
+
+def ordered(genres: Sequence[str]) -> list[str]:
+    """Genres as they are shown: those of the study first."""
+    return sorted(genres, key=lambda genre: (*STUDIED, genre).index(genre))
 
 
 def filter_sheet(pictures: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
@@ -171,29 +178,6 @@ def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
         image = _signed(blocks, shown.blocks, shown.mel.shape, scale)
         blocks.set_title("occlusion: red is missed when grey", fontsize=9)
         figure.colorbar(image, ax=blocks, label="fall of probability")
-    return figure
-
-
-def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
-    """Of each genre, the clips that both networks, one of them, or neither names rightly.
-
-    Args:
-        table: ``disagreement.by_genre`` of one split.
-        first: a network.
-        second: the other.
-        title: above the picture.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.8 + 0.42 * len(table)), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="clips")
-    left = np.zeros(len(table))
-    for name, colour in (("both", "#4477aa"), (f"{first}_only", "#66ccee"), (f"{second}_only", "#ccbb44")):
-        axes.barh(table["genre"], table[name], left=left, color=colour, label=name.replace("_", " "))
-        left += table[name].to_numpy()
-    axes.barh(table["genre"], table["neither"], left=left, color="#dddddd", label="neither")
-    axes.invert_yaxis()
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
