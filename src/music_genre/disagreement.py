@@ -72,5 +72,5 @@ def confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
     wrong = table[table["actual"] != table[name]]
     counted = wrong.groupby(["actual", name]).size().rename("clips").reset_index()
     counted = counted.rename(columns={name: "predicted"})
-    counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts())
+    counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts()).astype("float64")
     return counted.sort_values(["clips", "actual", "predicted"], ascending=[False, True, True], ignore_index=True)

@@ -242,6 +242,13 @@ def test_confusions_are_ranked() -> None:
     assert disagreement.confusions(table, "parallel").loc[0].tolist() == ["Rock", "Folk", 2, 1.0]
 
 
+def test_a_model_without_mistakes_confuses_nothing() -> None:
+    table = disagreement.side_by_side(PREDICTIONS)
+    right = disagreement.confusions(table.assign(crnn=table["actual"]), "crnn")
+    assert right.empty
+    assert list(right) == ["actual", "predicted", "clips", "share"]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_diagram_shows_every_weight_once_and_readers_below_what_they_read(
     published: dict[str, keras.Model], name: str
