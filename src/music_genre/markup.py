@@ -14,12 +14,12 @@ STYLE = """\
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 68rem; margin: 0 auto; padding: 1rem; }
 h1 { line-height: 1.2; } h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); }
-nav a { margin-right: 1rem; white-space: nowrap; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; } td { white-space: nowrap; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; max-width: 46rem; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; padding: .3rem; }
 .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
@@ -87,9 +87,10 @@ def _cell(cell: object) -> str:
 
 
 def picture(name: str, alternative: str, caption: str) -> str:
-    """A picture that lies beside the page."""
+    """A picture that lies beside the page, and opens in its full size."""
+    source = f"{escape(name)}.png"
     return (
-        f'<figure><img src="{escape(name)}.png" alt="{escape(alternative)}" loading="lazy">'
+        f'<figure><a href="{source}"><img src="{source}" alt="{escape(alternative)}" loading="lazy"></a>'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 

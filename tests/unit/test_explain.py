@@ -120,6 +120,22 @@ def test_tell_apart_finds_the_filter_that_hears_a_genre() -> None:
     assert table.loc[2, "between"] == 0
 
 
+def test_filters_that_say_the_same_are_shown_last() -> None:
+    random = np.random.default_rng(0)
+    loud, other = random.normal(size=(2, 50))
+    answered = np.stack([loud, other, -2 * loud + 1, np.zeros(50)], axis=1)
+    assert filters.distinct(answered, np.array([2, 0, 1, 3])).tolist() == [2, 1, 3, 0]
+
+
+def test_a_softened_network_rectifies_nothing_and_is_otherwise_the_same(published: dict[str, keras.Model]) -> None:
+    part = layers.convolution(published["parallel"], "conv1")
+    mel = np.random.default_rng(0).uniform(-80, 0, (2, 64, 32)).astype(np.float32)
+    hard, soft = np.asarray(layers.maps(part, 64, 32)(mel)), np.asarray(layers.maps(part, 64, 32, soft=True)(mel))
+    np.testing.assert_allclose(soft[hard > 0], hard[hard > 0], rtol=1e-5)
+    assert np.all(soft[hard == 0] <= 0)
+    assert np.any(soft < 0)
+
+
 def hand_made() -> tuple[saliency.Predict, keras.Model]:
     """A model that hears frames 8 to 15 of bands 4 to 7, and nothing else."""
     weights = np.zeros((32, 16), np.float32)
