@@ -288,8 +288,8 @@ def _filters(findings: Findings) -> str:
     said = (
         "<p>Each picture is a spectrogram made to wake one filter, from noise around the mean of the training clips or,"
         " where noise leads nowhere, from the real clip that wakes it most. Shown are the filters that tell genres"
-        " apart best and differ in it, under the genre that wakes them most; <code>filters.csv</code> beside the picture says"
-        " how much more than any of the real clips each picture wakes its filter.</p>"
+        " apart best and differ in it, under the genre that wakes them most; <code>filters.csv</code> beside the"
+        " picture says how much more than any of the real clips each picture wakes its filter.</p>"
     )
     for name in NETWORKS:
         for place in ("first", "last"):
