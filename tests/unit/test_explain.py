@@ -59,7 +59,11 @@ def test_a_filter_hears_its_own_spectrogram_louder_than_any_real_clip(
     heard = filters.listener(part, clips.shape)
     own = filters.activations(heard, woken)[np.arange(6), 0, table["filter"]]
     real = filters.answers(heard, clips)[:, :, table["filter"]].max(axis=(0, 1))
-    assert (own > real).all()
+    # A rectifier that no clip opens may be one that nothing opens.
+    woken_by_clips = real > 0
+    assert woken_by_clips.sum() >= 2
+    assert (own > real)[woken_by_clips].all()
+    assert (own >= real).all()
     np.testing.assert_allclose(table["maximised"], own)
     assert woken.min() >= -80
     assert woken.max() <= 0
@@ -117,14 +121,14 @@ def test_tell_apart_finds_the_filter_that_hears_a_genre() -> None:
     table = filters.tell_apart(np.stack([deaf, hearing, np.zeros(20)], axis=1)[:, None], label, ("Folk", "Rock"))
     assert table["between"].argmax() == 1
     assert table.loc[1, "genre"] == "Rock"
-    assert table.loc[2, "between"] == 0
+    assert table.loc[2, ["between", "genre"]].tolist() == [0, ""]
 
 
-def test_filters_that_say_the_same_are_shown_last() -> None:
+def test_filters_that_say_the_same_or_nothing_are_shown_last() -> None:
     random = np.random.default_rng(0)
     loud, other = random.normal(size=(2, 50))
     answered = np.stack([loud, other, -2 * loud + 1, np.zeros(50)], axis=1)
-    assert filters.distinct(answered, np.array([2, 0, 1, 3])).tolist() == [2, 1, 3, 0]
+    assert filters.distinct(answered, np.array([2, 0, 1, 3])).tolist() == [2, 1, 0, 3]
 
 
 def test_a_softened_network_rectifies_nothing_and_is_otherwise_the_same(published: dict[str, keras.Model]) -> None:

@@ -82,7 +82,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
 
     Returns:
         filter; real_mean, real_deviation over clips, real_maximum over stretches; between, the share of the variance
-        over clips that lies between genres; genre, the one that wakes it most.
+        over clips that lies between genres; genre, the one that wakes it most, empty where no clip does.
     """
     clips = answered.mean(axis=1)
     present = np.unique(label)
@@ -97,7 +97,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
             "real_deviation": clips.std(axis=0),
             "real_maximum": answered.max(axis=(0, 1)),
             "between": np.divide(between, variance, out=np.zeros_like(between), where=variance > 0),
-            "genre": np.asarray(genres)[present[means.argmax(axis=0)]],
+            "genre": np.where(variance > 0, np.asarray(genres)[present[means.argmax(axis=0)]], ""),
         }
     )
 
@@ -139,7 +139,8 @@ def wake(
 
 
 def distinct(answered: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-    """The filters in order, but those that answer like one before them, with a correlation above ``ALIKE``, last.
+    """The filters in order, but those last that never change, or answer like one before them, with a correlation above
+    ``ALIKE``.
 
     Args:
         answered: (n, filters) activations by real clips.
@@ -150,7 +151,7 @@ def distinct(answered: np.ndarray, ranked: np.ndarray) -> np.ndarray:
     alike = np.abs(standard.T @ standard) / len(answered) > ALIKE
     first: list[int] = []
     for number in ranked:
-        if not alike[number, first].any():
+        if spread[number] > 0 and not alike[number, first].any():
             first.append(number)
     return np.array([*first, *(number for number in ranked if number not in first)])
 

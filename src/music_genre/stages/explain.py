@@ -57,7 +57,10 @@ def explain_filters(folder: Path, name: str, network: keras.Model, data: Spectro
     parts = zip(("first", "last"), layers.first_and_last(network), (FIRST, LAST), strict=True)
     for place, part, count in parts:
         table, woken = filters.wake(part, heard, data.genres, count, seed)
-        titles = [f"{number}: {genre}" for number, genre in zip(table["filter"], table["genre"], strict=True)]
+        titles = [
+            f"{number}: {genre or 'no clip wakes it'}"
+            for number, genre in zip(table["filter"], table["genre"], strict=True)
+        ]
         sheet = f"{name}, {part.name}: what wakes each filter, and the genre that does most"
         figures.save(pictures.filter_sheet(woken, titles, scale, sheet), folder / f"filters_{place}.png")
         answer = layers.maps(part, *heard.shape)(clip).numpy()[0]
