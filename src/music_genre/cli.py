@@ -18,6 +18,7 @@ from music_genre.stages import quiet_libraries
 # Heavy libraries are imported by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
     from music_genre.packed import PackedModel
 
@@ -56,6 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--out", type=Path, metavar="FILE.csv", help="where the answers for --arrays go")
     predict.set_defaults(command=run_predict)
+
+    explain = commands.add_parser("explain", help="name the genre of an audio file and draw what the answer rests on")
+    explain.add_argument("file", type=Path, metavar="FILE", help="as for predict")
+    explain.add_argument("--out", type=Path, metavar="FILE.png", help="where the picture goes (beside FILE)")
+    explain.add_argument("--model", default="champion", metavar="WHICH", help="as for predict (champion)")
+    explain.set_defaults(command=run_explain)
 
     versions = commands.add_parser("versions", help="list the registered versions")
     versions.add_argument("--json", action="store_true", help="as one JSON list")
@@ -164,6 +171,33 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
     table = pd.DataFrame({"track_id": track_id, "genre": genres[probabilities.argmax(axis=1)]})
     pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(out, index=False)
     print(f"{len(table)} answers in {out}")
+    return 0
+
+
+def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import registry
+    from music_genre.explain.recording import explain
+    from music_genre.figures import save
+
+    out = options.out or options.file.with_name(f"{options.file.stem}.explained.png")
+    if out.suffix != ".png":
+        parser.error("--out takes the name of a .png file")
+    if not out.parent.is_dir():
+        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
+    folder = registry.packed_folder(find_version(options.model))
+    try:
+        if not options.file.is_file():
+            raise AudioFault("missing", "no such file")
+        found = explain(folder, options.file, MAX_SECONDS)
+    except AudioFault as fault:
+        raise MusicGenreError(f"{options.file}: {fault}") from fault
+    try:
+        save(found.picture, out)
+    except OSError as error:
+        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
+    print(f"{options.file}: {found.genre} ({found.confidence:.0%})")
+    print(f"  {found.reason}")
+    print(f"  {out} shows the clip and what the answer rests on")
     return 0
 
 
@@ -289,9 +323,16 @@ def load_model(wanted: str) -> tuple[PackedModel, float]:
     from music_genre.packed import PackedModel
     from music_genre.prediction import confident_from
 
-    client, name = connect()
-    version = registry.resolve(client, name, wanted)
+    version = find_version(wanted)
     return PackedModel(registry.packed_folder(version)), confident_from(version.tags)
+
+
+def find_version(wanted: str) -> ModelVersion:
+    """The registered version behind ``champion``, ``challenger`` or a number."""
+    from music_genre import registry
+
+    client, name = connect()
+    return registry.resolve(client, name, wanted)
 
 
 def connect() -> tuple[MlflowClient, str]:

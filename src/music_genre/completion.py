@@ -19,6 +19,7 @@ from music_genre.shards import Spectrograms
 from music_genre.tracking import RunPointer
 
 EVALUATION_TAG = "evaluation_digest"
+EXPLANATION_TAG = "explanation_digest"
 CHECKS_TAG = "data_checks"
 CARD_TAG = "card_digest"
 
@@ -56,6 +57,22 @@ def _by_genre(split: str, classes: pd.DataFrame) -> dict[str, float]:
         for row in classes.to_dict("records")
         for figure in ("f1", "recall", "precision")
     }
+
+
+def log_explanation(client: MlflowClient, pointer: RunPointer, explanation: Path) -> None:
+    """Add what explains a model to its run, once: sheets, maps and tables; a model that nothing explains has none.
+
+    Args:
+        client: of the connected store.
+        pointer: the run.
+        explanation: ``reports/explain/<name>``.
+    """
+    if not explanation.is_dir():
+        return
+    digest = packed.digest(explanation)
+    if client.get_run(pointer.run_id).data.tags.get(EXPLANATION_TAG) != digest:
+        client.log_artifacts(pointer.run_id, str(explanation), "explain")
+        client.set_tag(pointer.run_id, EXPLANATION_TAG, digest)
 
 
 def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None:

@@ -120,6 +120,29 @@ def risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
+def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
+    """Of each genre, the clips that both networks, one of them, or neither names rightly.
+
+    Args:
+        table: ``disagreement.by_genre`` of one split.
+        first: a network.
+        second: the other.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.8 + 0.42 * len(table)), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="clips")
+    left = np.zeros(len(table))
+    for name, colour in (("both", "#4477aa"), (f"{first}_only", "#66ccee"), (f"{second}_only", "#ccbb44")):
+        axes.barh(table["genre"], table[name], left=left, color=colour, label=name.replace("_", " "))
+        left += table[name].to_numpy()
+    axes.barh(table["genre"], table["neither"], left=left, color="#dddddd", label="neither")
+    axes.invert_yaxis()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG; the same figure is the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)

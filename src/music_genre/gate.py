@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ import pandas as pd
 
 from music_genre.audio import decode
 from music_genre.evaluation import macro_f1_difference
-from music_genre.packed import PackedModel, Packing
+from music_genre.packed import ENSEMBLE, NETWORKS, PackedModel, Packing, packed_model
 from music_genre.params import GateParams
+from music_genre.shards import Spectrograms
 from music_genre.spectrogram import clip_features
 from music_genre.transform import MelTransform
 
-CANDIDATES = ("crnn", "parallel", "ensemble")
+CANDIDATES = (*NETWORKS, ENSEMBLE)
 PASSED, REFUSED = "passed", "refused"
 FEATURES, LATENCY, CHAMPION = "features_db", "latency_ms", "macro_f1_above_champion"
 LISTENED, TIMED = 8, 15
@@ -78,6 +80,35 @@ class Judged:
     @property
     def verdict(self) -> str:
         return PASSED if all(criterion.passed for criterion in self.criteria) else REFUSED
+
+
+def judge_files(reports: Path, summary: Path, models: Path, data: Spectrograms, gate: GateParams, seed: int) -> Judged:
+    """Choose a model and judge it by what the stages left on disk: the same on every machine.
+
+    Args:
+        reports: ``reports/evaluation``.
+        summary: of the data checks.
+        models: the folder of trained models.
+        data: what they were trained on.
+        gate: what is asked.
+        seed: of the resampling.
+    """
+    chosen = choose([read_candidate(reports, name) for name in CANDIDATES], gate, seed)
+    quality = json.loads(summary.read_text(encoding="utf-8"))["success"]
+    with packed_model(models, chosen.name, data) as folder:
+        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    return judge(chosen, quality, megabytes, gate)
+
+
+def read_candidate(reports: Path, name: str) -> Candidate:
+    """A model's figures on validation, with test for the record, from ``reports/evaluation``."""
+    comparison, predictions = pd.read_csv(reports / "comparison.csv"), pd.read_csv(reports / name / "predictions.csv")
+    return Candidate(
+        name,
+        int(comparison.loc[comparison["model"] == name, "parameters"].iloc[0]),
+        json.loads((reports / name / "metrics.json").read_text(encoding="utf-8")),
+        predictions[predictions["split"] == "validation"],
+    )
 
 
 def choose(candidates: Sequence[Candidate], gate: GateParams, seed: int) -> Candidate:

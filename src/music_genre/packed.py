@@ -24,7 +24,8 @@ from music_genre.transform import MelTransform
 
 DESCRIPTION = "packed.json"
 ENSEMBLE = "ensemble"
-NAMES = ("baseline", "crnn", "parallel", ENSEMBLE)
+NETWORKS = ("crnn", "parallel")
+NAMES = ("baseline", *NETWORKS, ENSEMBLE)
 """Every model there is, in the order of tables."""
 
 BATCH = 64

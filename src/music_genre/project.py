@@ -71,8 +71,8 @@ class Project:
         return self.root / "reports/evaluation/comparison.csv"
 
     @property
-    def explanation(self) -> Path:
-        return self.root / "reports/explain"
+    def genre_sheet(self) -> Path:
+        return self.root / "reports/genres.png"
 
     @property
     def page(self) -> Path:
@@ -108,6 +108,9 @@ class Project:
 
     def pointer(self, name: str) -> Path:
         return self.models / name / "run.json"
+
+    def explanation(self, name: str) -> Path:
+        return self.root / "reports/explain" / name
 
     def evaluation(self, name: str) -> Path:
         return self.root / "reports/evaluation" / name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -91,6 +94,13 @@ def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
         }
     registration = json.loads((checkout / "reports/registration.json").read_text(encoding="utf-8"))
     assert (registration["name"], registration["version"], registration["verdict"]) == ("music-genre", "1", "passed")
+
+
+def test_the_page_needs_nothing_but_what_lies_beside_it(checkout: Path) -> None:
+    page = (checkout / "reports/index.html").read_text(encoding="utf-8")
+    pointed = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert len(pointed) > 20
+    assert all((checkout / "reports" / unquote(unescape(target))).is_file() for target in pointed)
 
 
 def test_a_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path) -> None:
@@ -185,6 +195,8 @@ def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(
 def test_a_second_clone_pulls_everything_and_only_registers(clone: Path) -> None:
     run(clone, "dvc", "pull")
     for made in (
+        "reports/index.html",
+        "reports/explain/parallel/filters_last.png",
         "data/raw",
         "data/spectrograms",
         "models/parallel/model.keras",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def test_help_answers_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED"
-    for name in ("predict", "versions", "register", "promote", "rollback"):
+    for name in ("predict", "explain", "versions", "register", "promote", "rollback"):
         assert name in done.stdout
 
 
@@ -104,6 +105,9 @@ def test_the_installed_command_is_this_one() -> None:
     [
         (),
         ("predict",),
+        ("explain",),
+        ("explain", "a.wav", "b.wav"),
+        ("explain", "a.wav", "--out", "a.pdf"),
         ("sing",),
         ("predict", "a.wav", "--loud"),
         ("predict", "a.wav", "--arrays", "a.npz", "--out", "a.csv"),
@@ -665,3 +669,28 @@ def test_a_store_whose_artifacts_are_gone_is_told_in_one_line(
             store.execute(f"UPDATE {table} SET {column} = replace({column}, '/mlartifacts/', '/lost/')")
     soundfile.write(sandbox / "a.wav", tone("Rock", 1, 3), 22_050)
     assert "music-genre" in one_line_of_reason(command("predict", "a.wav"))
+
+
+def test_explain_names_the_genre_and_draws_beside_the_file(here: Path, command: Command, song: Path) -> None:
+    predicted, done = command("predict", song), command("explain", song)
+    assert done.code == 0
+    assert done.lines[0] == predicted.lines[0].replace(", not sure", "")
+    assert re.fullmatch(
+        r"  \S+ to \S+ s, \d+ to \d+ Hz \(mel\) speaks most for .+ less likely without it", done.lines[1]
+    )
+    picture = song.with_name("song.explained.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    first = picture.read_bytes()
+    assert command("explain", song).code == 0
+    assert picture.read_bytes() == first
+    picture.unlink()
+
+
+def test_explain_says_in_one_line_why_it_cannot(here: Path, command: Command, song: Path, tmp_path: Path) -> None:
+    assert "no such file" in one_line_of_reason(command("explain", tmp_path / "lost.mp3"))
+    (tmp_path / "noise.mp3").write_bytes(b"not audio at all" * 100)
+    assert "undecodable" in one_line_of_reason(command("explain", tmp_path / "noise.mp3"))
+    assert not list(tmp_path.glob("*.png"))
+    assert "is no folder" in one_line_of_reason(command("explain", song, "--out", tmp_path / "lost/a.png"))
+    (tmp_path / "taken.png").mkdir()
+    assert "cannot be written" in one_line_of_reason(command("explain", song, "--out", tmp_path / "taken.png"))

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre import disagreement
 from music_genre.errors import MusicGenreError
-from music_genre.explain import architecture, disagreement, embedding, filters, layers, saliency
+from music_genre.explain import architecture, embedding, filters, layers, saliency
 from music_genre.explain.pictures import Scale
 from music_genre.networks import crnn, parallel
 from music_genre.networks.assembly import assemble
@@ -58,7 +59,11 @@ def test_a_filter_hears_its_own_spectrogram_louder_than_any_real_clip(
     heard = filters.listener(part, clips.shape)
     own = filters.activations(heard, woken)[np.arange(6), 0, table["filter"]]
     real = filters.answers(heard, clips)[:, :, table["filter"]].max(axis=(0, 1))
-    assert (own > real).all()
+    # A rectifier that no clip opens may be one that nothing opens.
+    woken_by_clips = real > 0
+    assert woken_by_clips.sum() >= 2
+    assert (own > real)[woken_by_clips].all()
+    assert (own >= real).all()
     np.testing.assert_allclose(table["maximised"], own)
     assert woken.min() >= -80
     assert woken.max() <= 0
@@ -116,7 +121,23 @@ def test_tell_apart_finds_the_filter_that_hears_a_genre() -> None:
     table = filters.tell_apart(np.stack([deaf, hearing, np.zeros(20)], axis=1)[:, None], label, ("Folk", "Rock"))
     assert table["between"].argmax() == 1
     assert table.loc[1, "genre"] == "Rock"
-    assert table.loc[2, "between"] == 0
+    assert table.loc[2, ["between", "genre"]].tolist() == [0, ""]
+
+
+def test_filters_that_say_the_same_or_nothing_are_shown_last() -> None:
+    random = np.random.default_rng(0)
+    loud, other = random.normal(size=(2, 50))
+    answered = np.stack([loud, other, -2 * loud + 1, np.zeros(50)], axis=1)
+    assert filters.distinct(answered, np.array([2, 0, 1, 3])).tolist() == [2, 1, 0, 3]
+
+
+def test_a_softened_network_rectifies_nothing_and_is_otherwise_the_same(published: dict[str, keras.Model]) -> None:
+    part = layers.convolution(published["parallel"], "conv1")
+    mel = np.random.default_rng(0).uniform(-80, 0, (2, 64, 32)).astype(np.float32)
+    hard, soft = np.asarray(layers.maps(part, 64, 32)(mel)), np.asarray(layers.maps(part, 64, 32, soft=True)(mel))
+    np.testing.assert_allclose(soft[hard > 0], hard[hard > 0], rtol=1e-5)
+    assert np.all(soft[hard == 0] <= 0)
+    assert np.any(soft < 0)
 
 
 def hand_made() -> tuple[saliency.Predict, keras.Model]:
@@ -236,11 +257,16 @@ def test_clips_that_one_network_alone_gets_right_are_counted() -> None:
     assert genres.loc["Rock", ["crnn_only", "neither", "ensemble", "gain"]].tolist() == [1, 1, 1, 0]
 
 
-def test_confusions_are_ranked_and_the_surest_mistake_comes_first() -> None:
+def test_confusions_are_ranked() -> None:
     table = disagreement.side_by_side(PREDICTIONS)
     assert disagreement.confusions(table, "parallel").loc[0].tolist() == ["Rock", "Folk", 2, 1.0]
-    assert disagreement.worst(table, "crnn", 5)["track_id"].tolist() == [2, 4]
-    assert disagreement.worst(table, "crnn", 1)["track_id"].tolist() == [2]
+
+
+def test_a_model_without_mistakes_confuses_nothing() -> None:
+    table = disagreement.side_by_side(PREDICTIONS)
+    right = disagreement.confusions(table.assign(crnn=table["actual"]), "crnn")
+    assert right.empty
+    assert list(right) == ["actual", "predicted", "clips", "share"]
 
 
 @pytest.mark.parametrize("name", NETWORKS)

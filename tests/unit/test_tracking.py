@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
 from music_genre import packed, tracking
-from music_genre.completion import log_evaluation, metric_name
+from music_genre.completion import log_evaluation, log_explanation, metric_name
 from music_genre.params import load_params
 from music_genre.provenance import Origin, data_digest
 from music_genre.shards import Spectrograms
@@ -250,6 +250,23 @@ def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -
     for _ in range(2):
         log_evaluation(client, known, reports, data, DATA_DIGEST)
     assert logged("test_macro_f1") == [*before, 0.125]
+
+
+def test_what_explains_a_model_lies_in_its_run_and_follows_changes(sandbox: Path) -> None:
+    client, known, folder = tracking.connect(sandbox), pointer(sandbox, "crnn"), sandbox / "reports/explain/crnn"
+
+    def logged() -> list[str]:
+        return [artifact.path for artifact in client.list_artifacts(known.run_id, "explain")]
+
+    log_explanation(client, known, folder)
+    assert logged() == []
+    folder.mkdir(parents=True)
+    (folder / "saliency.png").write_bytes(b"a picture")
+    log_explanation(client, known, folder)
+    assert logged() == ["explain/saliency.png"]
+    (folder / "filters.csv").write_text("layer,filter")
+    log_explanation(client, known, folder)
+    assert logged() == ["explain/filters.csv", "explain/saliency.png"]
 
 
 @pytest.mark.parametrize(

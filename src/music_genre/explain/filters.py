@@ -27,22 +27,26 @@ SLOWNESS = 1.5
 ROUGHNESS = 10.0
 """What a mean difference of 1 (80 dB) between neighbouring cells costs, in deviations of the filter's activation."""
 
+ALIKE = 0.9
+"""Filters whose answers to real clips correlate more than this say the same: others are shown before them."""
+
 NOISE = 0.15
 """Deviation of the noise at the start, on the logistic scale."""
 
 
-def listener(part: Part, shape: tuple[int, int]) -> keras.Model:
+def listener(part: Part, shape: tuple[int, int], soft: bool = False) -> keras.Model:
     """``layers.maps`` of a part over ``WINDOW_FRAMES``, or over a whole clip where that is too short for it.
 
     Args:
         part: a convolution.
         shape: (frames, n_mels) of a clip.
+        soft: as for ``layers.maps``.
     """
     frames, n_mels = shape
     try:
-        return maps(part, min(frames, WINDOW_FRAMES), n_mels)
+        return maps(part, min(frames, WINDOW_FRAMES), n_mels, soft)
     except ValueError:
-        return maps(part, frames, n_mels)
+        return maps(part, frames, n_mels, soft)
 
 
 def activations(heard: keras.Model, mel: np.ndarray) -> np.ndarray:
@@ -78,7 +82,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
 
     Returns:
         filter; real_mean, real_deviation over clips, real_maximum over stretches; between, the share of the variance
-        over clips that lies between genres; genre, the one that wakes it most.
+        over clips that lies between genres; genre, the one that wakes it most, empty where no clip does.
     """
     clips = answered.mean(axis=1)
     present = np.unique(label)
@@ -93,7 +97,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
             "real_deviation": clips.std(axis=0),
             "real_maximum": answered.max(axis=(0, 1)),
             "between": np.divide(between, variance, out=np.zeros_like(between), where=variance > 0),
-            "genre": np.asarray(genres)[present[means.argmax(axis=0)]],
+            "genre": np.where(variance > 0, np.asarray(genres)[present[means.argmax(axis=0)]], ""),
         }
     )
 
@@ -101,7 +105,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
 def wake(
     part: Part, clips: SplitArrays, genres: Sequence[str], count: int, seed: int
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Show what the filters of a convolution that tell genres apart best want to hear.
+    """Show what the filters of a convolution that tell genres apart best want to hear, each kind of them once.
 
     Args:
         part: the convolution.
@@ -114,23 +118,42 @@ def wake(
         ``tell_apart`` of the chosen filters, with ``layer`` and ``maximised``, the activation by the filter's own
         spectrogram; and those spectrograms, (k, frames, n_mels) dB.
     """
-    heard = listener(part, clips.shape)
+    heard, soft = listener(part, clips.shape), listener(part, clips.shape, soft=True)
     answered = answers(heard, clips)
     table = tell_apart(answered, clips.label, genres)
-    table = table.sort_values(["between", "filter"], ascending=[False, True]).head(count).reset_index(drop=True)
+    ranked = table.sort_values(["between", "filter"], ascending=[False, True])["filter"].to_numpy()
+    table = table.loc[distinct(answered.mean(axis=1), ranked)[:count]].reset_index(drop=True)
     chosen, unit = table["filter"].to_numpy(), table["real_deviation"].to_numpy()
     mean = np.mean([mel.mean(axis=(0, 1)) for mel in clips.batches(1)], axis=0)
     starts = np.tile(mean, (len(chosen), heard.input_shape[1], 1))
-    woken = maximise(heard, chosen, unit, starts, seed)
+    woken = maximise(heard, soft, chosen, unit, starts, seed)
     reached = _own(heard, woken, chosen)
     # Noise leaves some filters asleep, without a slope to climb: those start from what wakes them most in real clips.
     asleep = np.flatnonzero(reached <= table["real_maximum"])
     if asleep.size:
         real = np.stack([_loudest(answered[:, :, number], clips, heard.input_shape[1]) for number in chosen[asleep]])
-        woken[asleep] = maximise(heard, chosen[asleep], unit[asleep], real, seed)
+        woken[asleep] = maximise(heard, soft, chosen[asleep], unit[asleep], real, seed)
         reached = _own(heard, woken, chosen)
     table.insert(0, "layer", part.name)
     return table.assign(maximised=reached), woken
+
+
+def distinct(answered: np.ndarray, ranked: np.ndarray) -> np.ndarray:
+    """The filters in order, but those last that never change, or answer like one before them, with a correlation above
+    ``ALIKE``.
+
+    Args:
+        answered: (n, filters) activations by real clips.
+        ranked: (k,) filters, the most telling first.
+    """
+    spread = answered.std(axis=0)
+    standard = (answered - answered.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    alike = np.abs(standard.T @ standard) / len(answered) > ALIKE
+    first: list[int] = []
+    for number in ranked:
+        if spread[number] > 0 and not alike[number, first].any():
+            first.append(number)
+    return np.array([*first, *(number for number in ranked if number not in first)])
 
 
 def _own(heard: keras.Model, woken: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -144,11 +167,14 @@ def _loudest(answered: np.ndarray, clips: SplitArrays, width: int) -> np.ndarray
     return clips.read(np.array([clip]))[0, stretch * width : (stretch + 1) * width]
 
 
-def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: np.ndarray, seed: int) -> np.ndarray:
+def maximise(
+    heard: keras.Model, soft: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: np.ndarray, seed: int
+) -> np.ndarray:
     """Spectrograms that wake one filter each.
 
     Args:
         heard: from ``listener``.
+        soft: the same, softened; it leads the first half of the ascent.
         chosen: (k,) filters.
         unit: (k,) what counts as one of each filter's activation: its deviation over real clips.
         starts: (k, frames, n_mels) dB that the ascent starts from, with some noise.
@@ -175,10 +201,10 @@ def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: n
         return tf.sigmoid(middle + tf.signal.irfft2d(slow * tf.complex(waves.value[0], waves.value[1]), shape))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types here
-    def ascend() -> None:
+    def ascend(listening: keras.Model) -> None:
         with tf.GradientTape() as tape:
             seen = picture()
-            answer = heard((1 - seen) * FLOOR_DB)
+            answer = listening((1 - seen) * FLOOR_DB)
             means = tf.reduce_mean(answer, axis=list(range(1, len(answer.shape) - 1)))
             woken = tf.reduce_sum(means * one, axis=1) * scale
             steps = seen[:, 1:] - seen[:, :-1], seen[:, :, 1:] - seen[:, :, :-1]
@@ -186,8 +212,8 @@ def maximise(heard: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: n
             loss = ROUGHNESS * len(chosen) * rough - tf.reduce_sum(woken)
         optimizer.apply([tape.gradient(loss, waves.value)], [waves])
 
-    for _ in range(STEPS):
-        ascend()
+    for step in range(STEPS):
+        ascend(soft if step < STEPS // 2 else heard)
     return np.asarray((1 - picture().numpy()) * FLOOR_DB)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 WINDOW_FRAMES = 128
 """A filter is looked at over this many frames, where a clip has more: most see no further."""
 
+LEAK = 0.2
+"""Share of what is negative that a softened rectifier lets through."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -90,8 +93,15 @@ def first_and_last(network: keras.Model) -> tuple[Part, Part]:
     return found[0], [part for part in found if part.holder is found[0].holder][-1]
 
 
-def maps(part: Part, frames: int, n_mels: int) -> keras.Model:
+def maps(part: Part, frames: int, n_mels: int, soft: bool = False) -> keras.Model:
     """What a convolution makes of clips of any length, after its batch norm and activation.
+
+    Args:
+        part: the convolution.
+        frames: of the clips.
+        n_mels: of the clips.
+        soft: every rectifier up to there lets a fifth of what is negative through: a filter that sleeps still says
+            what would wake it.
 
     Returns:
         (n, frames, n_mels) dB to (n, time, filters) or (n, time, bands, filters).
@@ -105,10 +115,10 @@ def maps(part: Part, frames: int, n_mels: int) -> keras.Model:
     rank = len(whole.input_shape)
     clip = Input((frames, n_mels), name="mel_db")
     image = layers.Reshape((frames, n_mels, 1))(clip) if rank == 4 else clip
-    if whole.input_shape[1] not in (None, frames):
+    if soft or whole.input_shape[1] not in (None, frames):
         fitting = Input(image.shape[1:])
         # The very same layers, so the same weights, on clips of another length.
-        whole = models.clone_model(whole, input_tensors=fitting, clone_function=lambda layer: layer)
+        whole = models.clone_model(whole, input_tensors=fitting, clone_function=_softened if soft else lambda own: own)
     return Model(clip, whole(image))
 
 
@@ -139,6 +149,26 @@ def penultimate(network: keras.Model, frames: int, n_mels: int) -> keras.Model:
     clip = Input((frames, n_mels), name="mel_db")
     image = layers.Reshape((frames, n_mels, 1))(clip) if len(holder.input_shape) == 4 else clip
     return Model(clip, Model(holder.input, last.input)(image))
+
+
+def _softened(layer: keras.Layer) -> keras.Layer:
+    """A layer itself; in place of one that rectifies, its twin with a leak."""
+    from keras import activations, layers
+
+    if isinstance(layer, layers.ReLU):
+        return layers.LeakyReLU(LEAK)
+    if getattr(layer, "activation", None) is not activations.relu:
+        return layer
+    twin = type(layer).from_config(layer.get_config() | {"activation": _leaky})
+    twin.build(layer.input.shape)
+    twin.set_weights(layer.get_weights())
+    return twin
+
+
+def _leaky(x: keras.KerasTensor) -> keras.KerasTensor:
+    from keras import activations
+
+    return activations.leaky_relu(x, LEAK)
 
 
 def _activated(part: Part) -> keras.KerasTensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from music_genre.transform import FLOOR_DB, MelTransform
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+STUDIED = ("Pop", "Instrumental", "Experimental", "Folk")
+"""Genres shown first, as in the study."""
 
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000)
 
@@ -25,9 +27,11 @@ class Scale:
 
     Args:
         transform: what made it of audio; None: frames and bands are counted.
+        start_seconds: where in a recording the clip begins.
     """
 
     transform: MelTransform | None
+    start_seconds: float = 0.0
 
     @property
     def unit(self) -> str:
@@ -39,7 +43,13 @@ class Scale:
 
     def time(self, frames: float) -> float:
         """Where a frame begins, in ``unit``."""
-        return frames * self.transform.hop_length / self.transform.sample_rate_hz if self.transform else frames
+        if self.transform is None:
+            return frames
+        return self.start_seconds + frames * self.transform.hop_length / self.transform.sample_rate_hz
+
+    def extent(self, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+        """Of an image of a clip of (frames, n_mels)."""
+        return self.time(0), self.time(shape[0]), 0, shape[1]
 
     def hertz(self, n_mels: int) -> np.ndarray | None:
         """(n_mels + 1,) where bands border on each other, if hertz are known."""
@@ -59,6 +69,11 @@ class Scale:
         shown = [tick for tick in TICKS_HZ if hertz[0] <= tick <= hertz[-1]]
         names = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in shown]
         return np.interp(shown, hertz, np.arange(n_mels + 1)), names
+
+
+def ordered(genres: Sequence[str]) -> list[str]:
+    """Genres as they are shown: those of the study first."""
+    return sorted(genres, key=lambda genre: (*STUDIED, genre).index(genre))
 
 
 def filter_sheet(pictures: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
@@ -98,8 +113,9 @@ def feature_maps(
     for row, (name, answer, chosen) in enumerate(blocks, start=1):
         image = answer[:, None, :] if answer.ndim == 2 else answer
         for axes, number in zip(grid[row * columns : (row + 1) * columns], chosen, strict=False):
-            extent = (0, scale.time(len(mel)), 0, mel.shape[1])
-            axes.imshow(image[:, :, number].T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+            axes.imshow(
+                image[:, :, number].T, origin="lower", aspect="auto", extent=scale.extent(mel.shape), cmap="viridis"
+            )
             axes.set_title(f"{name}, filter {number}", fontsize=8)
             _label(axes, mel.shape[1], scale)
     return figure
@@ -165,38 +181,6 @@ def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
     return figure
 
 
-def mistakes(clips: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
-    """Clips (k, frames, n_mels) dB that a model was sure of and wrong about; there may be none."""
-    figure, grid = _grid(len(clips), 4, (2.9, 2.5), title)
-    for axes, mel, text in zip(grid, clips, titles, strict=True):
-        _spectrogram(axes, mel, scale)
-        axes.set_title(text, fontsize=8)
-    return figure
-
-
-def both_right(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
-    """Of each genre, the clips that both networks, one of them, or neither names rightly.
-
-    Args:
-        table: ``disagreement.by_genre`` of one split.
-        first: a network.
-        second: the other.
-        title: above the picture.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.8 + 0.42 * len(table)), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="clips")
-    left = np.zeros(len(table))
-    for name, colour in (("both", "#4477aa"), (f"{first}_only", "#66ccee"), (f"{second}_only", "#ccbb44")):
-        axes.barh(table["genre"], table[name], left=left, color=colour, label=name.replace("_", " "))
-        left += table[name].to_numpy()
-    axes.barh(table["genre"], table["neither"], left=left, color="#dddddd", label="neither")
-    axes.invert_yaxis()
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    return figure
-
-
 def _grid(count: int, columns: int, size: tuple[float, float], title: str) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
@@ -213,9 +197,15 @@ def _decibels(figure: Figure, grid: Sequence[Axes]) -> None:
 
 
 def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
-    extent = (0, scale.time(len(mel)), 0, mel.shape[1])
     axes.imshow(
-        mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=FLOOR_DB, vmax=0, interpolation="none"
+        mel.T,
+        origin="lower",
+        aspect="auto",
+        extent=scale.extent(mel.shape),
+        cmap="magma",
+        vmin=FLOOR_DB,
+        vmax=0,
+        interpolation="none",
     )
     _label(axes, mel.shape[1], scale)
 
@@ -223,8 +213,9 @@ def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
 def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale) -> AxesImage:
     """(times, bands) around 0, stretched over a clip of (frames, n_mels): red above, blue below."""
     bound = float(np.abs(values).max()) or 1.0
-    extent = (0, scale.time(shape[0]), 0, shape[1])
-    image = axes.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-bound, vmax=bound)
+    image = axes.imshow(
+        values.T, origin="lower", aspect="auto", extent=scale.extent(shape), cmap="RdBu_r", vmin=-bound, vmax=bound
+    )
     _label(axes, shape[1], scale)
     return image
 

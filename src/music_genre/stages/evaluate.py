@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from music_genre import evaluation, figures
-from music_genre.packed import ENSEMBLE, NAMES, PackedModel, packed_model
+from music_genre import disagreement, evaluation, figures
+from music_genre.disagreement import COMPARED
+from music_genre.packed import ENSEMBLE, NAMES, NETWORKS, PackedModel, packed_model
 from music_genre.params import ServingParams, load_params
 from music_genre.project import Project
 from music_genre.shards import Spectrograms
 from music_genre.stages import stage
 
 JUDGED = ("validation", "test")
-NETWORKS = ("crnn", "parallel")
 SHOWN = 8
 """Mistakes of a model that are drawn."""
 
@@ -44,7 +44,24 @@ def main(project: Project) -> None:
     table = pd.DataFrame(rows)
     table.to_csv(project.comparison, index=False)
     compare(project.comparison.parent, data, answers)
+    differ(project)
     print(table.round(3).to_string(index=False))
+
+
+def differ(project: Project) -> None:
+    """Write, beside the ensemble's tables, where its networks differ and what their average gains: ``clips.csv``,
+    ``by_genre.csv``, ``agreement.png``, and what is confused, ``confusions.csv``.
+    """
+    folder, names = project.evaluation(ENSEMBLE), (*COMPARED, ENSEMBLE)
+    clips = disagreement.side_by_side({n: pd.read_csv(project.evaluation(n) / "predictions.csv") for n in names})
+    clips.insert(3, "right", disagreement.who_is_right(clips, *COMPARED))
+    clips.to_csv(folder / "clips.csv", index=False)
+    genres = disagreement.by_genre(clips, *COMPARED, ENSEMBLE)
+    genres.to_csv(folder / "by_genre.csv", index=False)
+    test = genres[genres["split"] == "test"]
+    figures.save(figures.agreement(test, *COMPARED, "Test clips named rightly"), folder / "agreement.png")
+    ranked = [disagreement.confusions(clips[clips["split"] == "test"], name).assign(model=name) for name in names]
+    pd.concat(ranked).to_csv(folder / "confusions.csv", index=False)
 
 
 def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:

@@ -104,34 +104,19 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
             pointer = tracking.log_trained(project.models, name, data, origin.data)
     digest = provenance.data_digest(project.lock)
     completion.log_evaluation(client, pointer, project.evaluation(name), data, digest)
+    completion.log_explanation(client, pointer, project.explanation(name))
     completion.log_checks(client, pointer, project.data_quality / "summary.json")
     pointer.write(project.pointer(name))
     return pointer
-
-
-def candidate(project: Project, name: str) -> Candidate:
-    """A model's figures on validation, with test for the record."""
-    folder, comparison = project.evaluation(name), pd.read_csv(project.comparison)
-    predictions = pd.read_csv(folder / "predictions.csv")
-    return Candidate(
-        name,
-        int(comparison.loc[comparison["model"] == name, "parameters"].iloc[0]),
-        json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-        predictions[predictions["split"] == "validation"],
-    )
 
 
 def decide(project: Project, params: Params, data: Spectrograms) -> Judged:
     """Choose a model and judge it by its files; ``gate.json`` says what came of it, the same wherever it runs: without
     the store's ids, what this machine measures and how the registry's champion does.
     """
-    asked = params.registry.gate
-    chosen = gate.choose([candidate(project, name) for name in gate.CANDIDATES], asked, params.seed)
-    quality = json.loads((project.data_quality / "summary.json").read_text(encoding="utf-8"))["success"]
-    with packed.packed_model(project.models, chosen.name, data) as folder:
-        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    judged = gate.judge(chosen, quality, megabytes, asked)
-    values = {"model": chosen.name, "criteria": [asdict(c) for c in judged.criteria], "notes": judged.notes}
+    summary, reports = project.data_quality / "summary.json", project.comparison.parent
+    judged = gate.judge_files(reports, summary, project.models, data, params.registry.gate, params.seed)
+    values = {"model": judged.candidate.name, "criteria": [asdict(c) for c in judged.criteria], "notes": judged.notes}
     project.gate.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return judged
 

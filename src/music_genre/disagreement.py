@@ -8,6 +8,9 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
+COMPARED = ("crnn", "parallel")
+"""The networks that are laid side by side: those of the study."""
+
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a clip: track_id, split, actual, and for each model <model> and <model>_confidence.
@@ -69,11 +72,5 @@ def confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
     wrong = table[table["actual"] != table[name]]
     counted = wrong.groupby(["actual", name]).size().rename("clips").reset_index()
     counted = counted.rename(columns={name: "predicted"})
-    counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts())
+    counted["share"] = counted["clips"] / counted["actual"].map(table["actual"].value_counts()).astype("float64")
     return counted.sort_values(["clips", "actual", "predicted"], ascending=[False, True, True], ignore_index=True)
-
-
-def worst(table: pd.DataFrame, name: str, count: int) -> pd.DataFrame:
-    """The clips that a model is surest of and wrong about: rows of ``side_by_side``, the surest first."""
-    wrong = table[table["actual"] != table[name]]
-    return wrong.sort_values([f"{name}_confidence", "track_id"], ascending=[False, True]).head(count)

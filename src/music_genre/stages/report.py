@@ -1,0 +1,73 @@
+"""Put everything that was found on one page: ``reports/index.html``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from music_genre import figures, gate
+from music_genre.explain import pictures
+from music_genre.explain.pictures import Scale
+from music_genre.packed import BATCH, ENSEMBLE, NAMES, NETWORKS
+from music_genre.params import load_params
+from music_genre.project import Project
+from music_genre.report import Findings, page
+from music_genre.shards import Spectrograms, SplitArrays
+from music_genre.stages import stage
+
+
+@stage
+def main(project: Project) -> None:
+    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    ensemble = project.evaluation(ENSEMBLE)
+    tracks = pd.read_parquet(project.tracks, columns=["track_id", "path", "title"])
+    findings = Findings(
+        source=params.data.source,
+        recipes={name: getattr(params.models, name).recipe for name in NETWORKS},
+        splits=pd.read_csv(project.split_table),
+        faults=pd.read_csv(project.faults),
+        checks=_json(project.data_quality / "summary.json"),
+        comparison=pd.read_csv(project.comparison),
+        paired=pd.read_csv(project.comparison.parent / "paired.csv"),
+        per_class={name: pd.read_csv(project.evaluation(name) / "per_class.csv") for name in NAMES},
+        judged=gate.judge_files(
+            project.comparison.parent,
+            project.data_quality / "summary.json",
+            project.models,
+            data,
+            params.registry.gate,
+            params.seed,
+        ),
+        clips=pd.read_csv(ensemble / "clips.csv").merge(tracks, on="track_id", how="left"),
+        by_genre=pd.read_csv(ensemble / "by_genre.csv"),
+        confusions=pd.read_csv(ensemble / "confusions.csv"),
+        clusters={name: _json(project.explanation(name) / "clusters.json") for name in NETWORKS},
+        faithfulness={name: pd.read_csv(project.explanation(name) / "faithfulness.csv") for name in NETWORKS},
+    )
+    sheet = pictures.genres(typical(data.split("training"), data.genres), Scale(data.transform))
+    figures.save(sheet, project.genre_sheet)
+    project.page.write_text(page(findings), encoding="utf-8")
+    print(f"{project.page} shows what was found")
+
+
+def typical(clips: SplitArrays, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The clip of each genre whose mean spectrum is nearest to the genre's: (frames, n_mels) dB by genre."""
+    spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(BATCH)])
+    found = {}
+    for genre in pictures.ordered(genres):
+        own = np.flatnonzero(clips.label == genres.index(genre))
+        distance = np.abs(spectra[own] - spectra[own].mean(axis=0)).sum(axis=1)
+        found[genre] = clips.read(own[[distance.argmin()]])[0]
+    return found
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
