@@ -178,6 +178,7 @@ def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     from music_genre import registry
     from music_genre.explain.recording import explain
     from music_genre.figures import save
+    from music_genre.tagging import MAX_SECONDS
 
     out = options.out or options.file.with_name(f"{options.file.stem}.explained.png")
     if out.suffix != ".png":
