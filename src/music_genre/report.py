@@ -57,7 +57,7 @@ class Findings:
     clips: pd.DataFrame
     by_genre: pd.DataFrame
     confusions: pd.DataFrame
-    clusters: Mapping[str, Mapping[str, float]]
+    clusters: Mapping[str, Mapping[str, float | None]]
     faithfulness: Mapping[str, pd.DataFrame]
 
 
@@ -325,14 +325,9 @@ def _reasons(findings: Findings) -> str:
 
 
 def _maps(findings: Findings) -> str:
+    told = ("clusters", "adjusted_rand", "silhouette", "silhouette_of_genres")
     rows = [
-        [
-            name,
-            f"{found['clusters']:.0f}",
-            f"{found['adjusted_rand']:.2f}",
-            f"{found['silhouette']:.2f}",
-            f"{found['silhouette_of_genres']:.2f}",
-        ]
+        [name, *("" if found[key] is None else f"{found[key]:.2g}" for key in told)]
         for name, found in findings.clusters.items()
     ]
     rand, silhouette = PUBLISHED_CLUSTERS

@@ -218,6 +218,8 @@ def test_clusters_that_are_the_genres_score_one_and_chance_scores_none() -> None
     noise = embedding.cluster_scores(random.normal(0, 1, (60, 3)), label, 0)
     assert abs(noise["adjusted_rand"]) < 0.2
     assert noise["silhouette_of_genres"] < 0.1
+    alone = embedding.cluster_scores(np.eye(3), np.arange(3), 0)
+    assert (alone["clusters"], alone["silhouette"], alone["silhouette_of_genres"]) == (3, None, None)
 
 
 def test_maps_keep_groups_together_and_are_the_same_each_time() -> None:

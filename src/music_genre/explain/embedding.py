@@ -33,7 +33,7 @@ def neighbours(features: np.ndarray, seed: int) -> np.ndarray:
         return np.asarray(machine.fit_transform(scaled(features)))
 
 
-def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[str, float]:
+def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[str, float | None]:
     """How far clusters found without the genres are the genres.
 
     Args:
@@ -43,10 +43,10 @@ def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[s
 
     Returns:
         clusters, as many as genres occur; adjusted_rand of K-means' clusters against the genres (1: the same, 0: by
-        chance); silhouette of those clusters; silhouette_of_genres.
+        chance); silhouette of those clusters; silhouette_of_genres. A silhouette is None where each clip is alone.
     """
     from sklearn.cluster import KMeans
-    from sklearn.metrics import adjusted_rand_score, silhouette_score
+    from sklearn.metrics import adjusted_rand_score
     from threadpoolctl import threadpool_limits
 
     known, clusters = scaled(features), len(np.unique(label))
@@ -55,6 +55,12 @@ def cluster_scores(features: np.ndarray, label: np.ndarray, seed: int) -> dict[s
     return {
         "clusters": clusters,
         "adjusted_rand": float(adjusted_rand_score(label, found)),
-        "silhouette": float(silhouette_score(known, found)),
-        "silhouette_of_genres": float(silhouette_score(known, label)),
+        "silhouette": _silhouette(known, found),
+        "silhouette_of_genres": _silhouette(known, label),
     }
+
+
+def _silhouette(features: np.ndarray, group: np.ndarray) -> float | None:
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(features, group)) if 1 < len(np.unique(group)) < len(group) else None

@@ -104,11 +104,11 @@ def explain_embedding(folder: Path, name: str, network: keras.Model, data: Spect
     maps = {"principal components": embedding.principal(features), "t-SNE": embedding.neighbours(features, seed)}
     scores = embedding.cluster_scores(features, test.label, seed)
     title = (
-        f"{name}, {len(test)} test clips before the answer; K-means against genres:"
-        f" adjusted Rand index {scores['adjusted_rand']:.2f}, silhouette {scores['silhouette']:.2f}"
+        f"{name}, {len(test)} test clips before the answer;"
+        f" K-means against genres: adjusted Rand index {scores['adjusted_rand']:.2f}"
     )
     figures.save(pictures.embedding(maps, test.label, data.genres, title), folder / "embedding.png")
-    rounded = {key: round(value, 4) for key, value in scores.items()}
+    rounded = {key: None if value is None else round(value, 4) for key, value in scores.items()}
     (folder / "clusters.json").write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
 
