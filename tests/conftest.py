@@ -69,6 +69,7 @@ PARAMS: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests: those of the tiny checkout go to one, which makes it once; a file stays whole."""
     for item in items:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,7 @@ def told(healed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     pointer = json.loads((healed / "models/crnn/run.json").read_text())
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), "killed", pointer["model_id"], pointer["run_id"]],
+        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
         capture_output=True,
         text=True,
         timeout=600,
