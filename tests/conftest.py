@@ -69,12 +69,10 @@ PARAMS: dict[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin looks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two processes share the tests: those of the tiny checkout go to one, which makes it once; a file stays whole."""
-    for item in items:
-        shares = "trained" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("checkout" if shares else item.path.stem))
+    shares = "trained" in getattr(item, "fixturenames", ())
+    item.add_marker(pytest.mark.xdist_group("checkout" if shares else item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
