@@ -69,12 +69,6 @@ PARAMS: dict[str, Any] = {
 }
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two processes share the tests: those of the tiny checkout go to one, which makes it once; a file stays whole."""
-    shares = "trained" in getattr(item, "fixturenames", ())
-    item.add_marker(pytest.mark.xdist_group("checkout" if shares else item.path.stem))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No reports of usage, and a BentoML home of our own."""
