@@ -90,5 +90,5 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_is_at(
         asked = [pool.submit(post, address, content, {"X-API-Key": KEY.encode()}) for _ in range(8)]
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        assert [each.result().status_code for each in asked] == [200] * 8
+        assert [each.result().text for each in asked if each.result().status_code != 200] == []
     assert process.wait(20) == 0

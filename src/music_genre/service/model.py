@@ -22,7 +22,7 @@ FOLLOW_SECONDS = 3.0
 """How often the registry is asked which version is champion."""
 
 QUIET_SECONDS = 3.0
-"""An outer service asks every second which version answers; where none did for so long, none is left."""
+"""An outer service asks every second which version answers; where nobody asked anything for so long, none is left."""
 
 LONGEST_WAIT_MS = 120_000
 """BentoML drops a batch that it expects to take longer; the outer service ends waiting long before, and says so."""
@@ -59,7 +59,8 @@ class GenreModel:
             signal.signal(number, partial(self.stop_later, signal.getsignal(number)))
 
     def stop_later(self, stop: Any, number: int, frame: Any) -> None:
-        """Handle a signal as ``stop`` would, later."""
+        """Handle a signal as ``stop`` would, later: an outer service on a busy machine may not have asked for a while."""
+        self.asked = time.monotonic()
 
         def wait() -> None:
             while time.monotonic() < self.asked + QUIET_SECONDS:
@@ -71,6 +72,7 @@ class GenreModel:
     @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
     def predict(self, clips: list[Any]) -> list[Any]:
         """An ``Answer`` to every ``Clip``."""
+        self.asked = time.monotonic()
         return answers(self.models, clips)
 
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
