@@ -59,7 +59,7 @@ class GenreModel:
             signal.signal(number, partial(self.stop_later, signal.getsignal(number)))
 
     def stop_later(self, stop: Any, number: int, frame: Any) -> None:
-        """Handle a signal as ``stop`` would, later: an outer service on a busy machine may not have asked for a while."""
+        """Handle a signal as ``stop`` would, later: who is at work on a busy machine may not have asked for a while."""
         self.asked = time.monotonic()
 
         def wait() -> None:
