@@ -212,11 +212,14 @@ def sandbox(healed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture(scope="session")
 def start_server() -> Callable[..., subprocess.Popen[bytes]]:
-    """Starts ``bentoml serve`` in a folder, in a process group of its own."""
+    """Starts ``bentoml serve`` in a folder, in a process group of its own. Each has a BentoML home of its own, too:
+    servers of one home empty each other's metrics when they start.
+    """
 
     def start(folder: Path, port: int, log: Path, **more: str) -> subprocess.Popen[bytes]:
         service = ("music_genre.service.api:MusicGenre", "--host", "127.0.0.1", "--port", str(port))
         kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        kept["BENTOML_HOME"] = str(log.with_suffix(".home"))
         with log.open("wb") as out:
             return subprocess.Popen(
                 [sys.executable, "-m", "bentoml", "serve", *service],
@@ -250,7 +253,7 @@ def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
     """Waits until a server answers; it must not have ended."""
 
     def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-        for _ in range(600):
+        for _ in range(1800):
             assert process.poll() is None, log.read_text()
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
@@ -258,7 +261,7 @@ def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-        pytest.fail(f"not ready after a minute: {log.read_text()}")
+        pytest.fail(f"not ready after three minutes: {log.read_text()}")
 
     return wait
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -87,8 +88,10 @@ def client(served_folder: Path) -> MlflowClient:
 
 
 @pytest.fixture
-def point_at(client: MlflowClient, server: httpx.Client) -> Iterator[Callable[[str], None]]:
-    """Moves the alias; in the end it points where it did, and the server has seen it."""
+def point_at(client: MlflowClient, server: httpx.Client, log: Path) -> Iterator[Callable[[str], None]]:
+    """Moves the alias; in the end it points where it did, and the server has seen it: the inner service, then all outer
+    ones, which ask it every second.
+    """
     before = registry.champion(client, "music-genre")
 
     def move(version: str) -> None:
@@ -96,6 +99,8 @@ def point_at(client: MlflowClient, server: httpx.Client) -> Iterator[Callable[[s
 
     yield move
     move(str(before))
+    until(lambda: re.findall(r"Serving music-genre version (\d+)", log.read_text())[-1] == before)
+    time.sleep(2)
     until(lambda: version_of(server) == before)
 
 
