@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,9 @@ pytestmark = pytest.mark.service
 
 KEY = "corréct-horse"
 """No ASCII: what compares keys must not trip over it."""
+
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""Said when a request's body is first asked for."""
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +86,26 @@ def test_what_watches_over_a_server_needs_no_key(locked: tuple[object, str], pat
     assert httpx.get(f"{locked[1]}{path}").status_code == 200
 
 
+def at_work(address: str, body: bytes, content_type: str) -> HTTPConnection:
+    """A request that the service has begun on, and that has all it needs; ``getresponse`` waits for the answer."""
+    connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
+    connection.putrequest("POST", "/predict")
+    for name, value in {"Content-Type": content_type, "Content-Length": str(len(body)), "X-API-Key": KEY}.items():
+        connection.putheader(name, value.encode())
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    assert connection.sock.recv(len(GO_ON), socket.MSG_WAITALL) == GO_ON
+    connection.send(body)
+    return connection
+
+
 def test_a_server_that_is_told_to_stop_finishes_what_it_is_at(
     locked: tuple[subprocess.Popen[bytes], str], content: bytes
 ) -> None:
     process, address = locked
+    form = httpx.Request("POST", address, files={"audio": content})
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(post, address, content, {"X-API-Key": KEY.encode()}) for _ in range(8)]
-        time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        assert [each.result().text for each in asked if each.result().status_code != 200] == []
+        asked = list(pool.map(at_work, [address] * 8, [form.read()] * 8, [form.headers["Content-Type"]] * 8))
+    process.send_signal(signal.SIGTERM)
+    assert [connection.getresponse().status for connection in asked] == [200] * 8
     assert process.wait(20) == 0
