@@ -249,15 +249,17 @@ def stop_server() -> Callable[[subprocess.Popen[bytes]], None]:
 
 
 @pytest.fixture(scope="session")
-def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], None]:
-    """Waits until a server answers; it must not have ended."""
+def until_ready() -> Callable[[subprocess.Popen[bytes], int, Path], list[int]]:
+    """Waits until a server answers, and says what it answered till then; it must not have ended."""
 
-    def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> list[int]:
+        statuses: list[int] = []
         for _ in range(1800):
             assert process.poll() is None, log.read_text()
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                    return
+                statuses.append(httpx.get(f"http://127.0.0.1:{port}/readyz").status_code)
+                if statuses[-1] == 200:
+                    return statuses
             except httpx.TransportError:
                 pass
             time.sleep(0.1)

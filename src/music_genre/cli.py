@@ -208,15 +208,20 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     client, name = connect()
     found = registry.versions(client, name)
     if options.json:
-        print(json.dumps([asdict(version) for version in found], indent=2))
+        told = [asdict(v) | {"shadow": v.shadow and v.shadow.model_dump()} for v in found]
+        print(json.dumps(told, indent=2))
     elif not found:
         print(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
     else:
         print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
         for v in found:
             validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
-            said = ", ".join([*v.aliases, *(["failed: " + ", ".join(v.failed)] if v.failed else [])])
+            failed = ["failed: " + ", ".join(v.failed)] if v.failed else []
+            said = ", ".join([*v.aliases, *failed, *([f"forced: {v.forced}"] if v.forced else [])])
             print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {said}".rstrip())
+        for v in found:
+            if v.shadow:
+                print(f"\nversion {v.version} {v.shadow}")
         reigns = registry.history(client, name)
         if reigns:
             print("\nchampion from                       to                         why")

@@ -213,10 +213,12 @@ class ServingParams(Section):
     Args:
         confident_accuracy: share of the answers that are called sure which must be right, on validation.
         request_log: folder for a line a request, or None for no such log.
+        shadow: whether the challenger answers, too, unseen.
     """
 
     confident_accuracy: Annotated[float, Field(gt=0, le=1)]
     request_log: Path | None
+    shadow: bool
 
 
 class DriftParams(Section):

@@ -13,10 +13,11 @@ from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
 from music_genre.gate import PASSED, REFUSED, Judged
+from music_genre.shadow import SHADOW_TAG, Shadow, read_shadow
 from music_genre.tracking import DIGEST_TAG, RunPointer
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-HISTORY_TAG, BEGUN_TAG = "champion_", "begun"
+HISTORY_TAG, BEGUN_TAG, FORCED_TAG = "champion_", "begun", "forced"
 ROLLED_BACK, BY_HAND = "rolled back", "alias moved by hand"
 LONGEST_REASON = 500
 
@@ -40,7 +41,13 @@ class Reign:
 
 @dataclass(frozen=True)
 class Registered:
-    """A version as people list them; one that was registered by hand has no figures. ``failed`` names criteria."""
+    """A version as people list them; one that was registered by hand has no figures.
+
+    Args:
+        failed: the gate's criteria that it did not meet.
+        forced: why it was made champion although the gate had refused it; None where it was not.
+        shadow: how it did beside a champion, where it answered unseen.
+    """
 
     version: str
     aliases: list[str]
@@ -50,6 +57,8 @@ class Registered:
     verdict: str
     created: str
     failed: list[str]
+    forced: str | None
+    shadow: Shadow | None
 
 
 def register(
@@ -118,7 +127,7 @@ def _judge_anew(client: MlflowClient, version: ModelVersion, judged: Judged, des
 
 def _point_challenger(client: MlflowClient, name: str) -> None:
     passed = [other.version for other in _versions(client, name) if other.tags.get("verdict") == PASSED]
-    current = _alias(client, name, CHALLENGER)
+    current = challenger(client, name)
     if passed and current != str(passed[0]):
         client.set_registered_model_alias(name, CHALLENGER, str(passed[0]))
     elif not passed and current is not None:
@@ -139,7 +148,7 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
     """
     if force_reason and len(force_reason) > LONGEST_REASON:
         raise MusicGenreError(f"a reason of {len(force_reason)} characters; at most {LONGEST_REASON} are kept")
-    chosen = version or _alias(client, name, CHALLENGER)
+    chosen = version or challenger(client, name)
     if chosen is None:
         raise MusicGenreError(f"{name} has no challenger: no version has passed the gate; name one with --version")
     found = _version(client, name, chosen)
@@ -149,6 +158,8 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
             " --force --reason TEXT promotes it all the same"
         )
     _settle(client, name)
+    if force_reason:
+        client.set_model_version_tag(name, chosen, FORCED_TAG, force_reason)
     if champion(client, name) != chosen:
         _crown(client, name, chosen, f"forced: {force_reason}" if force_reason else "promoted")
     return chosen
@@ -185,6 +196,18 @@ def rollback(client: MlflowClient, name: str) -> str:
 def champion(client: MlflowClient, name: str) -> str | None:
     """The version that is served, if any."""
     return _alias(client, name, CHAMPION)
+
+
+def challenger(client: MlflowClient, name: str) -> str | None:
+    """The newest version that passed the gate, if any."""
+    return _alias(client, name, CHALLENGER)
+
+
+def keep_shadow(client: MlflowClient, name: str, version: str, later: Shadow) -> None:
+    """Add what a challenger showed in a champion's shadow to what is known of it."""
+    known = read_shadow(_version(client, name, version).tags)
+    total = known.and_then(later) if known else later
+    client.set_model_version_tag(name, version, SHADOW_TAG, total.model_dump_json())
 
 
 def history(client: MlflowClient, name: str) -> list[Reign]:
@@ -264,6 +287,8 @@ def versions(client: MlflowClient, name: str) -> list[Registered]:
             verdict=found.tags.get("verdict", "unknown"),
             created=_stamp(datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)),
             failed=_failed(found),
+            forced=found.tags.get(FORCED_TAG),
+            shadow=read_shadow(found.tags),
         )
         for found in _versions(client, name)
     ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,9 +14,12 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+import yaml
+from mlflow import MlflowClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from music_genre import registry, tracking
-from music_genre.packed import PackedModel
+from music_genre.packed import DESCRIPTION, PackedModel
 
 Ask = Callable[..., httpx.Response]
 
@@ -51,9 +56,45 @@ def spool(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served_folder(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout with its own registry, whose aliases may be moved."""
     folder = tmp_path_factory.mktemp("served") / "checkout"
-    return Path(
-        shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "raw", "music"))
-    )
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "raw", "music"))
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params["serving"]["shadow"] = True
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def client(served_folder: Path) -> MlflowClient:
+    """Of the registry that the server follows."""
+    return tracking.connect(served_folder)
+
+
+@pytest.fixture
+def add_version(client: MlflowClient, tmp_path: Path) -> Callable[..., str]:
+    """Registers the champion's files with another description, without an alias."""
+
+    def add(**changes: object) -> str:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        packed = folder / "artifacts/packed"
+        shutil.copytree(registry.packed_folder(registry.resolve(client, "music-genre", "champion")), packed)
+        described = json.loads((packed / DESCRIPTION).read_text()) | changes
+        (packed / DESCRIPTION).write_text(json.dumps(described))
+        return str(client.create_model_version("music-genre", folder.as_uri()).version)
+
+    return add
+
+
+@pytest.fixture
+def make_challenger(client: MlflowClient) -> Iterator[Callable[[str], None]]:
+    """Moves the alias; in the end it points where it did."""
+    before = registry.challenger(client, "music-genre")
+    assert before is not None
+
+    def move(version: str) -> None:
+        client.set_registered_model_alias("music-genre", registry.CHALLENGER, version)
+
+    yield move
+    move(before)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +105,7 @@ def served(
     unpromoted: object,
     start_server: Callable[..., subprocess.Popen[bytes]],
     stop_server: Callable[[subprocess.Popen[bytes]], None],
-    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
+    until_ready: Callable[[subprocess.Popen[bytes], int, Path], list[int]],
     free_port: Callable[[], int],
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server that was started in a checkout, beside the one that cannot, and its port."""
@@ -87,6 +128,17 @@ def port(served: tuple[subprocess.Popen[bytes], int]) -> int:
 def server(port: int) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def samples(server: httpx.Client) -> Callable[[], dict[tuple[str, frozenset[tuple[str, str]]], float]]:
+    """What ``/metrics`` shows now, by name and labels."""
+
+    def read() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        families = text_string_to_metric_families(server.get("/metrics").text)
+        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+    return read
 
 
 @pytest.fixture(scope="session")

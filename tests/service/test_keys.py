@@ -23,18 +23,25 @@ GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
+def readiness() -> list[int]:
+    """What the server with a key answered to ``/readyz`` while it started."""
+    return []
+
+
+@pytest.fixture(scope="module")
 def locked(
     served_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
     start_server: Callable[..., subprocess.Popen[bytes]],
     stop_server: Callable[[subprocess.Popen[bytes]], None],
-    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
+    until_ready: Callable[[subprocess.Popen[bytes], int, Path], list[int]],
     free_port: Callable[[], int],
+    readiness: list[int],
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A server with a key, and its address."""
     log, port = tmp_path_factory.mktemp("locked") / "server.log", free_port()
     process = start_server(served_folder, port, log, MUSIC_GENRE_API_KEY=KEY)
-    until_ready(process, port, log)
+    readiness.extend(until_ready(process, port, log))
     yield process, f"http://127.0.0.1:{port}"
     stop_server(process)
 
@@ -79,6 +86,10 @@ def test_nothing_else_does(locked: tuple[object, str], content: bytes, headers: 
         assert response.json()["error"]["code"] == "unauthorized"
         assert response.headers["www-authenticate"] == "Bearer"
         assert KEY not in response.text
+
+
+def test_readiness_is_red_until_the_model_has_answered(locked: tuple[object, str], readiness: list[int]) -> None:
+    assert (readiness[0], readiness[-1]) == (503, 200)
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs.json"])

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,9 +19,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from music_genre import registry, tracking
+from music_genre import registry
 from music_genre.audio import decode
-from music_genre.packed import DESCRIPTION, PackedModel
+from music_genre.packed import PackedModel
 from music_genre.prediction import clips_of
 
 pytestmark = pytest.mark.service
@@ -82,12 +81,6 @@ def content(checkout: Path) -> bytes:
 
 
 @pytest.fixture
-def client(served_folder: Path) -> MlflowClient:
-    """Of the registry that the server follows."""
-    return tracking.connect(served_folder)
-
-
-@pytest.fixture
 def point_at(client: MlflowClient, server: httpx.Client, log: Path) -> Iterator[Callable[[str], None]]:
     """Moves the alias; in the end it points where it did, and the server has seen it: the inner service, then all outer
     ones, which ask it every second.
@@ -115,22 +108,6 @@ def version_of(server: httpx.Client) -> str:
     return str(server.get("/model").json()["version"])
 
 
-def add_version(client: MlflowClient, folder: Path) -> str:
-    """Register a packed folder, as it is, without an alias."""
-    source = folder / "artifacts"
-    return str(client.create_model_version("music-genre", source.parent.as_uri()).version)
-
-
-def packed_copy(client: MlflowClient, folder: Path, **changes: object) -> Path:
-    """A registered model's files under ``folder``, with another description."""
-    version = client.get_model_version_by_alias("music-genre", registry.CHAMPION)
-    packed = folder / "artifacts/packed"
-    shutil.copytree(registry.packed_folder(version), packed)
-    described = json.loads((packed / DESCRIPTION).read_text()) | changes
-    (packed / DESCRIPTION).write_text(json.dumps(described))
-    return folder
-
-
 def test_a_moved_alias_is_followed_without_a_failed_request(
     port: int,
     server: httpx.Client,
@@ -138,10 +115,10 @@ def test_a_moved_alias_is_followed_without_a_failed_request(
     point_at: Callable[[str], None],
     content: bytes,
     checkout: Path,
-    tmp_path: Path,
+    add_version: Callable[..., str],
 ) -> None:
     old = version_of(server)
-    new = add_version(client, packed_copy(client, tmp_path, temperature=3.0))
+    new = add_version(temperature=3.0)
     expected = {}
     with (checkout / "music/Rock/1.mp3").open("rb") as file:
         recording = decode(file, 10)
@@ -170,16 +147,15 @@ def test_a_moved_alias_is_followed_without_a_failed_request(
 def test_a_version_that_cannot_be_served_is_refused_and_the_old_one_stays(
     server: httpx.Client,
     ask: Callable[..., httpx.Response],
-    client: MlflowClient,
     point_at: Callable[[str], None],
     content: bytes,
     log: Path,
-    tmp_path: Path,
+    add_version: Callable[..., str],
     changes: dict[str, object],
     told: str,
 ) -> None:
     old = version_of(server)
-    new = add_version(client, packed_copy(client, tmp_path, **changes))
+    new = add_version(**changes)
     seen = len(log.read_text())
     point_at(new)
     until(lambda: f"Version {old} stays" in log.read_text()[seen:])

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from music_genre import drift
 
@@ -23,17 +22,6 @@ DASHBOARD = Path(__file__).parents[2] / "docs/grafana-dashboard.json"
 @pytest.fixture
 def song_of_a_genre(checkout: Path) -> bytes:
     return (checkout / "music/Rock/1.mp3").read_bytes()
-
-
-@pytest.fixture
-def samples(server: httpx.Client) -> Callable[[], dict[tuple[str, frozenset[tuple[str, str]]], float]]:
-    """What ``/metrics`` shows now, by name and labels."""
-
-    def read() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        families = text_string_to_metric_families(server.get("/metrics").text)
-        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
-
-    return read
 
 
 def post(server: httpx.Client, content: bytes, **headers: str) -> httpx.Response:
@@ -65,9 +53,18 @@ def test_answers_and_refusals_are_counted_and_their_phases_timed(
 
 
 def test_the_dashboard_asks_for_what_is_served(
-    server: httpx.Client, samples: Callable[[], dict[Any, float]], song_of_a_genre: bytes
+    server: httpx.Client,
+    samples: Callable[[], dict[Any, float]],
+    song_of_a_genre: bytes,
+    add_version: Callable[..., str],
+    make_challenger: Callable[[str], None],
 ) -> None:
-    post(server, song_of_a_genre)
+    make_challenger(add_version())
+    for _ in range(600):
+        post(server, song_of_a_genre)
+        if "music_genre_shadow_total" in {name for name, _ in samples()}:
+            break
+        time.sleep(0.1)
     served: dict[str, set[str]] = {}
     for name, labels in samples():
         served.setdefault(name, set()).update(label for label, _ in labels)

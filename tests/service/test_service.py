@@ -407,8 +407,10 @@ def test_the_documented_api_is_complete(server: httpx.Client) -> None:
     page = server.get("/docs.json").json()
     assert server.get("/openapi.json").json()["paths"]["/predict"] == page["paths"]["/predict"]
     asked = page["paths"]["/predict"]["post"]
-    form = asked["requestBody"]["content"]["multipart/form-data"]["schema"]
+    body = asked["requestBody"]["content"]["multipart/form-data"]
+    form = body["schema"]
     assert (set(form["properties"]), form["required"]) == ({"audio", "timeline"}, ["audio"])
+    assert [set(example["value"]) for example in body["examples"].values()] == [{"audio"}, {"audio", "timeline"}]
     assert set(asked["responses"]) == {"200", "401", "408", "413", "415", "422", "503"}
     for status, told in asked["responses"].items():
         content = told["content"]["application/json"]

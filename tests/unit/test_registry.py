@@ -20,6 +20,7 @@ from music_genre.errors import MusicGenreError
 from music_genre.gate import Candidate, Criterion, Judged, judge
 from music_genre.packed import PackedModel
 from music_genre.params import GateParams
+from music_genre.shadow import SHADOW_TAG, Shadow
 from music_genre.shards import Spectrograms
 from music_genre.tracking import RunPointer
 
@@ -310,6 +311,27 @@ def test_force_promotes_a_refused_version_and_keeps_the_reason(models: Registry)
     assert models.promote("2", "the demo is tonight") == "2"
     assert models.aliases["champion"] == "2"
     assert models.history()[-1] == ("2", "forced: the demo is tonight")
+    forced = {version.version: version.forced for version in registry.versions(models.client, models.name)}
+    assert forced == {"1": None, "2": "the demo is tonight"}
+
+
+def test_what_a_challenger_showed_in_the_shadow_adds_up_until_another_is_champion(models: Registry) -> None:
+    models.register("a")
+    models.register("b")
+    seen = Shadow(champion="1", answers=3, agreed=2, champion_seconds=0.25, challenger_seconds=0.5)
+    for _ in range(2):
+        registry.keep_shadow(models.client, models.name, "2", seen)
+    newest, oldest = registry.versions(models.client, models.name)
+    assert oldest.shadow is None
+    assert str(newest.shadow) == "in the shadow of version 1: 4 of 6 answers agree (67%), 167 ms each against 83 ms"
+    registry.keep_shadow(models.client, models.name, "2", seen.model_copy(update={"champion": "7"}))
+    assert registry.versions(models.client, models.name)[0].shadow == seen.model_copy(update={"champion": "7"})
+
+
+def test_a_shadow_that_somebody_wrote_by_hand_is_overlooked(models: Registry) -> None:
+    models.register("a")
+    models.client.set_model_version_tag(models.name, "1", SHADOW_TAG, '{"answers": "many"}')
+    assert registry.versions(models.client, models.name)[0].shadow is None
 
 
 @pytest.mark.parametrize("version", ["99", "0", "-1", "two", "1.0", ""])

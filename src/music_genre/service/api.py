@@ -29,6 +29,7 @@ from music_genre.service.loading import Loaded, find, in_bento, rehearse
 from music_genre.service.model import GenreModel
 from music_genre.service.observing import Observed, log_as_json, metrics, observe, phase
 from music_genre.service.request_log import open_log
+from music_genre.service.shadowing import Shadowing
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 from music_genre.stages import quiet_libraries
@@ -106,6 +107,7 @@ class MusicGenre:
         # BentoML's client closes its connections every hundred requests, and those at work with them.
         connections = self.model.to_async._session_manager
         connections.max_age = connections.max_requests = math.inf
+        self.shadowing = Shadowing(self.model.to_async, self.in_thread)
         self.following = asyncio.create_task(self.follow())
 
     async def __is_ready__(self) -> bool:
@@ -157,11 +159,12 @@ class MusicGenre:
             loaded = await self.current()
             with phase("features"):
                 clips = await self.in_thread(clips_of, recording, loaded.packing)
-            with phase("forward"):
+            with phase("forward") as forward:
                 probabilities = await self.forward(clips, loaded)
             if probabilities is not None:
                 result = finished(clips, probabilities, loaded, timeline)
                 observe(result)
+                self.shadowing.begin(recording, clips, loaded, result, forward.seconds)
                 if self.requests:
                     await self.in_thread(self.requests.note, clips.mel, result)
                 return result
@@ -207,7 +210,9 @@ class MusicGenre:
 
     async def refresh(self) -> None:
         """Ask the inner service which version answers."""
-        loaded = Loaded(**await self.model.to_async.describe())
+        told = await self.model.to_async.describe()
+        self.shadowing.challenger = Loaded(**told["challenger"]) if told["challenger"] else None
+        loaded = Loaded(**told["champion"])
         if loaded != self.loaded:
             await self.in_thread(rehearse, loaded)
             self.loaded = loaded

@@ -15,6 +15,7 @@ from music_genre.errors import AudioFault, MusicGenreError
 from music_genre.packed import DESCRIPTION, Packing, parse_packing
 from music_genre.prediction import clips_of, confident_from
 from music_genre.project import Project
+from music_genre.shadow import Shadow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -69,7 +70,9 @@ class Registry:
         from music_genre.params import load_params
 
         project = Project.here()
-        self.client, self.name = tracking.connect(project.root), load_params(project.params).registry.name
+        params = load_params(project.params)
+        self.client, self.name = tracking.connect(project.root), params.registry.name
+        self.shadow = params.serving.shadow
 
     def champion(self) -> ModelVersion:
         """What the alias points at.
@@ -80,6 +83,23 @@ class Registry:
         from music_genre import registry
 
         return registry.resolve(self.client, self.name, registry.CHAMPION)
+
+    def challenger(self) -> ModelVersion | None:
+        """What is to answer in the champion's shadow, if anything."""
+        from music_genre import registry
+
+        if not self.shadow:
+            return None
+        number = registry.challenger(self.client, self.name)
+        if number is None or number == registry.champion(self.client, self.name):
+            return None
+        return self.client.get_model_version(self.name, number)
+
+    def keep(self, challenger: str, shadow: Shadow) -> None:
+        """Write down what a challenger showed."""
+        from music_genre import registry
+
+        registry.keep_shadow(self.client, self.name, challenger, shadow)
 
     def fetch(self, version: ModelVersion) -> tuple[Loaded, Path]:
         """A version, and its packed folder on this machine."""

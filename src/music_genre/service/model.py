@@ -6,9 +6,10 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 import numpy as np
@@ -16,7 +17,11 @@ import numpy as np
 from music_genre.packed import BATCH, PackedModel
 from music_genre.service.loading import Loaded, Registry, UnusableError, find, in_bento, ready
 from music_genre.service.packing import Champion
+from music_genre.shadow import SHADOW_TAG, Shadow
 from music_genre.stages import quiet_libraries
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 FOLLOW_SECONDS = 3.0
 """How often the registry is asked which version is champion."""
@@ -47,6 +52,10 @@ class GenreModel:
         self.asked = 0.0
         self.loaded, folder = find()
         self.models = {self.loaded.version: ready(self.loaded, folder)}
+        self.challenger: Loaded | None = None
+        self.shadows: dict[str, PackedModel] = {}
+        self.unkept: dict[str, Shadow] = {}
+        self.counting = threading.Lock()
         if not in_bento():
             threading.Thread(target=self.follow, daemon=True).start()
 
@@ -75,29 +84,36 @@ class GenreModel:
         self.asked = time.monotonic()
         return answers(self.models, clips)
 
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
+    def predict_unseen(self, clips: list[Any]) -> list[Any]:
+        """The challenger's; in a queue of its own, so that no client waits for it."""
+        return answers(self.shadows, clips)
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # theirs
+    def compared(self, challenger: str, shadow: dict[str, Any]) -> None:
+        """Count what a challenger answered; ``follow`` writes it down."""
+        later = Shadow(**shadow)
+        with self.counting:
+            known = self.unkept.get(challenger)
+            self.unkept[challenger] = known.and_then(later) if known else later
+
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def describe(self) -> dict[str, Any]:
-        """The version to ask for: ``Loaded.told``."""
+        """The versions to ask for, each as ``Loaded.told``; the challenger where one answers in the shadow."""
         self.asked = time.monotonic()
-        return self.loaded.told()
+        return {"champion": self.loaded.told(), "challenger": self.challenger and self.challenger.told()}
 
     def follow(self) -> None:
-        """Serve whatever becomes champion; as long as that cannot be had or served, what answers now stays."""
-        registry, seen, told = Registry(), None, ""
+        """Serve whatever becomes champion, and challenger; as long as that cannot be had or served, what answers now
+        stays.
+        """
+        registry = Registry()
+        champion = Watch(registry.champion, lambda version: self.change(*registry.fetch(version)))
+        challenger = Watch(registry.challenger, lambda version: self.shadow(version and registry.fetch(version)))
         while True:
-            try:
-                version = registry.champion()
-                now = (version.version, version.source, version.tags)
-                if now != seen:
-                    self.change(*registry.fetch(version))
-                seen, told = now, ""
-            except Exception as error:  # a store that is away, a file that is anything: none of it may end this thread
-                if isinstance(error, UnusableError):
-                    seen = now
-                reason = " ".join(str(error).split())[:500]
-                if reason != told:
-                    logger.error("Version %s stays: %s", self.loaded.version, reason)
-                told = reason
+            champion.look(f"Version {self.loaded.version} stays")
+            challenger.look("The challenger does not answer")
+            self.keep(registry)
             time.sleep(FOLLOW_SECONDS)
 
     def change(self, loaded: Loaded, folder: Path) -> None:
@@ -110,6 +126,56 @@ class GenreModel:
         self.models = {self.loaded.version: self.models[self.loaded.version], loaded.version: model}
         self.loaded = loaded
         logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+
+    def shadow(self, found: tuple[Loaded, Path] | None) -> None:
+        """Let a challenger answer unseen from now on, or none."""
+        self.challenger, self.shadows = None, {}
+        if found:
+            loaded, folder = found
+            self.shadows = {loaded.version: ready(loaded, folder)}
+            self.challenger = loaded
+            logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+
+    def keep(self, registry: Registry) -> None:
+        """Write down what challengers showed; what cannot be written is kept for the next time."""
+        with self.counting:
+            unkept, self.unkept = self.unkept, {}
+        for challenger, shadow in unkept.items():
+            try:
+                registry.keep(challenger, shadow)
+            except Exception as error:  # as in ``Watch``
+                logger.warning("What version %s showed in the shadow is not kept: %s", challenger, error)
+
+
+class Watch:
+    """An alias of the registry: whatever it newly points at is taken, and what cannot be taken is told once.
+
+    Args:
+        find: the version, or None.
+        take: called with each new one.
+    """
+
+    def __init__(self, find: Callable[[], ModelVersion | None], take: Callable[[Any], None]) -> None:
+        self.find, self.take = find, take
+        self.seen: object = None
+        self.told = ""
+
+    def look(self, otherwise: str) -> None:
+        """Look once; ``otherwise`` is said before the reason where nothing can be had or taken."""
+        now: object = None
+        try:
+            version = self.find()
+            now = version and (version.version, version.source, version.tags | {SHADOW_TAG: ""})
+            if now != self.seen:
+                self.take(version)
+            self.seen, self.told = now, ""
+        except Exception as error:  # a store that is away, a file that is anything: none of it may end the thread
+            if isinstance(error, UnusableError):
+                self.seen = now
+            reason = " ".join(str(error).split())[:500]
+            if reason != self.told:
+                logger.error("%s: %s", otherwise, reason)
+            self.told = reason
 
 
 def answers(models: dict[str, PackedModel], clips: list[Clip]) -> list[Answer]:

@@ -60,6 +60,11 @@ class Metrics:
         self.requests = Counter(f"{PREFIX}_requests", "Requests for an answer, by how they ended", ["result"])
         self.phases = Histogram(f"{PREFIX}_phase_seconds", "Seconds a request spent", ["phase"], buckets=SECONDS)
         self.predictions = Counter(f"{PREFIX}_predictions", "Answers given", ["version", "genre", "confident"])
+        self.shadow = Counter(
+            f"{PREFIX}_shadow",
+            "Answers beside the challenger's, by how they compare",
+            ["champion", "challenger", "result"],
+        )
         self.confidence = Histogram(f"{PREFIX}_confidence", "Confidence of answers", ["version"], buckets=SHARES)
         self.model = Gauge(
             f"{PREFIX}_model_info", "1 for the version that answers", ["version"], multiprocess_mode="mostrecent"
@@ -84,18 +89,25 @@ metrics = cache(Metrics)
 """This worker's; made when first asked for."""
 
 
+@dataclass
+class Span:
+    """What a phase took, once it is over."""
+
+    seconds: float = 0.0
+
+
 @contextmanager
-def phase(name: str) -> Iterator[None]:
-    """Times the block as a phase of the request at work."""
-    begun = time.perf_counter()
+def phase(name: str) -> Iterator[Span]:
+    """Times the block as a phase of the request at work, if any."""
+    begun, span = time.perf_counter(), Span()
     try:
-        yield
+        yield span
     finally:
-        seconds = time.perf_counter() - begun
-        metrics().phases.labels(name).observe(seconds)
+        span.seconds = time.perf_counter() - begun
+        metrics().phases.labels(name).observe(span.seconds)
         observation = current.get()
         if observation:
-            observation.seconds[name] = observation.seconds.get(name, 0) + seconds
+            observation.seconds[name] = observation.seconds.get(name, 0) + span.seconds
 
 
 def observe(answer: dict[str, Any]) -> None:

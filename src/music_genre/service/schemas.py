@@ -103,6 +103,11 @@ UPLOAD: dict[str, Any] = {
                         },
                     },
                 },
+                "encoding": {"audio": {"contentType": "audio/*, application/octet-stream"}},
+                "examples": {
+                    "clip": {"summary": "A clip", "value": {"audio": "@clip.mp3"}},
+                    "song": {"summary": "A song and its parts", "value": {"audio": "@song.flac", "timeline": "true"}},
+                },
             }
         },
     }
