@@ -52,6 +52,8 @@ sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on valida
 	dvc repro validate
 	dvc exp run --queue $(SWEEP:%=-S '%') $(SWEPT)
 	dvc exp run --run-all
+	@echo
+	@music-genre runs
 	@printf '%s\n' '' \
 		"make ui              the runs side by side; filter them by: tags.dvc_experiment != ''" \
 		"dvc exp apply NAME   takes the params of one over; then dvc repro"

@@ -68,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     versions.add_argument("--json", action="store_true", help="as one JSON list")
     versions.set_defaults(command=run_versions)
 
+    runs = commands.add_parser("runs", help="list the runs of DVC experiments, best on validation first")
+    runs.set_defaults(command=run_runs)
+
     register = commands.add_parser("register", help="put the best model of models/ into the registry, once")
     register.set_defaults(command=run_register)
 
@@ -227,6 +230,17 @@ def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -
             print("\nchampion from                       to                         why")
         for reign in reigns:
             print(f"{reign.version:>8} {reign.since}  {reign.until or 'now':<25}  {reign.reason}")
+    return 0
+
+
+def run_runs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre import tracking
+
+    found = tracking.experiments(connect()[0])
+    if found.empty:
+        print("no DVC experiment has trained anything yet: `make sweep`, or `dvc exp run -S ...`")
+    else:
+        print(found.round(3).to_string(index=False, na_rep="-"))
     return 0
 
 

@@ -294,6 +294,29 @@ def find(client: MlflowClient, digest: str) -> RunPointer | None:
     return None
 
 
+def experiments(client: MlflowClient) -> pd.DataFrame:
+    """Finished runs of DVC experiments, best macro-F1 on validation first: experiment, model, figures, and the params
+    in which they differ.
+    """
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs(
+        [experiment.experiment_id],
+        "tags.dvc_experiment != '' AND attributes.status = 'FINISHED'",
+        order_by=["metrics.validation_macro_f1 DESC"],
+        max_results=1000,
+    )
+    params = pd.DataFrame([found.data.params for found in runs])
+    told = pd.DataFrame(
+        {
+            "experiment": [found.data.tags["dvc_experiment"] for found in runs],
+            "model": [found.data.tags["model"] for found in runs],
+            "validation_macro_f1": [found.data.metrics.get("validation_macro_f1") for found in runs],
+            "training_seconds": [found.data.metrics.get("training_seconds") for found in runs],
+        }
+    )
+    return told.join(params.loc[:, params.nunique() > 1])
+
+
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values under dotted names."""
     flat: dict[str, Any] = {}

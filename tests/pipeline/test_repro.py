@@ -188,6 +188,12 @@ def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(
             "spectrograms-training",
             "spectrograms-validation",
         }
+    best = max(swept, key=lambda found: found.data.metrics["validation_macro_f1"])
+    header, first, second = run(checkout, "music-genre", "runs").splitlines()[:3]
+    assert header.split()[:3] == ["experiment", "model", "validation_macro_f1"]
+    assert header.split()[-1] == "learning_rate"
+    assert first.split()[:2] == [best.data.tags["dvc_experiment"], "crnn"]
+    assert {first.split()[-1], second.split()[-1]} == {"0.001", "0.004"}
     assert len(client.search_model_versions("name = 'music-genre'")) == 1
     assert (checkout / "params.yaml").read_bytes() == before
     assert run(checkout, "git", "status", "--porcelain") == ""

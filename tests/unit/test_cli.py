@@ -450,6 +450,8 @@ def test_versions_are_listed_as_json(command: Command, here: Path) -> None:
         "verdict",
         "created",
         "failed",
+        "forced",
+        "shadow",
     ]
     assert (version["version"], version["aliases"], version["verdict"]) == ("1", ["challenger", "champion"], "passed")
     metrics = json.loads((here / f"reports/evaluation/{version['model']}/metrics.json").read_text())
