@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from music_genre.networks.ensemble import average, with_temperature
+from music_genre.params import NetworkName
 from music_genre.shards import Spectrograms, SplitArrays
 from music_genre.transform import MelTransform
 
 DESCRIPTION = "packed.json"
 ENSEMBLE = "ensemble"
-NETWORKS = ("crnn", "parallel")
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
 NAMES = ("baseline", *NETWORKS, ENSEMBLE)
 """Every model there is, in the order of tables."""
 

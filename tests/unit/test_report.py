@@ -12,7 +12,8 @@ import pytest
 from music_genre import disagreement
 from music_genre.gate import Candidate, Criterion, Judged
 from music_genre.packed import NAMES
-from music_genre.report import Findings, page
+from music_genre.report.findings import Findings
+from music_genre.report.page import page
 
 EVIL = "<script>alert(1)</script>"
 GENRES = ("Folk", "Rock")
@@ -108,6 +109,7 @@ def findings() -> Findings:
             name: pd.DataFrame([{"method": "occlusion", "clips": 3, "top": 0.3, "random": 0.1, "top_more": 1.0}])
             for name in ("crnn", "parallel")
         },
+        card=f"# music-genre: crnn\n\n## What it is\n\nIt names {EVIL}.\n",
     )
 
 
