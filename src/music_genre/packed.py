@@ -195,10 +195,12 @@ def _pack(folder: Path, packing: Packing, models: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over a packed folder's names and bytes: the same model has the same digest, whoever packed it."""
+    """SHA-256 over a folder's names and bytes: the same model, packed, has the same digest, whoever packed it."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in sorted(found for found in folder.rglob("*") if found.is_file()):
+        total.update(
+            f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
     return total.hexdigest()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from music_genre import disagreement
 from music_genre.gate import Candidate, Criterion, Judged
@@ -127,6 +129,24 @@ def test_every_picture_is_described(findings: Findings) -> None:
     assert len(pictures) > 15
     assert all(len(picture["alt"] or "") > 15 for picture in pictures)
     assert len({picture["src"] for picture in pictures}) == len(pictures)
+
+
+def test_every_picture_is_in_the_plots_of_dvc(findings: Findings) -> None:
+    plots = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    shown = tuple(plot if plot.endswith(".png") else f"{plot}/" for plot in plots if isinstance(plot, str))
+    sources = [attributes["src"] for tag, attributes in Page(page(findings)).tags if tag == "img"]
+    assert [source for source in sources if not f"reports/{source}".startswith(shown)] == []
+
+
+def test_the_card_of_the_model_put_forward_is_part_of_the_page(findings: Findings) -> None:
+    read = Page(page(findings))
+    assert "It names <script>" in read.text
+    assert {tag for tag, _ in read.tags} >= {"h1", "h2", "h3", "h4"}
+    assert [tag for tag, _ in read.tags].count("h1") == 1
+
+
+def test_every_suite_of_checks_is_counted(findings: Findings) -> None:
+    assert 'tracks</td><td class="number">0</td><td class="number">1</td>' in page(findings)
 
 
 def test_names_from_elsewhere_are_text(findings: Findings) -> None:

@@ -26,7 +26,7 @@ def differences(findings: Findings) -> str:
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
     return (
         picture(
-            "evaluation/ensemble/agreement",
+            "evaluation/ensemble/pictures/agreement",
             "Of each genre's test clips, how many both networks, one of them or neither names rightly",
             "Where the bars of one network alone are long, averaging the two can gain.",
         )
@@ -48,7 +48,7 @@ def listening(findings: Findings) -> str:
     alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in COMPARED]
     return (
         picture(
-            "evaluation/ensemble/mistakes",
+            "evaluation/ensemble/pictures/mistakes",
             "Mel spectrograms of the test clips that the ensemble is surest of and wrong about",
             "The ensemble's surest mistakes as the networks see them.",
         )
@@ -85,13 +85,13 @@ def filters(findings: Findings) -> str:
     for place in ("first", "last"):
         said += of_each(
             NETWORKS,
-            f"explain/{{}}/filters_{place}",
+            f"explain/{{}}/pictures/filters_{place}",
             f"Spectrograms that wake filters of the {place} convolution of {{}} most",
             f"{{}}, {place} convolution.",
         )
     return said + of_each(
         NETWORKS,
-        "explain/{}/feature_maps",
+        "explain/{}/pictures/feature_maps",
         "A clip and what filters of the first and last convolution of {} make of it",
         "{}: the same filters on a real clip; bright is where they answer.",
     )
@@ -106,7 +106,7 @@ def reasons(findings: Findings) -> str:
     heading = ["network", "method", "clips", "fall, top 10 %", "fall, random 10 %", "top falls more"]
     return table("How far the probability falls when blocks of a clip are deleted", heading, rows) + of_each(
         NETWORKS,
-        "explain/{}/saliency",
+        "explain/{}/pictures/saliency",
         "Spectrogram, integrated gradients and occlusion of four test clips, by {}",
         "{}: red speaks for the genre that was named, blue against it.",
     )
@@ -123,7 +123,7 @@ def maps(findings: Findings) -> str:
     heading = ["network", "clusters", "adjusted Rand index", "silhouette", "silhouette of genres"]
     return table("K-means against the genres", heading, rows) + of_each(
         NETWORKS,
-        "explain/{}/embedding",
+        "explain/{}/pictures/embedding",
         "Test clips before the last layer of {}, in two dimensions, coloured by genre",
         "{}: what its last layer decides by.",
     )
@@ -131,6 +131,9 @@ def maps(findings: Findings) -> str:
 
 def networks(findings: Findings) -> str:
     diagrams = of_each(
-        NETWORKS, "explain/{}/architecture", "Layers of {} from the clip to the answer, with shapes and weights", "{}"
+        NETWORKS,
+        "explain/{}/pictures/architecture",
+        "Layers of {} from the clip to the answer, with shapes and weights",
+        "{}",
     )
     return f'<div class="pair">{diagrams}</div>'

@@ -107,7 +107,7 @@ def results(findings: Findings) -> str:
             "What it is worth to answer only where a model is sure.",
         )
         + picture(
-            "evaluation/ensemble/calibration",
+            "evaluation/ensemble/pictures/calibration",
             "Accuracy against confidence before and after calibration",
             "The ensemble's confidence before and after its temperatures.",
         )
@@ -138,7 +138,7 @@ def _published(findings: Findings) -> str:
 def learning(findings: Findings) -> str:
     return of_each(
         NETWORKS,
-        "evaluation/{}/learning",
+        "evaluation/{}/pictures/learning",
         "Loss and accuracy by epoch of {}",
         "{}: each epoch on training and validation clips.",
     )
@@ -151,7 +151,7 @@ def genres(findings: Findings) -> str:
         for row in classes[classes["split"] == "test"].itertuples(index=False)
     ]
     matrices = of_each(
-        NAMES, "evaluation/{}/confusion", "Confusion matrix of {} on test", "{}, test: rows are actual genres."
+        NAMES, "evaluation/{}/pictures/confusion", "Confusion matrix of {} on test", "{}, test: rows are actual genres."
     )
     heading = ["genre", "precision", "recall", "F1", "clips"]
     return table("The ensemble by genre, test", heading, rows) + f'<div class="pair">{matrices}</div>'

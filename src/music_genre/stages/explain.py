@@ -42,7 +42,7 @@ def main(project: Project) -> None:
     seed, data = load_params(project.params).seed, Spectrograms.open(project.spectrograms)
     folder, network = project.explanation(name), layers.load_network(project.model_file(name))
     title = f"{name}: {network.count_params():,} weights"
-    figures.save(architecture.picture(network, title), folder / "architecture.png")
+    figures.save(architecture.picture(network, title), folder / "pictures/architecture.png")
     explain_filters(folder, name, network, data, seed)
     explain_answers(folder, name, network, load_predictor(project.model_file(name)).predict, data, seed)
     explain_embedding(folder, name, network, data, seed)
@@ -60,12 +60,14 @@ def explain_filters(folder: Path, name: str, network: keras.Model, data: Spectro
     parts = zip(("first", "last"), layers.first_and_last(network), (FIRST, LAST), strict=True)
     for place, part, count in parts:
         table, sheet = filter_sheet(name, part, heard, data, count, seed)
-        figures.save(sheet, folder / f"filters_{place}.png")
+        figures.save(sheet, folder / f"pictures/filters_{place}.png")
         answer = layers.maps(part, *heard.shape)(clip).numpy()[0]
         blocks.append((part.name, answer, table["filter"].tolist()))
         tables.append(table)
     title = f"{name}: a clip of {data.genres[heard.label[0]]}, and where in it filters answer"
-    figures.save(pictures.feature_maps(clip[0], blocks, Scale(data.transform), title), folder / "feature_maps.png")
+    figures.save(
+        pictures.feature_maps(clip[0], blocks, Scale(data.transform), title), folder / "pictures/feature_maps.png"
+    )
     pd.concat(tables).round(4).to_csv(folder / "filters.csv", index=False)
 
 
@@ -117,7 +119,7 @@ def explain_answers(
         shown.setdefault(genre, Shown(title, clip, cells, blocks))
     kept = [shown[genre] for genre in pictures.ordered(data.genres) if genre in shown][:EXEMPLARS]
     title = f"{name}: what the answer rests on"
-    figures.save(pictures.saliency(kept, Scale(data.transform), title), folder / "saliency.png")
+    figures.save(pictures.saliency(kept, Scale(data.transform), title), folder / "pictures/saliency.png")
     figured = {"clips": "sum", "top": "mean", "random": "mean", "top_more": "mean"}
     table = pd.DataFrame(falls).groupby("method").agg(figured).round(4)
     table.to_csv(folder / "faithfulness.csv")
@@ -134,7 +136,7 @@ def explain_embedding(folder: Path, name: str, network: keras.Model, data: Spect
         f"{name}, {len(test)} test clips before the answer;"
         f" K-means against genres: adjusted Rand index {scores['adjusted_rand']:.2f}"
     )
-    figures.save(pictures.embedding(maps, test.label, data.genres, title), folder / "embedding.png")
+    figures.save(pictures.embedding(maps, test.label, data.genres, title), folder / "pictures/embedding.png")
     rounded = {key: None if value is None else round(value, 4) for key, value in scores.items()}
     (folder / "clusters.json").write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 
