@@ -222,10 +222,12 @@ def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Spread a little, so that single cells of a large picture can be seen."""
+    """Spread a little, so that single cells of a large picture can be seen; the few largest do not pale the others."""
     from scipy.ndimage import gaussian_filter
 
-    return np.asarray(gaussian_filter(values, (len(values) / 160, 1)))
+    spread = gaussian_filter(values, (len(values) / 160, 1))
+    bound = np.quantile(np.abs(spread), 0.995)
+    return np.asarray(np.clip(spread, -bound, bound))
 
 
 def _label(axes: Axes, n_mels: int, scale: Scale) -> None:
