@@ -111,6 +111,12 @@ def findings() -> Findings:
             name: pd.DataFrame([{"method": "occlusion", "clips": 3, "top": 0.3, "random": 0.1, "top_more": 1.0}])
             for name in ("crnn", "parallel")
         },
+        filters={
+            name: pd.DataFrame(
+                {"layer": ["conv1", "conv1", "conv3"], "real_maximum": 1.0, "maximised": [2.0, 0.5, 3.0]}
+            )
+            for name in ("crnn", "parallel")
+        },
         card=f"# music-genre: crnn\n\n## What it is\n\nIt names {EVIL}.\n",
     )
 
@@ -187,6 +193,12 @@ def test_a_run_without_mistakes_has_a_page(findings: Findings) -> None:
     right = findings.clips.assign(ensemble=findings.clips["actual"], right="both")
     text = Page(page(replace(findings, clips=right, confusions=findings.confusions.head(0)))).text
     assert "The ensemble's surest mistakes: no test clip." in text
+    assert "The ensemble's commonest confusions, test: none." in text
+
+
+def test_filters_that_their_own_picture_wakes_most_are_counted(findings: Findings) -> None:
+    row = '<td>crnn</td><td>conv1</td><td class="number">2</td><td class="number">1</td>'
+    assert row in page(findings)
 
 
 def test_the_same_findings_are_the_same_bytes(findings: Findings) -> None:

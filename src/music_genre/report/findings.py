@@ -30,6 +30,7 @@ class Findings:
         confusions: ``confusions.csv``.
         clusters: ``clusters.json`` by network.
         faithfulness: ``faithfulness.csv`` by network.
+        filters: ``filters.csv`` by network.
         card: of the model that is put forward, in Markdown.
     """
 
@@ -47,6 +48,7 @@ class Findings:
     confusions: pd.DataFrame
     clusters: Mapping[str, Mapping[str, float | None]]
     faithfulness: Mapping[str, pd.DataFrame]
+    filters: Mapping[str, pd.DataFrame]
     card: str
 
     def row(self, model: str, split: str) -> dict[str, Any]:

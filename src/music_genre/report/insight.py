@@ -24,6 +24,7 @@ def differences(findings: Findings) -> str:
     total["gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in COMPARED)
     confused = findings.confusions[findings.confusions["model"] == ENSEMBLE].head(CONFUSED)
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
+    title = "The ensemble's commonest confusions, test"
     return (
         picture(
             "evaluation/ensemble/pictures/agreement",
@@ -37,7 +38,7 @@ def differences(findings: Findings) -> str:
         )
         + "<p><em>gain</em>: clips that the ensemble names rightly above the better network; <em>saved</em> and"
         " <em>lost</em>: clips that one network alone names rightly, and the ensemble with it or not.</p>"
-        + table("The ensemble's commonest confusions, test", ["actual", "named", "clips", "share"], rows)
+        + (table(title, ["actual", "named", "clips", "share"], rows) if rows else f"<p>{title}: none.</p>")
     )
 
 
@@ -76,12 +77,16 @@ def _clips(title: str, clips: pd.DataFrame) -> str:
 
 
 def filters(findings: Findings) -> str:
+    shown = pd.concat([table.assign(network=name) for name, table in findings.filters.items()])
+    shown["louder"] = shown["maximised"] > shown["real_maximum"]
+    counted = shown.groupby(["network", "layer"], sort=False)["louder"].agg(["size", "sum"]).reset_index()
+    heading = ["network", "convolution", "filters shown", "woken more than by any real clip"]
     said = (
         "<p>Each picture is a spectrogram made to wake one filter, from noise around the mean of the training clips or,"
         " where noise leads nowhere, from the real clip that wakes it most. Shown are the filters that tell genres"
-        " apart best and differ in it, under the genre that wakes them most; <code>filters.csv</code> beside the"
-        " picture says how much more than any of the real clips each picture wakes its filter.</p>"
-    )
+        " apart best and differ in it, under the genre that wakes them most; <code>filters.csv</code> of a"
+        " network says how much more than any of the real clips each picture wakes its filter.</p>"
+    ) + table("Filters and their own pictures", heading, counted.to_numpy().tolist())
     for place in ("first", "last"):
         said += of_each(
             NETWORKS,

@@ -50,6 +50,7 @@ def main(project: Project) -> None:
         confusions=pd.read_csv(ensemble / "confusions.csv"),
         clusters={name: _json(project.explanation(name) / "clusters.json") for name in NETWORKS},
         faithfulness={name: pd.read_csv(project.explanation(name) / "faithfulness.csv") for name in NETWORKS},
+        filters={name: pd.read_csv(project.explanation(name) / "filters.csv") for name in NETWORKS},
         card=card_of(project, params, data, judged.candidate),
     )
     sheet = pictures.genres(typical(data.split("training"), data.genres), Scale(data.transform))
