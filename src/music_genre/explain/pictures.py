@@ -168,7 +168,7 @@ class Shown:
 
 
 def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
-    """A row a clip: the spectrogram, integrated gradients, and occlusion with its sums over time and band."""
+    """A row a clip: the spectrogram, integrated gradients, and occlusion by blocks of time and band."""
     figure, grid = _grid(3 * len(clips), 3, (3.6, 2.3), title)
     for row, shown in enumerate(clips):
         clip, cells, blocks = grid[3 * row : 3 * row + 3]
