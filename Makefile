@@ -46,7 +46,7 @@ repro: setup  ## from audio to a promoted model: dvc repro, then music-genre reg
 	@printf '%s\n' '' \
 		"make ui      runs, metrics and the registry in a browser" \
 		"make serve   the champion at http://localhost:3000" \
-		"dvc metrics show; dvc plots show; reports/data_quality/site/index.html"
+		"reports/index.html   all that was found, on one page that opens from disk"
 
 sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on validation (SWEEP='key=a,b ...' SWEPT=train@...)
 	dvc repro validate

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 
-from music_genre.packed import Packing
-from music_genre.tracking import CHANGES
+from music_genre.gate import Candidate
+from music_genre.packed import Packing, digest, read_packing
+from music_genre.provenance import CHANGES
+from music_genre.shards import Spectrograms
 
 CONFUSIONS = 5
 """Pairs of genres that a card names."""
@@ -30,7 +33,7 @@ class Facts:
         packing: what the packed model says about itself.
         digest: of the packed model.
         parameters: trained figures in it.
-        run_id: of its run.
+        run_id: of its run; empty before it has one: then nothing is said of how it was made.
         tags: of its run; see ``provenance.Origin`` and ``tracking.run``.
         tracks: columns genre, split, artist_id, license: of every clip.
         metrics: ``metrics.json``.
@@ -50,15 +53,54 @@ class Facts:
     predictions: pd.DataFrame
 
 
+def gather(
+    registered: str,
+    reports: Path,
+    tracks: Path,
+    data: Spectrograms,
+    chosen: Candidate,
+    folder: Path,
+    tags: Mapping[str, str],
+    run_id: str = "",
+) -> Facts:
+    """What the card of a packed model is written from.
+
+    Args:
+        registered: name in the registry.
+        reports: ``reports/evaluation``.
+        tracks: ``tracks.parquet``.
+        data: what it was trained on.
+        chosen: the model.
+        folder: the packed model.
+        tags: of its run, or as many as are known before.
+        run_id: of its run.
+    """
+    known = pd.read_parquet(tracks)[["track_id", "artist_id", "license"]]
+    predictions = pd.read_csv(reports / chosen.name / "predictions.csv")
+    classes = pd.read_csv(reports / chosen.name / "per_class.csv")
+    return Facts(
+        registered=registered,
+        packing=read_packing(folder),
+        digest=digest(folder),
+        parameters=chosen.parameters,
+        run_id=run_id,
+        tags=tags,
+        tracks=data.index[["track_id", "genre", "split"]].merge(known, on="track_id"),
+        metrics=chosen.metrics,
+        classes=classes[classes["split"] == "test"],
+        predictions=predictions[predictions["split"] == "test"],
+    )
+
+
 def markdown(facts: Facts) -> str:
     """The whole card."""
+    made = {"How it was made": _making(facts), "Make it again": _remaking(facts)} if facts.run_id else {}
     sections = {
         "What it is": _nature(facts),
         "Data and licences": _data(facts),
         "Figures": _figures(facts),
         "Limits and misuse": _limits(facts),
-        "How it was made": _making(facts),
-        "Make it again": _remaking(facts),
+        **made,
         "Each genre": _genres(facts),
         "Known confusions": _confusions(facts),
     }
@@ -75,11 +117,20 @@ def description(card: str) -> str:
     return whole_lines + rest
 
 
-def page(card: str, title: str) -> str:
-    """The card as a page of its own; whatever a genre is called is text there, never markup."""
+def rendered(card: str, below: int = 0) -> str:
+    """The card as HTML, its headings so many levels lower; whatever a genre is called is text there, never markup."""
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
+    machine = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = machine.parse(card)
+    for token in tokens:
+        if token.type.startswith("heading"):
+            token.tag = f"h{int(token.tag[1:]) + below}"
+    return str(machine.renderer.render(tokens, machine.options, {}))
+
+
+def page(card: str, title: str) -> str:
+    """The card as a page of its own."""
     style = (
         "body{font:16px/1.5 sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem}"
         "table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.2rem .6rem;text-align:left}"
@@ -87,7 +138,7 @@ def page(card: str, title: str) -> str:
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{style}</style></head>\n<body>\n{body}</body></html>\n"
+        f"<style>{style}</style></head>\n<body>\n{rendered(card)}</body></html>\n"
     )
 
 

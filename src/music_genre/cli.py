@@ -17,6 +17,7 @@ from music_genre.stages import quiet_libraries
 
 # Heavy libraries are imported by the commands that use them: `--help` answers at once.
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
@@ -63,6 +64,15 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--out", type=Path, metavar="FILE.png", help="where the picture goes (beside FILE)")
     explain.add_argument("--model", default="champion", metavar="WHICH", help="as for predict (champion)")
     explain.set_defaults(command=run_explain)
+
+    filters = commands.add_parser("filters", help="draw what a convolution of a trained network wants to hear")
+    filters.add_argument("network", metavar="NETWORK", help="as models/ holds it: crnn, parallel")
+    filters.add_argument("layer", metavar="LAYER", help="conv3, for example; a name that is wrong tells the right ones")
+    filters.add_argument(
+        "--count", type=int, default=24, metavar="N", help="filters shown, the most telling first (24)"
+    )
+    filters.add_argument("--out", type=Path, metavar="FILE.png", help="where the picture goes (NETWORK_LAYER.png)")
+    filters.set_defaults(command=run_filters)
 
     versions = commands.add_parser("versions", help="list the registered versions")
     versions.add_argument("--json", action="store_true", help="as one JSON list")
@@ -180,14 +190,10 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
 def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from music_genre import registry
     from music_genre.explain.recording import explain
-    from music_genre.figures import save
     from music_genre.tagging import MAX_SECONDS
 
     out = options.out or options.file.with_name(f"{options.file.stem}.explained.png")
-    if out.suffix != ".png":
-        parser.error("--out takes the name of a .png file")
-    if not out.parent.is_dir():
-        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
+    check_picture(out, parser)
     folder = registry.packed_folder(find_version(options.model))
     try:
         if not options.file.is_file():
@@ -195,14 +201,41 @@ def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         found = explain(folder, options.file, MAX_SECONDS)
     except AudioFault as fault:
         raise MusicGenreError(f"{options.file}: {fault}") from fault
-    try:
-        save(found.picture, out)
-    except OSError as error:
-        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
+    save_picture(found.picture, out)
     print(f"{options.file}: {found.genre} ({found.confidence:.0%})")
     print(f"  {found.reason}")
     print(f"  {out} shows the clip and what the answer rests on")
     return 0
+
+
+def run_filters(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    from music_genre.stages.explain import look_into
+
+    out = options.out or Path(f"{options.network}_{options.layer.replace('/', '_')}.png")
+    check_picture(out, parser)
+    if options.count < 1:
+        parser.error("--count takes at least 1")
+    picture, told = look_into(Project.here(), options.network, options.layer, options.count)
+    save_picture(picture, out)
+    print(f"{out} shows {told}")
+    return 0
+
+
+def check_picture(out: Path, parser: argparse.ArgumentParser) -> None:
+    """Refuse the name of a picture that cannot be written, before anything is computed."""
+    if out.suffix != ".png":
+        parser.error("--out takes the name of a .png file")
+    if not out.parent.is_dir():
+        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
+
+
+def save_picture(picture: Figure, out: Path) -> None:
+    from music_genre.figures import save
+
+    try:
+        save(picture, out)
+    except OSError as error:
+        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

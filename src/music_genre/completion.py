@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -20,6 +21,7 @@ from music_genre.tracking import RunPointer
 
 EVALUATION_TAG = "evaluation_digest"
 EXPLANATION_TAG = "explanation_digest"
+OVERVIEW_TAG = "overview_digest"
 CHECKS_TAG = "data_checks"
 CARD_TAG = "card_digest"
 
@@ -73,6 +75,16 @@ def log_explanation(client: MlflowClient, pointer: RunPointer, explanation: Path
     if client.get_run(pointer.run_id).data.tags.get(EXPLANATION_TAG) != digest:
         client.log_artifacts(pointer.run_id, str(explanation), "explain")
         client.set_tag(pointer.run_id, EXPLANATION_TAG, digest)
+
+
+def log_overview(client: MlflowClient, pointer: RunPointer, pictures: Sequence[Path]) -> None:
+    """Add pictures of all models and of what they learnt from to a run, once; one that was not drawn is left out."""
+    drawn = [path for path in pictures if path.is_file()]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in drawn)).hexdigest()
+    if client.get_run(pointer.run_id).data.tags.get(OVERVIEW_TAG) != digest:
+        for path in drawn:
+            client.log_artifact(pointer.run_id, str(path), "overview")
+        client.set_tag(pointer.run_id, OVERVIEW_TAG, digest)
 
 
 def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None:

@@ -15,16 +15,18 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from music_genre.networks.ensemble import average, with_temperature
+from music_genre.params import NetworkName
 from music_genre.shards import Spectrograms, SplitArrays
 from music_genre.transform import MelTransform
 
 DESCRIPTION = "packed.json"
 ENSEMBLE = "ensemble"
-NETWORKS = ("crnn", "parallel")
+NETWORKS: tuple[str, ...] = get_args(NetworkName)
 NAMES = ("baseline", *NETWORKS, ENSEMBLE)
 """Every model there is, in the order of tables."""
 
@@ -193,10 +195,12 @@ def _pack(folder: Path, packing: Packing, models: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over a packed folder's names and bytes: the same model has the same digest, whoever packed it."""
+    """SHA-256 over a folder's names and bytes: the same model, packed, has the same digest, whoever packed it."""
     total = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        total.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for path in sorted(found for found in folder.rglob("*") if found.is_file()):
+        total.update(
+            f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
+        )
     return total.hexdigest()
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from music_genre.errors import MusicGenreError
 
-MODEL_FILES = {"baseline": "model.skops", "crnn": "model.keras", "parallel": "model.keras"}
-"""Each trained model's file in ``models/<name>/``."""
-
 
 @dataclass(frozen=True)
 class Project:
@@ -71,6 +68,10 @@ class Project:
         return self.root / "reports/evaluation/comparison.csv"
 
     @property
+    def coverage_picture(self) -> Path:
+        return self.root / "reports/evaluation/coverage.png"
+
+    @property
     def genre_sheet(self) -> Path:
         return self.root / "reports/genres.png"
 
@@ -101,7 +102,8 @@ class Project:
         return self.root / ".cache"
 
     def model_file(self, name: str) -> Path:
-        return self.models / name / MODEL_FILES[name]
+        """Of a trained model; all but the baseline are networks."""
+        return self.models / name / ("model.skops" if name == "baseline" else "model.keras")
 
     def history(self, name: str) -> Path:
         return self.models / name / "history.csv"

@@ -16,6 +16,8 @@ MADE_OF = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
 """What a model follows from, beside its data; what stages write is no change."""
 
 UNKNOWN = "unknown"
+CHANGES = "changes.patch"
+"""What the changes to the commit are kept as, beside a run."""
 
 
 @dataclass(frozen=True)

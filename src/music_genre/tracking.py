@@ -32,7 +32,7 @@ from mlflow.types import Schema, TensorSpec
 from music_genre import packed
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import summary
-from music_genre.provenance import UNKNOWN, Origin, params_digest
+from music_genre.provenance import CHANGES, UNKNOWN, Origin, params_digest
 from music_genre.shards import Spectrograms
 
 EXPERIMENT = "music-genre"
@@ -55,7 +55,6 @@ ON_PAGE = {
 """
 
 DIGEST_TAG = "model_digest"
-CHANGES = "changes.patch"
 REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
 SERVER_SECONDS = 10
 """A tracking server answers within this time, or is taken for dead."""

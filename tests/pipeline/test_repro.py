@@ -203,7 +203,7 @@ def test_a_second_clone_pulls_everything_and_only_registers(clone: Path) -> None
     run(clone, "dvc", "pull")
     for made in (
         "reports/index.html",
-        "reports/explain/parallel/filters_last.png",
+        "reports/explain/parallel/pictures/filters_last.png",
         "data/raw",
         "data/spectrograms",
         "models/parallel/model.keras",

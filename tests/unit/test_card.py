@@ -126,6 +126,18 @@ def test_a_hostile_genre_ends_no_cell_and_begins_no_tag(render: Callable[[Facts]
     assert "\n## C" not in text
 
 
+def test_a_card_without_a_run_says_nothing_of_how_it_was_made() -> None:
+    text = card.markdown(replace(facts(), run_id="", tags={"data_source": "fma"}))
+    assert "Source `fma`" in text
+    assert "Make it again" not in text
+    assert COMMIT not in text
+
+
+def test_headings_are_lowered_where_a_card_is_part_of_a_page() -> None:
+    html = card.rendered("# A\n\n## B\n", below=2)
+    assert html == "<h3>A</h3>\n<h4>B</h4>\n"
+
+
 def test_the_page_shows_tables_and_commands() -> None:
     page = card.page(card.markdown(facts()), "music-genre: ensemble")
     assert page.count("<table>") == 6

@@ -90,7 +90,7 @@ def test_help_answers_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "LOADED"
-    for name in ("predict", "explain", "versions", "register", "promote", "rollback"):
+    for name in ("predict", "explain", "filters", "versions", "register", "promote", "rollback"):
         assert name in done.stdout
 
 
@@ -108,6 +108,9 @@ def test_the_installed_command_is_this_one() -> None:
         ("explain",),
         ("explain", "a.wav", "b.wav"),
         ("explain", "a.wav", "--out", "a.pdf"),
+        ("filters", "crnn"),
+        ("filters", "crnn", "conv1", "--out", "a.pdf"),
+        ("filters", "crnn", "conv1", "--count", "0"),
         ("sing",),
         ("predict", "a.wav", "--loud"),
         ("predict", "a.wav", "--arrays", "a.npz", "--out", "a.csv"),
@@ -696,3 +699,15 @@ def test_explain_says_in_one_line_why_it_cannot(here: Path, command: Command, so
     assert "is no folder" in one_line_of_reason(command("explain", song, "--out", tmp_path / "lost/a.png"))
     (tmp_path / "taken.png").mkdir()
     assert "cannot be written" in one_line_of_reason(command("explain", song, "--out", tmp_path / "taken.png"))
+
+
+def test_any_convolution_is_drawn_by_its_name(here: Path, command: Command, tmp_path: Path) -> None:
+    done = command("filters", "parallel", "conv3", "--count", "2", "--out", tmp_path / "third.png")
+    assert done.code == 0
+    assert "2 of the 64 filters of conv3 of parallel" in done.lines[0]
+    assert (tmp_path / "third.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_filters_says_in_one_line_what_there_is_instead(here: Path, command: Command) -> None:
+    assert "there are conv1, conv2, conv3" in one_line_of_reason(command("filters", "crnn", "conv9"))
+    assert "there are crnn, parallel" in one_line_of_reason(command("filters", "baseline", "conv1"))

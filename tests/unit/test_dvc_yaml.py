@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from music_genre.packed import NETWORKS
+
 ROOT = Path(__file__).parents[2]
-STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES: dict[str, Any] = PIPELINE["stages"]
 ORDER = [
     "fetch",
     "index",
@@ -93,6 +97,24 @@ def test_training_depends_on_its_own_network_and_no_other(name: str) -> None:
     wanted = (needed("stages/train") | needed(f"networks/{name}")) - others
     assert not wanted - listed(deps)
     assert not others & listed(deps)
+
+
+def mentions(name: str, part: Any) -> set[str]:
+    """What a part of ``dvc.yaml`` says of a model, with a star for its name."""
+    if isinstance(part, dict):
+        return {said for key, value in part.items() for said in mentions(name, key) | mentions(name, value)}
+    if isinstance(part, list):
+        return {said for value in part for said in mentions(name, value)}
+    words = re.split(r"([/.])", str(part))
+    return {"".join("*" if word == name else word for word in words)} if name in words else set()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("part", ["train", "evaluate", "explain", "report", "register", "metrics", "plots"])
+def test_every_network_is_named_wherever_one_is(part: str, name: str) -> None:
+    found = STAGES.get(part) or PIPELINE[part]
+    wanted = set().union(*(mentions(network, found) for network in NETWORKS))
+    assert wanted - mentions(name, found) == set()
 
 
 def test_registering_depends_on_the_code_that_decides() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from music_genre import disagreement
 from music_genre.gate import Candidate, Criterion, Judged
 from music_genre.packed import NAMES
-from music_genre.report import Findings, page
+from music_genre.report.findings import Findings
+from music_genre.report.page import page
 
 EVIL = "<script>alert(1)</script>"
 GENRES = ("Folk", "Rock")
@@ -108,6 +111,13 @@ def findings() -> Findings:
             name: pd.DataFrame([{"method": "occlusion", "clips": 3, "top": 0.3, "random": 0.1, "top_more": 1.0}])
             for name in ("crnn", "parallel")
         },
+        filters={
+            name: pd.DataFrame(
+                {"layer": ["conv1", "conv1", "conv3"], "real_maximum": 1.0, "maximised": [2.0, 0.5, 3.0]}
+            )
+            for name in ("crnn", "parallel")
+        },
+        card=f"# music-genre: crnn\n\n## What it is\n\nIt names {EVIL}.\n",
     )
 
 
@@ -125,6 +135,24 @@ def test_every_picture_is_described(findings: Findings) -> None:
     assert len(pictures) > 15
     assert all(len(picture["alt"] or "") > 15 for picture in pictures)
     assert len({picture["src"] for picture in pictures}) == len(pictures)
+
+
+def test_every_picture_is_in_the_plots_of_dvc(findings: Findings) -> None:
+    plots = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    shown = tuple(plot if plot.endswith(".png") else f"{plot}/" for plot in plots if isinstance(plot, str))
+    sources = [attributes["src"] for tag, attributes in Page(page(findings)).tags if tag == "img"]
+    assert [source for source in sources if not f"reports/{source}".startswith(shown)] == []
+
+
+def test_the_card_of_the_model_put_forward_is_part_of_the_page(findings: Findings) -> None:
+    read = Page(page(findings))
+    assert "It names <script>" in read.text
+    assert {tag for tag, _ in read.tags} >= {"h1", "h2", "h3", "h4"}
+    assert [tag for tag, _ in read.tags].count("h1") == 1
+
+
+def test_every_suite_of_checks_is_counted(findings: Findings) -> None:
+    assert 'tracks</td><td class="number">0</td><td class="number">1</td>' in page(findings)
 
 
 def test_names_from_elsewhere_are_text(findings: Findings) -> None:
@@ -165,6 +193,12 @@ def test_a_run_without_mistakes_has_a_page(findings: Findings) -> None:
     right = findings.clips.assign(ensemble=findings.clips["actual"], right="both")
     text = Page(page(replace(findings, clips=right, confusions=findings.confusions.head(0)))).text
     assert "The ensemble's surest mistakes: no test clip." in text
+    assert "The ensemble's commonest confusions, test: none." in text
+
+
+def test_filters_that_their_own_picture_wakes_most_are_counted(findings: Findings) -> None:
+    row = '<td>crnn</td><td>conv1</td><td class="number">2</td><td class="number">1</td>'
+    assert row in page(findings)
 
 
 def test_the_same_findings_are_the_same_bytes(findings: Findings) -> None:

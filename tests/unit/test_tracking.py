@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
 from music_genre import packed, tracking
-from music_genre.completion import log_evaluation, log_explanation, metric_name
+from music_genre.completion import log_evaluation, log_explanation, log_overview, metric_name
 from music_genre.params import load_params
 from music_genre.provenance import Origin, data_digest
 from music_genre.shards import Spectrograms
@@ -179,11 +179,13 @@ def test_tables_and_pictures_are_artifacts(name: str, checkout: Path, client: Ml
     kept = {item.path for item in client.list_artifacts(run_id, "evaluation")}
     reports = checkout / "reports/evaluation" / name
     assert kept == {f"evaluation/{path.name}" for path in reports.iterdir()}
-    assert kept >= {f"evaluation/{picture}.png" for picture in ("confusion", "reliability", "mistakes")}
-    assert ("evaluation/learning.png" in kept) == (name in ("crnn", "parallel"))
-    picture = Path(client.download_artifacts(run_id, "evaluation/confusion.png")).read_bytes()
+    pictures = {Path(item.path).stem for item in client.list_artifacts(run_id, "evaluation/pictures")}
+    assert pictures >= {"confusion", "reliability", "mistakes"}
+    assert ("learning" in pictures) == (name in ("crnn", "parallel"))
+    picture = Path(client.download_artifacts(run_id, "evaluation/pictures/confusion.png")).read_bytes()
     assert picture.startswith(b"\x89PNG")
-    assert picture == (reports / "confusion.png").read_bytes()
+    assert picture == (reports / "pictures/confusion.png").read_bytes()
+    assert [item.path for item in client.list_artifacts(run_id, "overview")] == ["overview/coverage.png"]
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "ensemble"])
@@ -267,6 +269,15 @@ def test_what_explains_a_model_lies_in_its_run_and_follows_changes(sandbox: Path
     (folder / "filters.csv").write_text("layer,filter")
     log_explanation(client, known, folder)
     assert logged() == ["explain/filters.csv", "explain/saliency.png"]
+
+
+def test_pictures_of_all_models_lie_in_every_run_and_follow_changes(sandbox: Path) -> None:
+    client, known, drawn = tracking.connect(sandbox), pointer(sandbox, "crnn"), sandbox / "genres.png"
+    drawn.write_bytes(b"before")
+    for content in (b"before", b"after"):
+        drawn.write_bytes(content)
+        log_overview(client, known, [drawn, sandbox / "never_drawn.png"])
+        assert Path(client.download_artifacts(known.run_id, "overview/genres.png")).read_bytes() == content
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,20 +105,20 @@ def feature_maps(
         scale: of the axes.
         title: above the picture.
     """
-    columns = max(len(chosen) for _, _, chosen in blocks)
-    figure, grid = _grid(columns * (1 + len(blocks)), columns, (2.1, 1.8), title)
-    _spectrogram(grid[0], mel, scale)
-    grid[0].set_title("the clip", fontsize=8)
-    for axes in grid[1:columns]:
-        axes.remove()
-    for row, (name, answer, chosen) in enumerate(blocks, start=1):
+    from matplotlib.figure import Figure
+
+    columns, heights = 8, [-(-len(chosen) // 8) for _, _, chosen in blocks]
+    rows = 1 + sum(heights)
+    figure = Figure(figsize=(1.6 * columns, 1.7 * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    clip = figure.add_subplot(rows, 1, 1)
+    _spectrogram(clip, mel, scale)
+    for (name, answer, chosen), above in zip(blocks, accumulate(heights, initial=1), strict=False):
         image = answer[:, None, :] if answer.ndim == 2 else answer
-        for axes, number in zip(grid[row * columns : (row + 1) * columns], chosen, strict=False):
-            axes.imshow(
-                image[:, :, number].T, origin="lower", aspect="auto", extent=scale.extent(mel.shape), cmap="viridis"
-            )
-            axes.set_title(f"{name}, filter {number}", fontsize=8)
-            _label(axes, mel.shape[1], scale)
+        for place, number in enumerate(chosen, start=1):
+            axes = figure.add_subplot(rows, columns, above * columns + place, xticks=[], yticks=[])
+            axes.imshow(image[:, :, number].T, origin="lower", aspect="auto", cmap="viridis")
+            axes.set_title(f"{name}: {number}", fontsize=8)
     return figure
 
 
@@ -167,7 +168,7 @@ class Shown:
 
 
 def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
-    """A row a clip: the spectrogram, integrated gradients, and occlusion with its sums over time and band."""
+    """A row a clip: the spectrogram, integrated gradients, and occlusion by blocks of time and band."""
     figure, grid = _grid(3 * len(clips), 3, (3.6, 2.3), title)
     for row, shown in enumerate(clips):
         clip, cells, blocks = grid[3 * row : 3 * row + 3]
@@ -221,10 +222,12 @@ def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Spread a little, so that single cells of a large picture can be seen."""
+    """Spread a little, so that single cells of a large picture can be seen; the few largest do not pale the others."""
     from scipy.ndimage import gaussian_filter
 
-    return np.asarray(gaussian_filter(values, (len(values) / 160, 1)))
+    spread = gaussian_filter(values, (len(values) / 160, 1))
+    bound = np.quantile(np.abs(spread), 0.995)
+    return np.asarray(np.clip(spread, -bound, bound))
 
 
 def _label(axes: Axes, n_mels: int, scale: Scale) -> None:

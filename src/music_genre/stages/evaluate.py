@@ -34,7 +34,7 @@ def main(project: Project) -> None:
         draw(project.evaluation(name), name, data, answers[name], metrics["test"]["accuracy"])
         if name in NETWORKS:
             curves = figures.learning(pd.read_csv(project.history(name)), f"{name}: learning")
-            figures.save(curves, project.evaluation(name) / "learning.png")
+            figures.save(curves, project.evaluation(name) / "pictures/learning.png")
         rows += [
             {"model": name, "split": split, **found, "parameters": model.parameters} for split, found in metrics.items()
         ]
@@ -59,7 +59,7 @@ def differ(project: Project) -> None:
     genres = disagreement.by_genre(clips, *COMPARED, ENSEMBLE)
     genres.to_csv(folder / "by_genre.csv", index=False)
     test = genres[genres["split"] == "test"]
-    figures.save(figures.agreement(test, *COMPARED, "Test clips named rightly"), folder / "agreement.png")
+    figures.save(figures.agreement(test, *COMPARED, "Test clips named rightly"), folder / "pictures/agreement.png")
     ranked = [disagreement.confusions(clips[clips["split"] == "test"], name).assign(model=name) for name in names]
     pd.concat(ranked).to_csv(folder / "confusions.csv", index=False)
 
@@ -73,7 +73,7 @@ def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray],
             rows.append({"calibration": state, "split": split, **found})
         curves[f"{state} calibration"] = evaluation.reliability(data.split("test").label, answers["test"])
     pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False)
-    figures.save(figures.reliability(curves, "ensemble, test"), folder / "calibration.png")
+    figures.save(figures.reliability(curves, "ensemble, test"), folder / "pictures/calibration.png")
 
 
 def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.ndarray]]) -> None:
@@ -127,12 +127,14 @@ def draw(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndar
     table = evaluation.predictions(clips.track_id, clips.label, answers["test"], data.genres)
     title = f"{name}, test: {accuracy:.1%} of {len(clips)} clips"
     confusion = figures.confusion_matrix(evaluation.confusion(table, data.genres), data.genres, title)
-    figures.save(confusion, folder / "confusion.png")
+    figures.save(confusion, folder / "pictures/confusion.png")
     curves = {split: evaluation.reliability(data.split(split).label, answers[split]) for split in JUDGED}
-    figures.save(figures.reliability(curves, f"{name}: what its confidence is worth"), folder / "reliability.png")
+    figures.save(
+        figures.reliability(curves, f"{name}: what its confidence is worth"), folder / "pictures/reliability.png"
+    )
     worst = evaluation.worst_mistakes(table, SHOWN)
     mistakes = figures.mistakes(clips.read(worst.index.to_numpy()), worst, f"{name}, test: its surest mistakes")
-    figures.save(mistakes, folder / "mistakes.png")
+    figures.save(mistakes, folder / "pictures/mistakes.png")
 
 
 if __name__ == "__main__":

@@ -77,7 +77,10 @@ def _register(project: Project) -> Registration:
         with packed.packed_model(project.models, judged.candidate.name, data) as folder:
             digest = packed.digest(folder)
             judged = judge_here(client, project, params, data, judged, folder)
-            text = card.markdown(facts(client, project, name, data, judged.candidate, pointer, folder))
+            tags = client.get_run(pointer.run_id).data.tags
+            reports, chosen = project.comparison.parent, judged.candidate
+            facts = card.gather(name, reports, project.tracks, data, chosen, folder, tags, pointer.run_id)
+            text = card.markdown(facts)
         completion.log_card(client, pointer, text, card.page(text, f"{name}: {judged.candidate.name}"))
         version = registry.register(client, name, digest, pointer, judged, card.description(text))
     return Registration(
@@ -105,6 +108,7 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
     digest = provenance.data_digest(project.lock)
     completion.log_evaluation(client, pointer, project.evaluation(name), data, digest)
     completion.log_explanation(client, pointer, project.explanation(name))
+    completion.log_overview(client, pointer, [project.genre_sheet, project.coverage_picture])
     completion.log_checks(client, pointer, project.data_quality / "summary.json")
     pointer.write(project.pointer(name))
     return pointer
@@ -189,33 +193,6 @@ def compare_champion(
     low, high = gate.paired_difference(chosen.predictions, theirs, params.seed)
     note = f"champion: macro-F1 lies {low:+.3f} to {high:+.3f} above that of version {number} on the same clips"
     return [gate.champion_criterion((low, high), params.registry.gate)], note
-
-
-def facts(
-    client: MlflowClient,
-    project: Project,
-    name: str,
-    data: Spectrograms,
-    chosen: Candidate,
-    pointer: RunPointer,
-    folder: Path,
-) -> card.Facts:
-    """What the card of a packed model is written from."""
-    reports = project.evaluation(chosen.name)
-    tracks = pd.read_parquet(project.tracks)[["track_id", "artist_id", "license"]]
-    predictions, classes = pd.read_csv(reports / "predictions.csv"), pd.read_csv(reports / "per_class.csv")
-    return card.Facts(
-        registered=name,
-        packing=packed.read_packing(folder),
-        digest=packed.digest(folder),
-        parameters=chosen.parameters,
-        run_id=pointer.run_id,
-        tags=client.get_run(pointer.run_id).data.tags,
-        tracks=data.index[["track_id", "genre", "split"]].merge(tracks, on="track_id"),
-        metrics=chosen.metrics,
-        classes=classes[classes["split"] == "test"],
-        predictions=predictions[predictions["split"] == "test"],
-    )
 
 
 def describe(registration: Registration) -> str:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from music_genre import figures, gate
+from music_genre import card, figures, gate
 from music_genre.explain import pictures
 from music_genre.explain.pictures import Scale
-from music_genre.packed import BATCH, ENSEMBLE, NAMES, NETWORKS
-from music_genre.params import load_params
+from music_genre.gate import Candidate
+from music_genre.packed import BATCH, ENSEMBLE, NAMES, NETWORKS, packed_model
+from music_genre.params import Params, load_params
 from music_genre.project import Project
-from music_genre.report import Findings, page
+from music_genre.report.findings import Findings
+from music_genre.report.page import page
 from music_genre.shards import Spectrograms, SplitArrays
 from music_genre.stages import stage
 
@@ -25,6 +27,14 @@ def main(project: Project) -> None:
     params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
     ensemble = project.evaluation(ENSEMBLE)
     tracks = pd.read_parquet(project.tracks, columns=["track_id", "path", "title"])
+    judged = gate.judge_files(
+        project.comparison.parent,
+        project.data_quality / "summary.json",
+        project.models,
+        data,
+        params.registry.gate,
+        params.seed,
+    )
     findings = Findings(
         source=params.data.source,
         recipes={name: getattr(params.models, name).recipe for name in NETWORKS},
@@ -34,24 +44,26 @@ def main(project: Project) -> None:
         comparison=pd.read_csv(project.comparison),
         paired=pd.read_csv(project.comparison.parent / "paired.csv"),
         per_class={name: pd.read_csv(project.evaluation(name) / "per_class.csv") for name in NAMES},
-        judged=gate.judge_files(
-            project.comparison.parent,
-            project.data_quality / "summary.json",
-            project.models,
-            data,
-            params.registry.gate,
-            params.seed,
-        ),
+        judged=judged,
         clips=pd.read_csv(ensemble / "clips.csv").merge(tracks, on="track_id", how="left"),
         by_genre=pd.read_csv(ensemble / "by_genre.csv"),
         confusions=pd.read_csv(ensemble / "confusions.csv"),
         clusters={name: _json(project.explanation(name) / "clusters.json") for name in NETWORKS},
         faithfulness={name: pd.read_csv(project.explanation(name) / "faithfulness.csv") for name in NETWORKS},
+        filters={name: pd.read_csv(project.explanation(name) / "filters.csv") for name in NETWORKS},
+        card=card_of(project, params, data, judged.candidate),
     )
     sheet = pictures.genres(typical(data.split("training"), data.genres), Scale(data.transform))
     figures.save(sheet, project.genre_sheet)
     project.page.write_text(page(findings), encoding="utf-8")
     print(f"{project.page} shows what was found")
+
+
+def card_of(project: Project, params: Params, data: Spectrograms, chosen: Candidate) -> str:
+    """The card of the model that is put forward, as far as it is known before it has a run."""
+    name, reports, tags = params.registry.name, project.comparison.parent, {"data_source": params.data.source}
+    with packed_model(project.models, chosen.name, data) as folder:
+        return card.markdown(card.gather(name, reports, project.tracks, data, chosen, folder, tags))
 
 
 def typical(clips: SplitArrays, genres: tuple[str, ...]) -> dict[str, np.ndarray]:

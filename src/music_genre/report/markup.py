@@ -25,10 +25,12 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: .3rem; pad
 .pair { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); }
 .note { background: var(--soft); border-left: .3rem solid var(--line); padding: .5rem 1rem; }
 .good { color: var(--good); } .bad { color: var(--bad); }
+.card table { display: block; overflow-x: auto; }
 audio { height: 2rem; width: 14rem; max-width: 100%; vertical-align: middle; }
 @media print {
   :root { color-scheme: light; } body { max-width: none; font-size: 10pt; } nav, audio { display: none; }
-  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } img { max-height: 22cm; } .wide { overflow: visible; }
+  figure, tr { break-inside: avoid; } h2 { break-after: avoid; } img { max-height: 22cm; }
+  .wide, .card table { overflow: visible; } td { white-space: normal; }
 }
 """
 
@@ -93,6 +95,11 @@ def picture(name: str, alternative: str, caption: str) -> str:
         f'<figure><a href="{source}"><img src="{source}" alt="{escape(alternative)}" loading="lazy"></a>'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
+
+
+def of_each(models: Sequence[str], name: str, alternative: str, caption: str) -> str:
+    """A ``picture`` of every model, whose name stands for ``{}`` in each of the texts."""
+    return "".join(picture(*(text.format(model) for text in (name, alternative, caption))) for model in models)
 
 
 def player(path: object) -> str:
