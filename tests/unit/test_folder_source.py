@@ -98,6 +98,20 @@ def test_a_name_that_no_table_can_hold_is_left_behind_and_told(
     assert "caf\\udce9.mp3' is left behind: a name that is not UTF-8" in capsys.readouterr().err
 
 
+def test_what_may_not_be_read_is_left_behind_and_told(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who runs the tests may be allowed to read everything.
+    locked = {music / "rock/b.wav", music / "jazz"}
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in locked)
+    (music / "jazz").mkdir()
+    fetch(tmp_path / "raw", params(music))
+    assert files(tmp_path / "raw") == {*AUDIO} - {"rock/b.wav"}
+    told = capsys.readouterr().err
+    assert "b.wav' is left behind: a file that may not be read" in told
+    assert "jazz' is left behind: a folder that may not be read" in told
+
+
 def test_what_systems_hide_is_neither_song_nor_genre(music: Path, tmp_path: Path) -> None:
     write(music, "rock/._b.wav", "rock/...and you.mp3", ".Trash-1000/files/old.mp3", "rock/album/._a.MP3")
     fetch(tmp_path / "raw", params(music))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -19,8 +20,8 @@ NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", 
 
 
 def fetch(raw: Path, params: FolderParams) -> None:
-    """Copy every audio file of ``params.path``. Links that lead out of it, or nowhere, and names that are no UTF-8 are
-    left behind, and told.
+    """Copy every audio file of ``params.path``. Links that lead out of it, or nowhere, names that are no UTF-8 and what
+    may not be read are left behind, and told.
 
     Raises:
         MusicGenreError: no folder is named, or it holds no audio in genre folders.
@@ -29,11 +30,16 @@ def fetch(raw: Path, params: FolderParams) -> None:
         raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
     root = params.path.resolve()
     inside = []
+    for folder in root.rglob("*/"):
+        if not os.access(folder, os.R_OK | os.X_OK):
+            _leave_behind(folder, "a folder that may not be read")
     for path in _named_like_audio(root):
         if not (path.is_file() and path.resolve().is_relative_to(root)):
             _leave_behind(path, "leads out of the folder, or nowhere")
         elif not _is_text(path.relative_to(root)):
             _leave_behind(path, "a name that is not UTF-8")
+        elif not os.access(path, os.R_OK):
+            _leave_behind(path, "a file that may not be read")
         else:
             inside.append(path)
     for path in tqdm(inside, desc="Copying clips", unit="clip"):
