@@ -86,6 +86,7 @@ def test_links_that_lead_out_are_left_behind_and_told(
     assert not (tmp_path / "raw/rock/inside.mp3").is_symlink()
     told = capsys.readouterr().err
     assert all(f"{music}/{name}' is left behind: leads out" in told for name in ("rock/out.mp3", "rock/gone.mp3"))
+    assert f"{music}/rock/album/out' is left behind: a link to a folder" in told
     assert "inside.mp3" not in told
 
 

@@ -20,8 +20,8 @@ NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", 
 
 
 def fetch(raw: Path, params: FolderParams) -> None:
-    """Copy every audio file of ``params.path``. Links that lead out of it, or nowhere, names that are no UTF-8 and what
-    may not be read are left behind, and told.
+    """Copy every audio file of ``params.path``. Links that lead out of it, nowhere or, below a genre, to folders, names
+    that are no UTF-8 and what may not be read are left behind, and told.
 
     Raises:
         MusicGenreError: no folder is named, or it holds no audio in genre folders.
@@ -31,7 +31,9 @@ def fetch(raw: Path, params: FolderParams) -> None:
     root = params.path.resolve()
     inside = []
     for folder in root.rglob("*/"):
-        if not os.access(folder, os.R_OK | os.X_OK):
+        if folder.is_symlink() and folder.parent != root:
+            _leave_behind(folder, "a link to a folder")
+        elif not os.access(folder, os.R_OK | os.X_OK):
             _leave_behind(folder, "a folder that may not be read")
     for path in _named_like_audio(root):
         if not (path.is_file() and path.resolve().is_relative_to(root)):
