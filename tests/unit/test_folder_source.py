@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,6 +113,16 @@ def test_what_may_not_be_read_is_left_behind_and_told(
     told = capsys.readouterr().err
     assert "b.wav' is left behind: a file that may not be read" in told
     assert "jazz' is left behind: a folder that may not be read" in told
+
+
+def test_a_collection_that_does_not_fit_on_the_disk_is_not_begun(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (music / "rock/b.wav").write_bytes(bytes(3_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000))
+    with pytest.raises(MusicGenreError, match=r"raw: needs 3\.00MB; .*has 2\.00MB free"):
+        fetch(tmp_path / "raw", params(music))
+    assert not (tmp_path / "raw").exists()
 
 
 def test_what_systems_hide_is_neither_song_nor_genre(music: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FolderParams
+from music_genre.sources.disk import require_room, size_of
 
 DECODED = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
@@ -24,7 +25,7 @@ def fetch(raw: Path, params: FolderParams) -> None:
     that are no UTF-8 and what may not be read are left behind, and told.
 
     Raises:
-        MusicGenreError: no folder is named, or it holds no audio in genre folders.
+        MusicGenreError: no folder is named, it holds no audio in genre folders, or there is no room for it.
     """
     if params.path is None or not params.path.is_dir():
         raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
@@ -44,6 +45,7 @@ def fetch(raw: Path, params: FolderParams) -> None:
             _leave_behind(path, "a file that may not be read")
         else:
             inside.append(path)
+    require_room(raw, sum(map(size_of, inside)))
     for path in tqdm(inside, desc="Copying clips", unit="clip"):
         target = raw / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
