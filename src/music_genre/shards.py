@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -139,13 +140,19 @@ def plan_shards(track_ids: Sequence[int]) -> list[list[int]]:
         count *= 2
 
 
-def store_shard(folder: Path, stem: str, clips: Iterable[tuple[int, np.ndarray | AudioFault]]) -> None:
+def store_shard(
+    folder: Path,
+    stem: str,
+    clips: Iterable[tuple[int, np.ndarray | AudioFault]],
+    origin: Mapping[int, str] | None = None,
+) -> None:
     """Write ``<stem>.npy`` and, last, ``<stem>.json``: an interruption leaves nothing that looks finished.
 
     Args:
         folder: exists.
         stem: of the two files.
         clips: at most ``CLIPS_PER_SHARD`` of (track_id, (frames, n_mels) dB or what is wrong with the clip).
+        origin: by track id, what ``find_clips`` is to find a clip by.
     """
     known, faults = [], []
     for track_id, clip in clips:
@@ -156,15 +163,37 @@ def store_shard(folder: Path, stem: str, clips: Iterable[tuple[int, np.ndarray |
     unfinished = folder / f"{stem}.part"
     if known:
         with unfinished.open("wb") as file:
-            np.save(file, np.stack([mel for _, mel in known]), allow_pickle=False)
+            _save(file, np.stack([mel for _, mel in known]))
         unfinished.replace(folder / f"{stem}.npy")
-    unfinished.write_text(json.dumps({"track_ids": [track_id for track_id, _ in known], "faults": faults}))
+    track_ids = [track_id for track_id, _ in known]
+    origins = [origin[track_id] for track_id in track_ids] if origin is not None else []
+    unfinished.write_text(json.dumps({"track_ids": track_ids, "origins": origins, "faults": faults}))
     unfinished.replace(folder / f"{stem}.json")
+
+
+def _save(file: BinaryIO, array: np.ndarray) -> None:
+    """What ``np.save`` writes; that one tells of a full disk without a word of it."""
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.data)
 
 
 def is_stored(folder: Path, stem: str) -> bool:
     """Whether ``store_shard`` got to its end."""
     return (folder / f"{stem}.json").is_file()
+
+
+def find_clips(folder: Path) -> dict[str, tuple[Path, int]]:
+    """By origin, the shard and row of every clip in the finished shards of a folder."""
+    found: dict[str, tuple[Path, int]] = {}
+    for file in sorted(folder.glob("*.json")):
+        origins = json.loads(file.read_text(encoding="utf-8")).get("origins", [])
+        found.update({origin: (file.with_suffix(".npy"), row) for row, origin in enumerate(origins)})
+    return found
+
+
+def read_clip(shard: Path, row: int) -> np.ndarray:
+    """(frames, n_mels) float16 dB of one clip."""
+    return np.asarray(np.load(shard, mmap_mode="r", allow_pickle=False)[row])
 
 
 def place_shard(stored: Path, stem: str, target: Path) -> tuple[pd.DataFrame, list[tuple[int, str, str]]]:

@@ -45,16 +45,17 @@ def map_clips(
         while done < len(items):
             try:
                 for result in _stream(function, items[done:]):
-                    yield result
                     done += 1
-                    progress.update()
+                    progress.update()  # before the yield: who takes the last one may not ask again
+                    yield result
             except BrokenProcessPool:
                 if on_crash is None:
                     raise
                 # Chunks share workers: only alone does an item show whether it is the one.
-                yield _alone(function, items[done], on_crash)
+                result = _alone(function, items[done], on_crash)
                 done += 1
                 progress.update()
+                yield result
 
 
 def cores() -> int:

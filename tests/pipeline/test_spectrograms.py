@@ -91,6 +91,23 @@ def test_a_changed_track_makes_its_own_shard_anew_and_no_other(checkout: Path) -
     assert len(stored(checkout).items() & made.items()) == len(made) - 1
 
 
+def test_of_a_collection_that_has_grown_only_the_new_clip_is_heard(checkout: Path, tmp_path: Path) -> None:
+    stage(checkout, "spectrograms")
+    # It comes first of all: every other track gets another id, and the splits are dealt anew.
+    new = "00 new.flac"
+    soundfile.write(checkout / "music/Hiss" / new, np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
+    stage(checkout, "fetch", "index", "split")
+    afresh = tmp_path / "afresh"
+    shutil.copytree(checkout, afresh, ignore=shutil.ignore_patterns(".cache"))
+    stage(afresh, "spectrograms")
+    for clip in (checkout / "data/raw").rglob("*.flac"):
+        if clip.name != new:
+            clip.unlink()
+    stage(checkout, "spectrograms")
+    assert digests(checkout) == digests(afresh)
+    assert len(stored(checkout)) == len(stored(afresh))
+
+
 def test_a_clip_that_fails_late_becomes_a_fault_and_the_others_go_on(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
     (checkout / "data/raw" / tracks["path"].iloc[3]).write_text("no sound any more")

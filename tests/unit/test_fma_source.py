@@ -243,6 +243,18 @@ def test_a_clip_that_the_folder_lacks_is_left_for_the_index_to_find_missing(tmp_
     assert tracks(raw, "small")["track_id"].tolist() == [2, 5]
 
 
+def test_clips_of_a_folder_that_do_not_fit_on_the_disk_are_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "small", 2, 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    with pytest.raises(MusicGenreError, match=r"raw: needs 12\.0B; .*has 3\.00B free"):
+        fetch(raw, params(there), tmp_path / "cache")
+    assert files(raw) == {METADATA.as_posix()}
+
+
 def test_a_folder_without_metadata_is_told(tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError) as caught:
         fetch(tmp_path / "raw", params(tmp_path / "nowhere"), tmp_path / "cache")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,6 +88,7 @@ def test_links_that_lead_out_are_left_behind_and_told(
     assert not (tmp_path / "raw/rock/inside.mp3").is_symlink()
     told = capsys.readouterr().err
     assert all(f"{music}/{name}' is left behind: leads out" in told for name in ("rock/out.mp3", "rock/gone.mp3"))
+    assert f"{music}/rock/album/out' is left behind: a link to a folder" in told
     assert "inside.mp3" not in told
 
 
@@ -96,6 +99,30 @@ def test_a_name_that_no_table_can_hold_is_left_behind_and_told(
     fetch(tmp_path / "raw", params(music))
     assert files(tmp_path / "raw") == {*AUDIO, "rock/café.mp3"}
     assert "caf\\udce9.mp3' is left behind: a name that is not UTF-8" in capsys.readouterr().err
+
+
+def test_what_may_not_be_read_is_left_behind_and_told(
+    music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Who runs the tests may be allowed to read everything.
+    locked = {music / "rock/b.wav", music / "jazz"}
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in locked)
+    (music / "jazz").mkdir()
+    fetch(tmp_path / "raw", params(music))
+    assert files(tmp_path / "raw") == {*AUDIO} - {"rock/b.wav"}
+    told = capsys.readouterr().err
+    assert "b.wav' is left behind: a file that may not be read" in told
+    assert "jazz' is left behind: a folder that may not be read" in told
+
+
+def test_a_collection_that_does_not_fit_on_the_disk_is_not_begun(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (music / "rock/b.wav").write_bytes(bytes(3_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2_000_000))
+    with pytest.raises(MusicGenreError, match=r"raw: needs 3\.00MB; .*has 2\.00MB free"):
+        fetch(tmp_path / "raw", params(music))
+    assert not (tmp_path / "raw").exists()
 
 
 def test_what_systems_hide_is_neither_song_nor_genre(music: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,17 @@ import pytest
 
 from music_genre import shards
 from music_genre.errors import AudioFault
-from music_genre.shards import Spectrograms, SplitArrays, is_stored, place_shard, plan_shards, store_shard, write_index
+from music_genre.shards import (
+    Spectrograms,
+    SplitArrays,
+    find_clips,
+    is_stored,
+    place_shard,
+    plan_shards,
+    read_clip,
+    store_shard,
+    write_index,
+)
 from music_genre.transform import MelTransform
 
 FRAMES, BANDS = 6, 4
@@ -182,6 +194,35 @@ def test_an_interrupted_shard_does_not_look_finished(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         store_shard(tmp_path, "shard", clips())
     assert not is_stored(tmp_path, "shard")
+
+
+def test_a_shard_is_what_numpy_would_save(tmp_path: Path) -> None:
+    store_shard(tmp_path, "shard", [(1, clip(1)), (2, clip(2))])
+    np.save(tmp_path / "numpy.npy", np.stack([clip(1), clip(2)]).astype(np.float16))
+    assert (tmp_path / "shard.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    code = f"""
+import pathlib, resource, signal
+import numpy as np
+from music_genre.shards import store_shard
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+store_shard(pathlib.Path({str(tmp_path)!r}), "shard", [(1, np.zeros((100, 100)))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert not is_stored(tmp_path, "shard")
+
+
+def test_clips_are_found_by_what_they_were_made_of(tmp_path: Path) -> None:
+    origin = {1: "one", 2: "two", 3: "three"}
+    clips = [(1, clip(1)), (2, AudioFault("silent", "no sound")), (3, clip(3))]
+    store_shard(tmp_path, "shard", clips, origin)
+    found = find_clips(tmp_path)
+    assert set(found) == {"one", "three"}
+    np.testing.assert_array_equal(read_clip(*found["three"]), clip(3).astype(np.float16))
 
 
 def test_a_faulty_clip_is_told_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_the_users_limits_come_back_from_a_map_that_is_left_early(limits: dict[s
     assert now() == limits
 
 
+def test_the_progress_of_a_map_whose_every_result_was_taken_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    results = map_clips(abs, range(-3, 0), "Counting")
+    assert [next(results) for _ in range(3)] == [3, 2, 1]
+    results.close()  # type: ignore[attr-defined]  # a generator's
+    assert "3/3" in capsys.readouterr().err.split("\r")[-1]
+
+
 def test_a_fault_in_a_worker_arrives_as_it_was_raised(tmp_path: Path, limits: dict[str, str | None]) -> None:
     empty = tmp_path / "clip.mp3"
     empty.touch()

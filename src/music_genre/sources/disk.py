@@ -1,4 +1,4 @@
-"""What bringing and unpacking archives ask of the disk."""
+"""What bringing a collection asks of the disk."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _transfer(url: str, part: Path, limit: int) -> None:
                     return
                 reason = "the answer ended early"
             except (requests.RequestException, HTTPError) as error:
-                reason = str(error.args[0] if error.args else error)
+                reason = _cause(error)
                 if isinstance(error, ValueError):
                     raise MusicGenreError(f"{url}: {reason}; expected an address like https://host/folder/") from error
             if size_of(part) > most:
@@ -110,6 +110,13 @@ def _transfer(url: str, part: Path, limit: int) -> None:
                 raise MusicGenreError(f"{url}: {reason}; {size_of(part)} bytes are kept, run again to go on from there")
             tqdm.write(f"{url}: {reason}; trying again in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong in the first place, such as a refused connection: the errors around it repeat the address."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
 
 
 def _receive(session: requests.Session, url: str, part: Path, limit: int) -> bool:

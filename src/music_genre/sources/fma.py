@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FmaParams
+from music_genre.sources.disk import require_room, size_of
 from music_genre.sources.download import ARCHIVES, Archive, download
 from music_genre.sources.unpacking import unpack
 
@@ -66,11 +67,12 @@ def _copy(raw: Path, root: Path, subset: str) -> None:
     (raw / METADATA).parent.mkdir(parents=True)
     shutil.copyfile(metadata, raw / METADATA)
     clips = _clip_folder(root, subset)
-    for path in tqdm(tracks(raw, subset)["path"], desc="Copying clips", unit="clip"):
-        source = clips / Path(path).relative_to(f"fma_{subset}")
-        if source.is_file():
-            (raw / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, raw / path)
+    wanted = {raw / path: clips / Path(path).relative_to(f"fma_{subset}") for path in tracks(raw, subset)["path"]}
+    there = {target: source for target, source in wanted.items() if source.is_file()}
+    require_room(raw, sum(map(size_of, there.values())))
+    for target, source in tqdm(there.items(), desc="Copying clips", unit="clip"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
 
 
 def tracks(raw: Path, subset: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -12,6 +13,7 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import FolderParams
+from music_genre.sources.disk import require_room, size_of
 
 DECODED = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
@@ -19,23 +21,31 @@ NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", 
 
 
 def fetch(raw: Path, params: FolderParams) -> None:
-    """Copy every audio file of ``params.path``. Links that lead out of it, or nowhere, and names that are no UTF-8 are
-    left behind, and told.
+    """Copy every audio file of ``params.path``. Links that lead out of it, nowhere or, below a genre, to folders, names
+    that are no UTF-8 and what may not be read are left behind, and told.
 
     Raises:
-        MusicGenreError: no folder is named, or it holds no audio in genre folders.
+        MusicGenreError: no folder is named, it holds no audio in genre folders, or there is no room for it.
     """
     if params.path is None or not params.path.is_dir():
         raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
     root = params.path.resolve()
     inside = []
+    for folder in root.rglob("*/"):
+        if folder.is_symlink() and folder.parent != root:
+            _leave_behind(folder, "a link to a folder")
+        elif not os.access(folder, os.R_OK | os.X_OK):
+            _leave_behind(folder, "a folder that may not be read")
     for path in _named_like_audio(root):
         if not (path.is_file() and path.resolve().is_relative_to(root)):
             _leave_behind(path, "leads out of the folder, or nowhere")
         elif not _is_text(path.relative_to(root)):
             _leave_behind(path, "a name that is not UTF-8")
+        elif not os.access(path, os.R_OK):
+            _leave_behind(path, "a file that may not be read")
         else:
             inside.append(path)
+    require_room(raw, sum(map(size_of, inside)))
     for path in tqdm(inside, desc="Copying clips", unit="clip"):
         target = raw / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 from music_genre.errors import MusicGenreError
 from music_genre.project import Project
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""A full disk, a used-up quota, what may not be written or read: nothing that a traceback would help to mend."""
 
 
 def quiet_libraries() -> None:
@@ -30,8 +34,8 @@ def quiet_libraries() -> None:
 
 
 def stage(work: Callable[[Project], None]) -> Callable[[], None]:
-    """A stage's entry point: runs ``work`` on the checkout it is called in; a known failure is one line and exit code
-    1.
+    """A stage's entry point: runs ``work`` on the checkout it is called in; a known failure, or what
+    the disk refuses, is one line and exit code 1.
     """
 
     def main() -> None:
@@ -40,5 +44,9 @@ def stage(work: Callable[[Project], None]) -> Callable[[], None]:
             work(Project.here())
         except MusicGenreError as error:
             sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
+        except OSError as error:
+            if error.errno not in DISK_FAULTS:
+                raise
+            sys.exit(f"{Path(sys.argv[0]).stem}: {error}; mend that and run again")
 
     return main

@@ -19,7 +19,7 @@ def main(project: Project) -> None:
     fetch(staging, params, project.cache / "fetch")
     shutil.rmtree(project.raw, ignore_errors=True)
     project.raw.parent.mkdir(parents=True, exist_ok=True)
-    staging.rename(project.raw)
+    shutil.move(staging, project.raw)  # a rename, unless the two lie on different disks
 
 
 def fetch(raw: Path, params: Params, cache: Path) -> None:

@@ -1,7 +1,8 @@
 """Turn every clip into a log-mel spectrogram: the shards of ``data/spectrograms``.
 
-Each finished shard stays in ``.cache/spectrograms``, named after all that determines it, so that a run after an
-interruption, or after a change to a few tracks, makes only what is missing.
+Each finished shard stays in ``.cache/spectrograms``, named after all that determines it: a run after an interruption
+makes only what is missing. Of a collection that has changed only what is new is heard: a clip is known by its file,
+whatever id, split and shard it had.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from music_genre import audio, spectrogram
 from music_genre.errors import AudioFault
 from music_genre.params import Params, load_params
 from music_genre.project import Project
-from music_genre.shards import is_stored, place_shard, plan_shards, store_shard, write_index
+from music_genre.shards import find_clips, is_stored, place_shard, plan_shards, read_clip, store_shard, write_index
 from music_genre.sources import arrays
 from music_genre.splits import SPLITS
 from music_genre.stages import stage
@@ -45,13 +45,19 @@ def main(project: Project) -> None:
     tracks, splits = pd.read_parquet(project.tracks).set_index("track_id"), pd.read_parquet(project.splits)
     stored = project.cache / "spectrograms"
     stored.mkdir(parents=True, exist_ok=True)
-    shards = plan(splits, origins(project.raw, tracks, params))
+    origin = origins(project.raw, tracks, params)
+    shards = plan(splits, origin)
     missing = [shard for shard in shards if not is_stored(stored, shard.key)]
-    clips = spectrograms(
-        project.raw, tracks.loc[[track_id for shard in missing for track_id in shard.track_ids]], params
-    )
+    # An archive of ready spectrograms stands for all of its clips: they are as soon read as looked for.
+    known = {} if params.data.source == "arrays" else find_clips(stored)
+    wanted = [track_id for shard in missing for track_id in shard.track_ids]
+    new = spectrograms(project.raw, tracks.loc[[each for each in wanted if origin[each] not in known]], params)
     for shard in missing:
-        store_shard(stored, shard.key, islice(clips, len(shard.track_ids)))
+        clips = (
+            (track_id, read_clip(*known[origin[track_id]])) if origin[track_id] in known else next(new)
+            for track_id in shard.track_ids
+        )
+        store_shard(stored, shard.key, clips, origin)
     place(project, shards, stored, tracks, splits, params)
 
 
