@@ -35,7 +35,7 @@ from music_genre.prediction import clips_of
 
 SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
 CLIENTS = (1, 4, 16)
-TURNS, CLIP_SECONDS, SONG_SECONDS = 3, 10, 30
+TURNS, CLIP_SECONDS, SONG_SECONDS = 3, 10, 20
 """A figure is taken for so long, so many times."""
 
 SONG_CLIPS, SONGS = 8, 4

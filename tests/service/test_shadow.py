@@ -58,7 +58,6 @@ def test_a_challenger_answers_unseen_and_versions_tell_how_it_did(
     content: bytes,
 ) -> None:
     expected = ask(content).json()
-    assert compared(samples, expected["model"]["version"]) == {}
     # Two genres change their names: this challenger never agrees about a clip of one of them.
     genres = list(expected["probabilities"])
     named = genres.index(expected["genre"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,6 +125,11 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
     assert history["epoch"].tolist() == list(range(1, 4 * settings.copies + 1))
     answers = load_predictor(tmp_path / "first.keras").predict(validation.read(np.arange(len(validation))))
     np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
+    stored = h5py.File(io.BytesIO(ZipFile(tmp_path / "first.keras").read("model.weights.h5")))
+    names: list[str] = []
+    stored.visit(names.append)
+    assert names
+    assert not [name for name in names if "optimizer" in name]
 
 
 def test_the_rate_rises_then_falls_to_nothing_and_the_weights_are_an_average() -> None:

@@ -14,9 +14,10 @@ import anyio
 from fastapi import Security
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from music_genre.errors import AudioFault
+from music_genre.service.observing import HttpMiddleware
 
 KEY_VARIABLE = "MUSIC_GENRE_API_KEY"
 """Where it is set, requests must bring what it says."""
@@ -88,16 +89,10 @@ class Places:
             self.taken -= 1
 
 
-class OneShape:
-    """Middleware: whatever refuses a request, the answer is ``{"error": {"code": ..., "message": ...}}``."""
+class OneShape(HttpMiddleware):
+    """Whatever refuses a request, the answer is ``{"error": {"code": ..., "message": ...}}``."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         held: list[Message] = []
 
         async def shaped(message: Message) -> None:
@@ -134,16 +129,10 @@ def _has_shape(body: bytes) -> bool:
     return isinstance(told, dict) and isinstance(told.get("error"), dict)
 
 
-class Patient:
-    """Middleware: who is answered while still sending gets the answer before the connection is closed."""
+class Patient(HttpMiddleware):
+    """Who is answered while still sending gets the answer before the connection is closed."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = False
 
         async def watched() -> Message:

@@ -92,10 +92,7 @@ class GenreModel:
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def compared(self, challenger: str, shadow: dict[str, Any]) -> None:
         """Count what a challenger answered; ``follow`` writes it down."""
-        later = Shadow(**shadow)
-        with self.counting:
-            known = self.unkept.get(challenger)
-            self.unkept[challenger] = known.and_then(later) if known else later
+        self.count(challenger, Shadow(**shadow))
 
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def describe(self) -> dict[str, Any]:
@@ -120,21 +117,31 @@ class GenreModel:
         """Let a version answer; the one before it goes on to, for requests whose features are made already."""
         if loaded == self.loaded:
             return
-        if loaded.packing.transform is None and self.loaded.packing.transform is not None:
-            raise UnusableError(f"{loaded.name} version {loaded.version} has no transform for audio")
-        model = ready(loaded, folder)
+        model = self.readied(loaded, folder)
         self.models = {self.loaded.version: self.models[self.loaded.version], loaded.version: model}
         self.loaded = loaded
         logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+
+    def readied(self, loaded: Loaded, folder: Path) -> PackedModel:
+        """Load a version that is to hear what the one that answers hears."""
+        if loaded.packing.transform is None and self.loaded.packing.transform is not None:
+            raise UnusableError(f"{loaded.name} version {loaded.version} has no transform for audio")
+        return ready(loaded, folder)
 
     def shadow(self, found: tuple[Loaded, Path] | None) -> None:
         """Let a challenger answer unseen from now on, or none."""
         self.challenger, self.shadows = None, {}
         if found:
             loaded, folder = found
-            self.shadows = {loaded.version: ready(loaded, folder)}
+            self.shadows = {loaded.version: self.readied(loaded, folder)}
             self.challenger = loaded
             logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+
+    def count(self, challenger: str, later: Shadow) -> None:
+        """Add to what is to be written down of a challenger."""
+        with self.counting:
+            known = self.unkept.get(challenger)
+            self.unkept[challenger] = known.and_then(later) if known else later
 
     def keep(self, registry: Registry) -> None:
         """Write down what challengers showed; what cannot be written is kept for the next time."""
@@ -143,8 +150,8 @@ class GenreModel:
         for challenger, shadow in unkept.items():
             try:
                 registry.keep(challenger, shadow)
-            except Exception as error:  # as in ``Watch``
-                logger.warning("What version %s showed in the shadow is not kept: %s", challenger, error)
+            except Exception:  # the store is away, as ``Watch`` has told
+                self.count(challenger, shadow)
 
 
 class Watch:

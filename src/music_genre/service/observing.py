@@ -119,14 +119,25 @@ def observe(answer: dict[str, Any]) -> None:
         observation.answer = told | {"version": answer["model"]["version"]}
 
 
-class Observed:
-    """Middleware: every request has an id, which is in its answer's header ``X-Request-Id``, and a line in the log."""
+class HttpMiddleware:
+    """Stands between the server and an application; what is no HTTP request passes by."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in UNWATCHED:
+        await (self.handle if scope["type"] == "http" else self.app)(scope, receive, send)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer back."""
+        raise NotImplementedError
+
+
+class Observed(HttpMiddleware):
+    """Every request has an id, which is in its answer's header ``X-Request-Id``, and a line in the log."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in UNWATCHED:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")

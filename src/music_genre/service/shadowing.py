@@ -31,6 +31,7 @@ class Shadowing:
         self.model, self.in_thread = model, in_thread
         self.challenger: Loaded | None = None
         self.task: asyncio.Task[None] | None = None
+        self.told = ""
 
     def begin(
         self, recording: Recording, clips: Clips, champion: Loaded, answered: dict[str, Any], seconds: float
@@ -70,7 +71,9 @@ class Shadowing:
                 champion=champion.version, answers=1, agreed=agreed, champion_seconds=seconds, challenger_seconds=took
             )
             await self.model.compared(challenger.version, shadow.model_dump())
-        except Exception:
-            logger.warning("Version %s could not answer in the shadow", challenger.version, exc_info=True)
+        except Exception as error:
+            if repr(error) != self.told:
+                logger.warning("Version %s could not answer in the shadow", challenger.version, exc_info=True)
+            self.told = repr(error)
         finally:
             metrics().shadow.labels(champion.version, challenger.version, result).inc()
