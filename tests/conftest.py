@@ -48,6 +48,8 @@ LONGEST_FIRST = (
     "service/",
     "pipeline/test_interruptions.py",
     "pipeline/test_clones.py",
+    "unit/test_training.py",
+    "unit/test_cli.py",
 )
 """Where several processes test, what takes long begins early: else one of them would end alone."""
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
