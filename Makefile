@@ -59,7 +59,7 @@ sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on valida
 		"dvc exp apply NAME   takes the params of one over; then dvc repro"
 
 test: setup  ## every test that needs no browser
-	pytest --numprocesses 2 --dist loadfile -m "not browser and not real"
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not browser and not real"
 
 lint: setup  ## style, types and the direction of imports
 	ruff format --check .

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
@@ -41,6 +42,16 @@ PITCH_HZ = {"Folk": 200.0, "R&B": 900.0, "Rock": 3600.0}
 """Every genre is a tone of its own and its octave. One name cannot be part of a metric's name in MLflow."""
 
 TRACKS_PER_GENRE, CLIP_SECONDS = 10, 3.8
+
+LONGEST_FIRST = (
+    "pipeline/test_repro.py",
+    "service/",
+    "pipeline/test_interruptions.py",
+    "pipeline/test_clones.py",
+    "unit/test_training.py",
+    "unit/test_cli.py",
+)
+"""Where several processes test, what takes long begins early: else one of them would end alone."""
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
 PARAMS: dict[str, Any] = {
     "data": {"source": "folder", "min_seconds": 1, "folder": {"path": "music", "artist_pattern": None}},
@@ -146,59 +157,71 @@ def describe_project(write_params: Callable[[Path, dict[str, Any]], None]) -> Ca
 
 
 @pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder that one process fills and all others of these tests find: much takes long to make and is only read."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, made = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory,
-    start_module: Callable[..., subprocess.Popen[str]],
+    once: Callable[[str, Callable[[Path], None]], Path],
     tone: Callable[..., np.ndarray],
     describe_project: Callable[[Path], None],
 ) -> Path:
     """A checkout with everything but its registration, by the commands of ``dvc repro``."""
-    folder = tmp_path_factory.mktemp("checkout")
-    describe_project(folder)
-    for genre in PITCH_HZ:
-        (folder / "music" / genre).mkdir(parents=True)
-        for number in range(TRACKS_PER_GENRE):
-            suffix, rate, channels = ("mp3", 44_100, 2) if number % 2 else ("wav", 22_050, 1)
-            clip = tone(genre, number, CLIP_SECONDS, rate, channels)
-            soundfile.write(folder / f"music/{genre}/{number}.{suffix}", clip, rate)
 
-    finish(start_python(folder, "-c", EVERY_STAGE))
-    return folder
+    def fill(folder: Path) -> None:
+        describe_project(folder)
+        for genre in PITCH_HZ:
+            (folder / "music" / genre).mkdir(parents=True)
+            for number in range(TRACKS_PER_GENRE):
+                suffix, rate, channels = ("mp3", 44_100, 2) if number % 2 else ("wav", 22_050, 1)
+                clip = tone(genre, number, CLIP_SECONDS, rate, channels)
+                soundfile.write(folder / f"music/{genre}/{number}.{suffix}", clip, rate)
+        finish(start_python(folder, "-c", EVERY_STAGE))
 
-
-@pytest.fixture(scope="session")
-def healing(
-    trained: Path, tmp_path_factory: pytest.TempPathFactory, start_module: Callable[..., subprocess.Popen[str]]
-) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """``music-genre register`` at work on a copy of ``trained`` that has no store; it takes a while, so it goes on
-    while other tests run.
-    """
-    folder = tmp_path_factory.mktemp("healed") / "checkout"
-    lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "run.json", "music", "raw", ".cache")
-    shutil.copytree(trained, folder, ignore=lost)
-    process = start_module(folder, "music_genre.cli", "register")
-    yield folder, process
-    process.kill()
-    process.communicate()
+    return once("checkout", fill)
 
 
 @pytest.fixture(scope="session")
-def checkout(
+def healed(
     trained: Path,
-    healing: tuple[Path, subprocess.Popen[str]],
+    once: Callable[[str, Callable[[Path], None]], Path],
     start_module: Callable[..., subprocess.Popen[str]],
 ) -> Path:
-    """A checkout as ``dvc repro`` leaves it. To be read only: ``sandbox`` is for changes."""
-    finish(start_module(trained, "music_genre.stages.register"))
-    return trained
+    """A checkout whose store was lost, after ``music-genre register``, whose screen is in ``register.txt``; meanwhile
+    the stage itself registers ``trained``.
+    """
+
+    def fill(folder: Path) -> None:
+        lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "run.json", "music", "raw", ".cache")
+        shutil.copytree(trained, folder, ignore=lost, dirs_exist_ok=True)
+        healing = start_module(folder, "music_genre.cli", "register")
+        registering = start_module(trained, "music_genre.stages.register")
+        (folder / "register.txt").write_text(finish(healing), encoding="utf-8")
+        finish(registering)
+
+    return once("healed", fill)
 
 
 @pytest.fixture(scope="session")
-def healed(healing: tuple[Path, subprocess.Popen[str]]) -> Path:
-    """A checkout whose store was lost, after ``music-genre register``, whose screen is in ``register.txt``."""
-    folder, process = healing
-    (folder / "register.txt").write_text(finish(process), encoding="utf-8")
-    return folder
+def checkout(trained: Path, healed: Path) -> Path:
+    """A checkout as ``dvc repro`` leaves it. To be read only: ``sandbox`` is for changes."""
+    return trained
 
 
 @pytest.fixture
@@ -276,6 +299,27 @@ def free_port() -> Callable[[], int]:
             return int(listener.getsockname()[1])
 
     return find
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each process tests whole files; all that asks the one server is tested by one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "service" if "service/" in file else file
+
+    return ByServer(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.split("::")[0]
+        return next((number for number, name in enumerate(LONGEST_FIRST) if name in file), len(LONGEST_FIRST))
+
+    items.sort(key=place)
 
 
 def finish(process: subprocess.Popen[str]) -> str:

@@ -79,6 +79,10 @@ def forked(work, *arguments):
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
+# What every child would import and arrange anew is there before the first is forked; it opens a store of its own.
+registry.history(tracking.connect(root / "before"), name)
+os.environ.pop("MLFLOW_TRACKING_URI")
+
 for step in STEPS:
     fatal, kills = 1, 0
     while (code := forked(child, step, fatal)) != 0:
@@ -92,7 +96,9 @@ for step in STEPS:
 def told(healed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """What was seen after every kill and every finished step."""
     folder = tmp_path_factory.mktemp("killed")
-    shutil.copyfile(healed / "mlflow.db", folder / "mlflow.db")
+    for place in (folder, folder / "before"):
+        place.mkdir(exist_ok=True)
+        shutil.copyfile(healed / "mlflow.db", place / "mlflow.db")
     pointer = json.loads((healed / "models/crnn/run.json").read_text())
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), "killed", pointer["model_id"], pointer["run_id"]],
