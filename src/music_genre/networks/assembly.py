@@ -17,7 +17,7 @@ def assemble(copies: Sequence[keras.Model], input_shape: tuple[int, ...], parts:
         input_shape: (frames, n_mels) or (frames, n_mels, 1) of a whole clip.
         parts: equal stretches that a clip is cut into; frames left over at the end are not looked at.
     """
-    from keras import Input, Model, layers, models
+    from keras import Input, Model, layers
 
     frames, n_mels = input_shape[:2]
     length = frames // parts
@@ -29,8 +29,8 @@ def assemble(copies: Sequence[keras.Model], input_shape: tuple[int, ...], parts:
         stretches = [layers.Cropping1D(cut, name=f"part{number}")(mel) for number, cut in enumerate(cuts, start=1)]
     answers = []
     for number, copy in enumerate(copies, start=1):
-        # A clone has no optimizer, which would be stored with the model: three times its weights.
-        plain = models.clone_model(copy)
+        # Without an optimizer, which would be stored with the model: three times its weights.
+        plain = Model.from_config(copy.get_config())
         plain.set_weights(copy.get_weights())
         plain.name = f"copy{number}"
         answers += [plain(stretch) for stretch in stretches]
