@@ -107,16 +107,17 @@ def feature_maps(
     """
     from matplotlib.figure import Figure
 
-    columns, heights = 8, [-(-len(chosen) // 8) for _, _, chosen in blocks]
+    columns = 8
+    heights = [-(-len(chosen) // columns) for _, _, chosen in blocks]
     rows = 1 + sum(heights)
     figure = Figure(figsize=(1.6 * columns, 1.7 * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    clip = figure.add_subplot(rows, 1, 1)
-    _spectrogram(clip, mel, scale)
+    grid = figure.add_gridspec(rows, columns)
+    _spectrogram(figure.add_subplot(grid[0, :]), mel, scale)
     for (name, answer, chosen), above in zip(blocks, accumulate(heights, initial=1), strict=False):
         image = answer[:, None, :] if answer.ndim == 2 else answer
-        for place, number in enumerate(chosen, start=1):
-            axes = figure.add_subplot(rows, columns, above * columns + place, xticks=[], yticks=[])
+        for place, number in enumerate(chosen):
+            axes = figure.add_subplot(grid[above + place // columns, place % columns], xticks=[], yticks=[])
             axes.imshow(image[:, :, number].T, origin="lower", aspect="auto", cmap="viridis")
             axes.set_title(f"{name}: {number}", fontsize=8)
     return figure

@@ -47,12 +47,13 @@ def listening(findings: Findings) -> str:
     surest = test.sort_values([f"{ENSEMBLE}_confidence", "track_id"], ascending=[False, True])
     wrong = surest[surest["actual"] != surest[ENSEMBLE]]
     alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in COMPARED]
+    seen = picture(
+        "evaluation/ensemble/pictures/mistakes",
+        "Mel spectrograms of the test clips that the ensemble is surest of and wrong about",
+        "The ensemble's surest mistakes as the networks see them.",
+    )
     return (
-        picture(
-            "evaluation/ensemble/pictures/mistakes",
-            "Mel spectrograms of the test clips that the ensemble is surest of and wrong about",
-            "The ensemble's surest mistakes as the networks see them.",
-        )
+        ("" if wrong.empty else seen)
         + _clips("The ensemble's surest mistakes", wrong)
         + "".join(_clips(title, clips) for title, clips in alone)
     )
