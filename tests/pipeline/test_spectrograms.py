@@ -100,8 +100,9 @@ def test_a_changed_track_makes_its_own_shard_anew_and_no_other(finished: Path, t
     assert len(stored(checkout).items() & made.items()) == len(made) - 1
 
 
-def test_of_a_collection_that_has_grown_only_the_new_clip_is_heard(checkout: Path, tmp_path: Path) -> None:
-    stage(checkout, "spectrograms")
+def test_of_a_collection_that_has_grown_only_the_new_clip_is_heard(finished: Path, tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(finished, checkout)
     # It comes first of all: every other track gets another id, and the splits are dealt anew.
     new = "00 new.flac"
     soundfile.write(checkout / "music/Hiss" / new, np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
