@@ -348,10 +348,13 @@ def test_a_refusal_is_a_sentence(
 
 
 def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(page: Page, song: Path, messages: list[str]) -> None:
+    # The machine of the test may itself have no network.
+    page.evaluate("Object.defineProperty(navigator, 'onLine', {value: true, configurable: true})")
     page.route("**/predict", lambda route: route.abort("connectionrefused"))
     choose(page, song)
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
     page.unroute("**/predict")
+    page.evaluate("delete navigator.onLine")
     page.context.set_offline(True)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("alert")).to_contain_text("You are offline")
