@@ -276,7 +276,7 @@ def test_everything_works_by_keyboard_alone(page: Page, song: Path) -> None:
     for key, seconds in (("ArrowRight", 5), ("ArrowUp", 10), ("ArrowLeft", 5), ("End", 20), ("Home", 0)):
         page.keyboard.press(key)
         assert moment(page) == pytest.approx(seconds, abs=0.05), key
-    assert page.locator("#seek").get_attribute("aria-valuetext").startswith("0:00 of 0:20, ")  # type: ignore[union-attr]
+    assert page.locator("#seek").get_attribute("aria-valuetext").startswith("0:00 of 0:20, ")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.get_by_role("table")).to_be_visible()

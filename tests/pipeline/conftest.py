@@ -38,7 +38,7 @@ def run() -> Callable[..., str]:
     """Runs a command of the environment in a folder; returns what it printed."""
 
     def run_in(folder: Path, *command: str, ok: bool = True, **extra: str) -> str:
-        ours = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "GLIBC_TUNABLES")
+        ours = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(

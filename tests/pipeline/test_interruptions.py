@@ -186,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def __init__(self, files: dict[str, bytes], asked: list[int], go_on: threading.Event, *rest: object) -> None:
         self.files, self.asked, self.go_on = files, asked, go_on
-        super().__init__(*rest)  # type: ignore[arg-type]  # socket, address and server, as the server hands them on
+        super().__init__(*rest)
 
     def log_message(self, *_: object) -> None:
         pass

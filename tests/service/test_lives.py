@@ -129,11 +129,11 @@ def test_a_moved_alias_is_followed_without_a_failed_request(
     with Load(port, content) as load:
         load.until(lambda: version_of(server) == old, 30)
         point_at(new)
-        load.until(lambda: load.answers[-1]["model"]["version"] == new, 60)  # type: ignore[index]
+        load.until(lambda: load.answers[-1]["model"]["version"] == new, 60)
     assert load.failures == []
-    assert {answer["model"]["version"] for answer in load.answers} == {old, new}  # type: ignore[index]
+    assert {answer["model"]["version"] for answer in load.answers} == {old, new}
     for answer in load.answers:
-        assert answer["confidence"] == pytest.approx(expected[answer["model"]["version"]], abs=1e-4)  # type: ignore[index]
+        assert answer["confidence"] == pytest.approx(expected[answer["model"]["version"]], abs=1e-4)
 
 
 @pytest.mark.parametrize(

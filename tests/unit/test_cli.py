@@ -51,7 +51,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         try:
             code = cli.main([str(argument) for argument in arguments])
         except SystemExit as end:
-            code = end.code  # type: ignore[assignment]  # argparse ends with a number
+            code = end.code
         said = capsys.readouterr()
         return Done(code, said.out, said.err)
 

@@ -48,7 +48,7 @@ def test_requests_like_the_reference_are_seldom_told() -> None:
     [({"louder": 7.0}, "mean_db"), ({"silent": 0.3}, "silent_share"), ({"genres": "CCCA"}, "genre")],
 )
 def test_a_change_is_told_by_its_name(changed: dict[str, float], name: str) -> None:
-    assert all(name in drifted(clips(60, 100 + draw, **changed), clips(400, draw)) for draw in range(10))  # type: ignore[arg-type]
+    assert all(name in drifted(clips(60, 100 + draw, **changed), clips(400, draw)) for draw in range(10))
 
 
 def test_a_certain_but_small_change_does_not_matter() -> None:

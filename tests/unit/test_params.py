@@ -77,9 +77,9 @@ def test_the_committed_file_has_every_key_that_the_contract_names() -> None:
 def test_values_cannot_be_changed_after_loading() -> None:
     params = load_params(COMMITTED)
     with pytest.raises(ValidationError):
-        params.seed = 8  # type: ignore[misc]  # what is tested
+        params.seed = 8
     with pytest.raises(ValidationError):
-        params.models.crnn.epochs = 1  # type: ignore[misc]  # what is tested
+        params.models.crnn.epochs = 1
 
 
 def test_a_models_params_are_its_own_section_and_the_seed() -> None:

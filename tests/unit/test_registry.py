@@ -82,7 +82,7 @@ def test_the_best_model_wins_where_it_is_the_simplest_too() -> None:
 
 def test_test_figures_choose_nothing() -> None:
     small, large = candidate("crnn", 10, wrong=range(60)), candidate("ensemble", 30, wrong=range(10))
-    small.metrics["test"]["macro_f1"], large.metrics["test"]["macro_f1"] = 0.99, 0.01  # type: ignore[index]  # dicts here
+    small.metrics["test"]["macro_f1"], large.metrics["test"]["macro_f1"] = 0.99, 0.01
     assert choose([small, large], seed=7) is large
 
 
@@ -93,9 +93,9 @@ def test_a_single_candidate_is_chosen() -> None:
 
 def test_a_model_that_the_gate_would_refuse_is_not_chosen_where_another_passes() -> None:
     small, large = candidate("crnn", 10), candidate("ensemble", 30)
-    small.metrics["validation"]["ece"] = 0.6  # type: ignore[index]
+    small.metrics["validation"]["ece"] = 0.6
     assert choose([small, large], seed=7) is large
-    large.metrics["validation"]["ece"] = 0.7  # type: ignore[index]
+    large.metrics["validation"]["ece"] = 0.7
     assert choose([small, large], seed=7) is small
 
 
@@ -120,7 +120,7 @@ def test_the_gate_asks_for_a_recall_of_every_genre_and_names_those_that_lack_it(
 
 def test_the_gate_asks_for_calibration() -> None:
     one = candidate("crnn", 1)
-    one.metrics["validation"]["ece"] = 0.21  # type: ignore[index]
+    one.metrics["validation"]["ece"] = 0.21
     assert failed(judge(one, True, 1.0, ASKED)) == ["validation_ece"]
 
 
@@ -131,7 +131,7 @@ def test_the_gate_asks_for_data_that_passed_its_checks_and_a_model_that_is_not_t
 
 def test_test_figures_pass_and_fail_nobody() -> None:
     one = candidate("crnn", 1)
-    one.metrics["test"]["macro_f1"] = 0.0  # type: ignore[index]
+    one.metrics["test"]["macro_f1"] = 0.0
     assert failed(judge(one, True, 1.0, ASKED)) == []
 
 

@@ -123,7 +123,7 @@ def test_it_was_killed_more_than_ten_times_in_registering_and_in_promoting(told:
 
 def test_a_version_always_has_its_verdict(told: list[dict[str, object]]) -> None:
     for state in states(told):
-        for version in state["versions"]:  # type: ignore[attr-defined]
+        for version in state["versions"]:
             assert version["tags"]["verdict"] in ("passed", "refused")
             failed = any(not criterion["passed"] for criterion in json.loads(version["tags"]["criteria"]))
             assert not failed or version["tags"]["verdict"] == "refused"
@@ -131,19 +131,19 @@ def test_a_version_always_has_its_verdict(told: list[dict[str, object]]) -> None
 
 def test_an_alias_always_points_at_a_version(told: list[dict[str, object]]) -> None:
     for state in states(told):
-        numbers = {version["version"] for version in state["versions"]}  # type: ignore[attr-defined]
-        assert set(state["aliases"].values()) <= numbers  # type: ignore[attr-defined]
+        numbers = {version["version"] for version in state["versions"]}
+        assert set(state["aliases"].values()) <= numbers
 
 
 def test_the_history_ends_with_the_champion_whatever_moment_is_looked_at(told: list[dict[str, object]]) -> None:
     for state in states(told):
-        champion = state["aliases"].get("champion")  # type: ignore[attr-defined]
-        assert [champion] == [entry[0] for entry in state["history"][-1:]] or champion is None  # type: ignore[index]
+        champion = state["aliases"].get("champion")
+        assert [champion] == [entry[0] for entry in state["history"][-1:]] or champion is None
 
 
 def test_what_was_interrupted_is_done_once_in_the_end(told: list[dict[str, object]]) -> None:
     last = states(told)[-1]
-    assert [version["version"] for version in last["versions"]] == ["3", "2", "1"]  # type: ignore[attr-defined]
+    assert [version["version"] for version in last["versions"]] == ["3", "2", "1"]
     assert last["aliases"] == {"champion": "2", "challenger": "3"}
     assert last["history"] == [
         ["1", "the first to pass the gate"],

@@ -47,14 +47,14 @@ def test_a_worker_has_one_thread_and_the_users_limits_come_back(limits: dict[str
 def test_the_users_limits_come_back_from_a_map_that_is_left_early(limits: dict[str, str | None]) -> None:
     results = map_clips(abs, range(-3, 0), "Counting")
     assert next(results) == 3
-    results.close()  # type: ignore[attr-defined]  # a generator's
+    results.close()
     assert now() == limits
 
 
 def test_the_progress_of_a_map_whose_every_result_was_taken_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     results = map_clips(abs, range(-3, 0), "Counting")
     assert [next(results) for _ in range(3)] == [3, 2, 1]
-    results.close()  # type: ignore[attr-defined]  # a generator's
+    results.close()
     assert "3/3" in capsys.readouterr().err.split("\r")[-1]
 
 
@@ -91,7 +91,7 @@ def test_a_map_that_is_left_early_does_not_begin_what_nobody_takes(tmp_path: Pat
     paths = [tmp_path / f"{number:05d}" for number in range(600)]
     results = map_clips(Path.touch, paths, "Touching")
     next(results)
-    results.close()  # type: ignore[attr-defined]  # a generator's
+    results.close()
     assert settled(tmp_path) < 300
 
 

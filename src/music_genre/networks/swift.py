@@ -79,12 +79,12 @@ def _first_block(pool: tuple[int, int]) -> Any:
         ]
         return seen, [tf.add_n([x * kernel[tap] for tap, x in enumerate(place)]) for place in seen]
 
-    @compiled  # type: ignore[untyped-decorator]  # as TensorFlow has none
+    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def forward(clip: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         _, found = cells(clip, kernel)
         return tf.nn.relu(_maximum(found) + bias)
 
-    @compiled  # type: ignore[untyped-decorator]
+    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def shares(clip: tf.Tensor, kernel: tf.Tensor, answer: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
         """Every cell's part in the gradients of the taps and of the bias."""
         seen, found = cells(clip, kernel)
@@ -94,7 +94,7 @@ def _first_block(pool: tuple[int, int]) -> Any:
             picked = [tf.where(value == largest, x, other) for x, other in zip(place, picked, strict=True)]
         return [*(x * upstream for x in picked), upstream]
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def block(clip: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
         answer = forward(clip, kernel, bias)
 
@@ -124,7 +124,7 @@ def _compiled_layer(layer: layers.Layer) -> Any:
     weights = [weight.value for weight in layer.trainable_variables]
     forward = compiled(layer)
 
-    @compiled  # type: ignore[untyped-decorator]
+    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def backward(x: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -132,7 +132,7 @@ def _compiled_layer(layer: layers.Layer) -> Any:
         of_all: list[tf.Tensor] = tape.gradient(answer, [x, *weights], upstream)
         return of_all
 
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def run(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
         def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> tuple[tf.Tensor, list[tf.Tensor]]:
             of_x, *of_weights = backward(x, upstream)

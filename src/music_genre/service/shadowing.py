@@ -46,7 +46,7 @@ class Shadowing:
             seconds: from clips to probabilities.
         """
         challenger = self.challenger
-        if challenger is None:
+        if challenger is None or challenger.version == champion.version:
             return
         if self.task and not self.task.done():
             metrics().shadow.labels(champion.version, challenger.version, "passed over").inc()

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-MALLOC = ("hugetlb=1", "mmap_threshold=8589934592", "trim_threshold=8589934592")
-
-
-def keep_freed_memory() -> None:
-    """Start this process again with an allocator that keeps what it frees.
-
-    glibc hands every large tensor back to the kernel and faults it in anew at the next step: on some machines more than
-    half of a step of the published parallel network, on others nothing. The settings are read when a process starts;
-    other allocators ignore them.
-    """
-    if "GLIBC_TUNABLES" not in os.environ and sys.platform == "linux":
-        os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{name}" for name in MALLOC)
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # the very command this process was started with
-
-
-if __name__ == "__main__":
-    keep_freed_memory()  # before the imports that take seconds: they begin anew
-
 import hashlib
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
