@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 
 from music_genre import registry
-from music_genre.cli import connect
+from music_genre.cli.store import connect
 from music_genre.packed import read_packing
 
 client, name = connect()

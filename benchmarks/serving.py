@@ -28,7 +28,7 @@ from features import recordings
 from timing import memory_mb, ratios, seconds, spread, table, write
 
 from music_genre.audio import decode_whole
-from music_genre.cli import load_model
+from music_genre.cli.store import load_model
 from music_genre.errors import AudioFault
 from music_genre.packed import PackedModel
 from music_genre.prediction import clips_of
