@@ -81,5 +81,5 @@ def _reason(blocks: np.ndarray, shape: tuple[int, ...], scale: Scale, genre: str
     edges = (bands[0], bands[-1] + 1) if hertz is None else (hertz[bands[0]], hertz[bands[-1] + 1])
     return (
         f"{scale.time(frames[0]):.1f} to {scale.time(frames[-1] + 1):.1f} {scale.unit}, {edges[0]:.0f} to"
-        f" {edges[1]:.0f} {scale.bands} speaks most for {genre}: {fall:.2f} less likely without it"
+        f" {edges[1]:.0f} {scale.bands} speaks most for {genre}: {fall:.2g} less likely without it"
     )

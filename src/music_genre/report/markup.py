@@ -92,7 +92,7 @@ def picture(name: str, alternative: str, caption: str) -> str:
     """A picture that lies beside the page, and opens in its full size."""
     source = f"{escape(name)}.png"
     return (
-        f'<figure><a href="{source}"><img src="{source}" alt="{escape(alternative)}" loading="lazy"></a>'
+        f'<figure><a href="{source}"><img src="{source}" alt="{escape(alternative)}"></a>'
         f"<figcaption>{escape(caption)}</figcaption></figure>\n"
     )
 
