@@ -128,7 +128,16 @@ def test_filters_that_say_the_same_or_nothing_are_shown_last() -> None:
     random = np.random.default_rng(0)
     loud, other = random.normal(size=(2, 50))
     answered = np.stack([loud, other, -2 * loud + 1, np.zeros(50)], axis=1)
-    assert filters.distinct(answered, np.array([2, 0, 1, 3])).tolist() == [2, 1, 0, 3]
+    alike = filters.saying_the_same(answered)
+    assert filters.distinct(np.array([2, 0, 1, 3]), alike).tolist() == [2, 1, 0, 3]
+
+
+def test_pictures_of_silence_are_one_picture() -> None:
+    random = np.random.default_rng(0)
+    silent = random.uniform(-80, -75, (2, 30, 20))
+    loud = random.uniform(-80, 0, (2, 30, 20))
+    woken = np.stack([silent[0], loud[0], silent[1], loud[1]])
+    assert filters.distinct(np.arange(4), filters.looking_the_same(woken)).tolist() == [0, 1, 3, 2]
 
 
 def test_a_softened_network_rectifies_nothing_and_is_otherwise_the_same(published: dict[str, keras.Model]) -> None:

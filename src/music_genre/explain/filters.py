@@ -27,8 +27,9 @@ SLOWNESS = 1.5
 ROUGHNESS = 10.0
 """What a mean difference of 1 (80 dB) between neighbouring cells costs, in deviations of the filter's activation."""
 
-ALIKE = 0.9
-"""Filters whose answers to real clips correlate more than this say the same: others are shown before them."""
+ALIKE, ALIKE_DB = 0.9, 5.0
+"""Filters whose answers to real clips correlate more than this say the same, and pictures whose cells differ less than
+this on average show the same, silence above all: others are shown before them."""
 
 NOISE = 0.15
 """Deviation of the noise at the start, on the logistic scale."""
@@ -122,7 +123,8 @@ def wake(
     answered = answers(heard, clips)
     table = tell_apart(answered, clips.label, genres)
     ranked = table.sort_values(["between", "filter"], ascending=[False, True])["filter"].to_numpy()
-    table = table.loc[distinct(answered.mean(axis=1), ranked)[:count]].reset_index(drop=True)
+    tried = distinct(ranked, saying_the_same(answered.mean(axis=1)))[: 2 * count]
+    table = table.loc[tried].reset_index(drop=True)
     chosen, unit = table["filter"].to_numpy(), table["real_deviation"].to_numpy()
     mean = np.mean([mel.mean(axis=(0, 1)) for mel in clips.batches(1)], axis=0)
     starts = np.tile(mean, (len(chosen), heard.input_shape[1], 1))
@@ -135,25 +137,37 @@ def wake(
         woken[asleep] = maximise(heard, soft, chosen[asleep], unit[asleep], real, seed)
         reached = _own(heard, woken, chosen)
     table.insert(0, "layer", part.name)
-    return table.assign(maximised=reached), woken
+    shown = distinct(np.arange(len(chosen)), looking_the_same(woken))[:count]
+    return table.assign(maximised=reached).loc[shown].reset_index(drop=True), woken[shown]
 
 
-def distinct(answered: np.ndarray, ranked: np.ndarray) -> np.ndarray:
-    """The filters in order, but those last that never change, or answer like one before them, with a correlation above
-    ``ALIKE``.
+def distinct(ranked: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """What is ranked, in order, but that last which is like something before it.
 
     Args:
-        answered: (n, filters) activations by real clips.
-        ranked: (k,) filters, the most telling first.
+        ranked: (k,) rows of ``alike``.
+        alike: (m, m) bool, symmetric.
+    """
+    first: list[int] = []
+    for number in ranked:
+        if not alike[number, first].any():
+            first.append(number)
+    return np.array([*first, *(number for number in ranked if number not in first)])
+
+
+def saying_the_same(answered: np.ndarray) -> np.ndarray:
+    """(filters, filters) bool from their activations by real clips, (n, filters). One that never changes says nothing
+    that another does not.
     """
     spread = answered.std(axis=0)
     standard = (answered - answered.mean(axis=0)) / np.where(spread > 0, spread, 1)
     alike = np.abs(standard.T @ standard) / len(answered) > ALIKE
-    first: list[int] = []
-    for number in ranked:
-        if spread[number] > 0 and not alike[number, first].any():
-            first.append(number)
-    return np.array([*first, *(number for number in ranked if number not in first)])
+    return np.asarray(alike | (spread == 0) | (spread == 0)[:, None])
+
+
+def looking_the_same(woken: np.ndarray) -> np.ndarray:
+    """(k, k) bool from spectrograms (k, frames, n_mels) dB."""
+    return np.stack([np.abs(woken - one).mean(axis=(1, 2)) < ALIKE_DB for one in woken])
 
 
 def _own(heard: keras.Model, woken: np.ndarray, chosen: np.ndarray) -> np.ndarray:
