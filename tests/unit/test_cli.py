@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -318,6 +319,22 @@ def test_another_version_is_another_model(command: Command, sandbox: Path, tone:
         json.loads(command("predict", "a.wav", "--json", "--model", which).out)["probabilities"] for which in ("1", "2")
     )
     assert first != second
+
+
+def test_a_trained_model_answers_before_it_is_registered(
+    command: Command, sandbox: Path, tone: Callable[..., np.ndarray]
+) -> None:
+    soundfile.write(sandbox / "a.wav", tone("R&B", 70, 3.8), 22_050)
+    served = registry.versions(tracking.connect(sandbox), "music-genre")[0].model
+    first, second = (
+        json.loads(command("predict", "a.wav", "--json", "--model", which).out)["probabilities"]
+        for which in ("champion", served)
+    )
+    assert first == second
+    shutil.rmtree(sandbox / "models/parallel")
+    message = one_line_of_reason(command("predict", "a.wav", "--model", "ensemble"))
+    assert "models/parallel" in message
+    assert "`dvc repro`" in message
 
 
 @pytest.mark.parametrize("which", ["7", "0", "newest", "champion@1"])

@@ -39,7 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--csv", type=Path, metavar="OUT.csv", help="a row a file, in order; what is wrong is told there"
     )
     predict.add_argument(
-        "--model", default="champion", metavar="WHICH", help="champion, challenger or a version (champion)"
+        "--model",
+        default="champion",
+        metavar="WHICH",
+        help="champion, challenger or a version; or what models/ holds: crnn, parallel, ensemble (champion)",
     )
     predict.add_argument(
         "--arrays", type=Path, metavar="FILE.npz", help="spectrograms: mel (n, frames, n_mels), track_id (n,)"

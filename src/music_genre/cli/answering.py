@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from music_genre.cli.store import find_version, load_model
+from music_genre.cli.store import packed_folder
 from music_genre.errors import AudioFault, MusicGenreError
 from music_genre.project import Project
 
@@ -24,9 +24,11 @@ def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
     if options.csv and (options.arrays or options.json or options.timeline):
         parser.error("--csv takes audio FILEs alone, without --json or --timeline")
+    from music_genre.packed import PackedModel
     from music_genre.tagging import audio_files
 
-    model, sure_from = load_model(options.model)
+    with packed_folder(options.model) as (folder, sure_from):
+        model = PackedModel(folder)
     if options.arrays:
         return predict_arrays(model, options.arrays, options.out)
     if options.csv:
@@ -104,17 +106,16 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
 
 
 def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre import registry
     from music_genre.explain.recording import explain
     from music_genre.tagging import MAX_SECONDS
 
     out = options.out or options.file.with_name(f"{options.file.stem}.explained.png")
     check_picture(out, parser)
-    folder = registry.packed_folder(find_version(options.model))
     try:
         if not options.file.is_file():
             raise AudioFault("missing", "no such file")
-        found = explain(folder, options.file, MAX_SECONDS)
+        with packed_folder(options.model) as (folder, _):
+            found = explain(folder, options.file, MAX_SECONDS)
     except AudioFault as fault:
         raise MusicGenreError(f"{options.file}: {fault}") from fault
     save_picture(found.picture, out)

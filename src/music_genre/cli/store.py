@@ -1,34 +1,51 @@
-"""The checkout's registry, as commands find it."""
+"""The checkout's registry and models, as commands find them."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from music_genre.errors import MusicGenreError
 from music_genre.project import Project
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
-
-    from music_genre.packed import PackedModel
 
 
-def load_model(wanted: str) -> tuple[PackedModel, float]:
-    """The model behind ``champion``, ``challenger`` or a version number, and the least confidence of a sure answer."""
-    from music_genre import registry
-    from music_genre.packed import PackedModel
-    from music_genre.prediction import confident_from
+@contextmanager
+def packed_folder(wanted: str) -> Iterator[tuple[Path, float]]:
+    """A model as it travels, and the least confidence of a sure answer.
 
-    version = find_version(wanted)
-    return PackedModel(registry.packed_folder(version)), confident_from(version.tags)
+    Args:
+        wanted: ``champion``, ``challenger`` or a version's number; or a model as ``models/`` holds it, registered or
+            not, by its name.
 
+    Raises:
+        MusicGenreError: there is none; the message says what to do.
+    """
+    from music_genre import packed, prediction, registry
+    from music_genre.shards import Spectrograms
 
-def find_version(wanted: str) -> ModelVersion:
-    """The registered version behind ``champion``, ``challenger`` or a number."""
-    from music_genre import registry
-
-    client, name = connect()
-    return registry.resolve(client, name, wanted)
+    if wanted not in packed.NAMES:
+        client, name = connect()
+        version = registry.resolve(client, name, wanted)
+        yield registry.packed_folder(version), prediction.confident_from(version.tags)
+        return
+    project = Project.here()
+    with ExitStack() as kept:
+        try:
+            data = Spectrograms.open(project.spectrograms)
+            folder = kept.enter_context(packed.packed_model(project.models, wanted, data))
+        except FileNotFoundError as missing:
+            raise MusicGenreError(
+                f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
+            ) from missing
+        measured = project.evaluation(wanted) / "metrics.json"
+        figures = json.loads(measured.read_text(encoding="utf-8"))["validation"] if measured.is_file() else {}
+        yield folder, figures.get("confident_from", prediction.CONFIDENT)
 
 
 def connect() -> tuple[MlflowClient, str]:
