@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from music_genre.errors import MusicGenreError
 from music_genre.params import SplitMethod
@@ -66,6 +65,8 @@ def split_table(splits: pd.DataFrame) -> pd.DataFrame:
 
 def _deal(tracks: pd.DataFrame, validation: float, test: float, seed: int, together: Sequence[str]) -> np.ndarray:
     """(n,) split names, by folds as large as the smaller share; rows alike in a column of ``together`` stay so."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to load, and most who ask for SPLITS deal none
+
     groups = _groups(tracks, together)
     artists = int(tracks.assign(group=groups).groupby("genre")["group"].nunique().min())
     if artists < len(SPLITS):

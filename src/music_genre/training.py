@@ -156,9 +156,11 @@ def fit(
     done = checkpoint.restore(model)
     for row in rows:
         on_epoch(row)
+    held_out = _batches(validation, settings, classes, None)
+    _make_variables(model, *held_out[0])
     model.fit(
         _batches(training, settings, classes, seed, done),
-        validation_data=_batches(validation, settings, classes, None),
+        validation_data=held_out,
         initial_epoch=done,
         epochs=settings.epochs,
         shuffle=False,  # of batches, by a state that no interruption survives; clips are shuffled anyway
@@ -166,6 +168,15 @@ def fit(
         callbacks=[callbacks.LambdaCallback(on_epoch_end=record), *rules, checkpoint],
     )
     return pd.DataFrame(rows)
+
+
+def _make_variables(model: keras.Model, mel: np.ndarray, target: np.ndarray) -> None:
+    """Make those of the optimizer and of the metrics, or Keras makes them in the first step and traces it twice: it
+    takes as long as some epochs of a small collection.
+    """
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(mel, target, np.zeros((len(target), model.output_shape[-1]), np.float32))
+    model.reset_metrics()
 
 
 def compile_improved(model: keras.Model, settings: NetworkParams, steps: int) -> None:
