@@ -100,11 +100,12 @@ class BaselineParams(Section):
 
 
 class NetworkParams(Section):
-    """What both networks share. All below ``learning_rate`` is the improved recipe's.
+    """What both networks share. All below ``precision`` is the improved recipe's.
 
     Args:
         training_share: share of the training clips to learn from; a smaller one is part of every larger one.
         learning_rate: published: the first epoch's; improved: the highest.
+        precision: that training computes in; weights, and whoever answers, are in float32.
         copies: trainings from seed, seed + 1, ...; their answers are averaged.
         parts: equal parts of a clip whose answers are averaged; 1 takes it whole.
         crop: share of a clip that a training step sees, from anywhere in it; 0: one of its parts.
@@ -126,6 +127,7 @@ class NetworkParams(Section):
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"]
     copies: Count
     parts: Count
     crop: Annotated[float, Field(ge=0, le=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,10 @@ def train(
     """
     if settings.recipe == "published":
         make_deterministic(seed)
-        model = build_published(name, training.shape, classes, settings)
-        return model, fit(arranged(model), training, validation, settings, seed, on_epoch, kept)
+        build = partial(build_published, name, training.shape, classes, settings)
+        model = computing_in(settings.precision, build)
+        history = fit(arranged(model), training, validation, settings, seed, on_epoch, kept)
+        return in_float32(model, build), history
 
     copies: list[keras.Model] = []
     histories: list[pd.DataFrame] = []
@@ -65,8 +68,10 @@ def train(
             on_epoch({**row, "epoch": row["epoch"] + before})
 
         make_deterministic(seed + number)
-        copies.append(import_module(f"music_genre.networks.{name}").improved(training.shape[1], classes, settings))
-        history = fit(copies[-1], training, validation, settings, seed + number, count_on, kept / f"copy{number + 1}")
+        build = partial(import_module(f"music_genre.networks.{name}").improved, training.shape[1], classes, settings)
+        model = computing_in(settings.precision, build)
+        history = fit(model, training, validation, settings, seed + number, count_on, kept / f"copy{number + 1}")
+        copies.append(in_float32(model, build))
         histories.append(history.assign(epoch=history["epoch"] + before))
     input_shape = (*training.shape, 1) if name == "parallel" else training.shape
     return assemble(copies, input_shape, settings.parts), pd.concat(histories, ignore_index=True)
@@ -87,13 +92,37 @@ def build_published(name: str, shape: tuple[int, int], classes: int, settings: N
         ) from error
 
 
+def computing_in(precision: str, build: Callable[[], keras.Model]) -> keras.Model:
+    """What ``build`` makes, computing in a precision (Keras' dtype policy of that name) with weights in float32."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return build()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def in_float32(trained: keras.Model, build: Callable[[], keras.Model]) -> keras.Model:
+    """A trained model, or one that ``build`` makes with its weights, that computes in float32, as all who answer do."""
+    if trained.compute_dtype == "float32":
+        return trained
+    model = build()
+    model.set_weights(trained.get_weights())
+    return model
+
+
 def arranged(model: keras.Model) -> keras.Model:
-    """A published network as this machine trains it fastest, with the very weights: a GPU takes it as it is."""
+    """A published network as this machine trains it fastest, with the very weights: a GPU takes it as it is, and so
+    does a processor what is not in float32.
+    """
     import tensorflow as tf
 
     from music_genre.networks.swift import Swift
 
-    return model if tf.config.list_physical_devices("GPU") else Swift(model)
+    plain = tf.config.list_physical_devices("GPU") or model.compute_dtype != "float32"
+    return model if plain else Swift(model)
 
 
 def make_deterministic(seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -13,10 +14,21 @@ import pandas as pd
 import pytest
 
 from music_genre import shards
+from music_genre.networks.swift import Swift
 from music_genre.packed import load_predictor
 from music_genre.params import load_params
 from music_genre.storage import save_network
-from music_genre.training import HISTORY_COLUMNS, compile_improved, fit, make_deterministic, one_epoch
+from music_genre.training import (
+    HISTORY_COLUMNS,
+    arranged,
+    build_published,
+    compile_improved,
+    computing_in,
+    fit,
+    in_float32,
+    make_deterministic,
+    one_epoch,
+)
 from music_genre.training import train as train_network
 
 COMMITTED = load_params(Path(__file__).parents[2] / "params.yaml").models
@@ -130,6 +142,45 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
     stored.visit(names.append)
     assert names
     assert not [name for name in names if "optimizer" in name]
+
+
+@pytest.mark.parametrize(("name", "precision"), [("crnn", "mixed_float16"), ("parallel", "mixed_bfloat16")])
+def test_what_is_trained_in_mixed_precision_answers_in_float32(
+    data: shards.Spectrograms, tmp_path: Path, name: str, precision: str
+) -> None:
+    settings = getattr(COMMITTED, name).model_copy(update=FEW | {"recipe": "improved", "precision": precision})
+    training, validation = data.split("training"), data.split("validation")
+    computed = set()
+
+    def watch(row: dict[str, float]) -> None:
+        assert np.isfinite(row["loss"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "music_genre.training.in_float32",
+            lambda trained, build: computed.add(trained.compute_dtype) or in_float32(trained, build),
+        )
+        model, history = train_network(name, training, validation, 2, settings, 3, watch, tmp_path / "kept")
+    assert computed == {precision.removeprefix("mixed_")}
+    save_network(model, tmp_path / "model.keras")
+    assert "mixed" not in ZipFile(tmp_path / "model.keras").read("config.json").decode()
+    answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
+    right = (answers.argmax(axis=1) == validation.label).mean()
+    assert right == pytest.approx(history["val_accuracy"].iloc[-1], abs=2 / len(validation))
+
+
+def test_only_a_network_in_float32_is_arranged_for_a_processor() -> None:
+    import tensorflow as tf
+
+    build = partial(build_published, "crnn", (64, 32), 2, COMMITTED.crnn)
+    assert isinstance(arranged(build()), Swift) != bool(tf.config.list_physical_devices("GPU"))
+    mixed = computing_in("mixed_bfloat16", build)
+    assert arranged(mixed) is mixed
+    assert mixed.get_layer("genre").compute_dtype == "float32"
+    plain = in_float32(mixed, build)
+    assert plain.compute_dtype == "float32"
+    for one, other in zip(plain.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_rate_rises_then_falls_to_nothing_and_the_weights_are_an_average() -> None:

@@ -45,7 +45,7 @@ def published(input_shape: tuple[int, int], classes: int, settings: CrnnParams) 
     x = layers.Dropout(DROPOUT, name="dropout_lstm")(x)
     x = layers.Dense(DENSE_UNITS, kernel_regularizer=regularizers.L2(L2), name="embedding")(x)
     x = layers.Dropout(DROPOUT, name="dropout_embedding")(x)
-    model = Model(clip, layers.Dense(classes, activation="softmax", name="genre")(x), name="crnn")
+    model = Model(clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(x), name="crnn")
     model.compile(optimizers.Adam(settings.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -63,4 +63,4 @@ def improved(n_mels: int, classes: int, settings: CrnnParams) -> keras.Model:
     features = convolutions(image(scaled(clip, settings), settings))
     states = layers.Bidirectional(layers.GRU(GRU_UNITS, return_sequences=True), name="recurrent")(features)
     x = layers.Dropout(settings.dropout, name="dropout")(mean_and_maximum([features, states], "embedding"))
-    return Model(clip, layers.Dense(classes, activation="softmax", name="genre")(x), name="crnn")
+    return Model(clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(x), name="crnn")

@@ -43,7 +43,9 @@ def published(input_shape: tuple[int, int], classes: int, settings: ParallelPara
     x = layers.Reshape(x.shape[1:3], name="sequence")(x)
     recurrent = layers.Bidirectional(layers.GRU(GRU_UNITS, reset_after=settings.reset_after), name="recurrent")(x)
     both = layers.Concatenate(name="embedding")([convolutional, recurrent])
-    model = Model(clip, layers.Dense(classes, activation="softmax", name="genre")(both), name="parallel")
+    model = Model(
+        clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(both), name="parallel"
+    )
     model.compile(optimizers.RMSprop(settings.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
@@ -68,4 +70,4 @@ def improved(n_mels: int, classes: int, settings: ParallelParams) -> keras.Model
     )
     x = mean_and_maximum([convolutions(image(mel, settings)), states], "embedding")
     x = layers.Dropout(settings.dropout, name="dropout")(x)
-    return Model(clip, layers.Dense(classes, activation="softmax", name="genre")(x), name="parallel")
+    return Model(clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(x), name="parallel")
