@@ -10,13 +10,13 @@ tolerance, in less time. For training on a CPU; what is stored is the plain netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 from keras import Model, layers, ops
 
-compiled = tf.function(jit_compile=True, autograph=False)
+from music_genre.networks.recurrent import both_ways, compiled
 
 
 class Swift(Model):  # type: ignore[misc]  # Keras has no types
@@ -30,20 +30,36 @@ class Swift(Model):  # type: ignore[misc]  # Keras has no types
         super().__init__(network.inputs, network.outputs, name=network.name)
         self.compile(network.optimizer, network.loss, metrics=["accuracy"])
         self.recurrent = {
-            layer.name: _one_kernel(layer) if isinstance(layer, layers.LSTM) else _compiled_layer(layer)
+            layer.name: _one_kernel(layer) if isinstance(layer, layers.LSTM) else both_ways(layer)
             for layer in self.layers
             if isinstance(layer, layers.LSTM | layers.Bidirectional)
         }
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         clip = ops.reshape(inputs, (-1, *self.input_shape[1:]))
-        return (_parallel if self.name == "parallel" else _crnn)(self, clip)
+        return _parallel(self, clip) if self.name == "parallel" else _crnn(self, clip, bool(training))
 
 
-def _crnn(model: Swift, x: tf.Tensor) -> tf.Tensor:
+def _crnn(model: Swift, x: tf.Tensor, training: bool) -> tf.Tensor:
     for layer in model.layers[1:]:
-        x = model.recurrent.get(layer.name, layer)(x)
+        if training and isinstance(layer, layers.BatchNormalization):
+            x = _normalised(layer, x)
+        else:
+            x = model.recurrent.get(layer.name, layer)(x)
     return x
+
+
+def _normalised(layer: layers.BatchNormalization, x: tf.Tensor) -> tf.Tensor:
+    """Batch norm of (n, frames, filters) as one kernel each way. Its variance is that of a sample; Keras keeps that of
+    the batch itself.
+    """
+    y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x[:, None], scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
+    )
+    cells = tf.cast(tf.shape(x)[0] * tf.shape(x)[1], tf.float32)
+    for kept, found in ((layer.moving_mean, mean), (layer.moving_variance, variance * (1 - 1 / cells))):
+        kept.assign(kept * layer.momentum + tf.stop_gradient(found) * (1 - layer.momentum))
+    return y[:, 0]
 
 
 def _parallel(model: Swift, clip: tf.Tensor) -> tf.Tensor:
@@ -115,33 +131,6 @@ def _maximum(tensors: list[tf.Tensor]) -> tf.Tensor:
     for tensor in tensors[1:]:
         largest = tf.maximum(largest, tensor)
     return largest
-
-
-def _compiled_layer(layer: layers.Layer) -> Any:
-    """A layer as two compiled functions. What happens between its steps cannot leave compiled code, so the second one,
-    for the gradient, begins with the steps of the first.
-    """
-    weights = [weight.value for weight in layer.trainable_variables]
-    forward = compiled(layer)
-
-    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def backward(x: tf.Tensor, upstream: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            answer = layer(x)
-        of_all: list[tf.Tensor] = tape.gradient(answer, [x, *weights], upstream)
-        return of_all
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def run(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
-        def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> tuple[tf.Tensor, list[tf.Tensor]]:
-            of_x, *of_weights = backward(x, upstream)
-            found = {weight.ref(): value for weight, value in zip(weights, of_weights, strict=True)}
-            return of_x, [found[variable.ref()] for variable in variables]
-
-        return forward(x), gradient
-
-    return run
 
 
 def _one_kernel(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
