@@ -14,8 +14,9 @@ from music_genre.params import load_params
 from music_genre.training import build_published
 
 MODELS = load_params(Path(__file__).parents[2] / "params.yaml").models
-SHAPE, CLASSES, CLIPS = (80, 24), 3, 5
+SHAPE, CLASSES = (80, 24), 3
 PARALLEL = {"pools": ((2, 2), (3, 2), (1, 2), (2, 2), (1, 1)), "recurrent_pool": (4, 2)}
+UNEVEN = {"pools": ((3, 2), (2, 3), (2, 1), (1, 2), (1, 1)), "recurrent_pool": (3, 5)}
 
 
 def network(name: str, changes: dict[str, object]) -> keras.Model:
@@ -41,18 +42,32 @@ def loss_and_gradients(model: keras.Model, clips: np.ndarray) -> tuple[float, li
     return float(loss), [gradient.numpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize(("name", "changes"), [("crnn", {}), ("parallel", PARALLEL)])
-def test_loss_and_gradients_are_those_of_the_plain_network(name: str, changes: dict[str, object]) -> None:
-    clips = np.random.default_rng(1).uniform(-80, 0, (CLIPS, *SHAPE)).astype(np.float32)
+@pytest.mark.parametrize(
+    ("name", "changes", "count"),
+    [
+        ("crnn", {}, 5),
+        ("crnn", {}, 1),
+        ("crnn", {"pools": (3, 2, 2)}, 5),
+        ("parallel", PARALLEL, 5),
+        ("parallel", {**PARALLEL, "reset_after": False}, 5),
+        ("parallel", UNEVEN, 1),
+        ("parallel", {**UNEVEN, "reset_after": False}, 1),
+    ],
+)
+def test_loss_and_gradients_are_those_of_the_plain_network(name: str, changes: dict[str, object], count: int) -> None:
+    clips = np.random.default_rng(1).uniform(-80, 0, (count, *SHAPE)).astype(np.float32)
     clips[0, 50:] = -80  # padding: everywhere the maximum of equals
     plain, swift = network(name, changes), Swift(network(name, changes))
-    shaped = clips.reshape(CLIPS, *plain.input_shape[1:])
+    shaped = clips.reshape(count, *plain.input_shape[1:])
     (expected_loss, expected), (loss, found) = loss_and_gradients(plain, shaped), loss_and_gradients(swift, clips)
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     largest = max(np.abs(gradient).max() for gradient in expected)
     for weight, plain_gradient, gradient in zip(plain.trainable_variables, expected, found, strict=True):
         scale = max(np.abs(plain_gradient).max(), 1e-3 * largest)
         np.testing.assert_allclose(gradient / scale, plain_gradient / scale, atol=1e-4, err_msg=weight.path)
+    for weight, other in zip(plain.non_trainable_variables, swift.non_trainable_variables, strict=True):
+        if weight.dtype == "float32":  # the running statistics
+            np.testing.assert_allclose(other, weight, rtol=1e-5, atol=1e-6, err_msg=weight.path)
     np.testing.assert_allclose(swift.predict(clips, verbose=0), plain.predict(shaped, verbose=0), atol=1e-6)
 
 

@@ -17,16 +17,10 @@ compiled = tf.function(jit_compile=True, autograph=False)
 
 
 def both_ways(layer: layers.Bidirectional) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The last states (n, 2 * units) of GRUs that read sequences (n, steps, features), which get no gradient, from both
-    ends; the two loops run side by side.
-    """
+    """The last states (n, 2 * units) of GRUs that read a sequence from both ends, side by side. It gets no gradient."""
     forwards, backwards = _last_state(layer.forward_layer), _last_state(layer.backward_layer)
 
-    def run(x: tf.Tensor) -> tf.Tensor:
-        sequence = tf.transpose(x, (1, 0, 2))
-        return tf.concat([forwards(sequence), backwards(sequence[::-1])], -1)
-
-    return run
+    return lambda x: tf.concat([forwards(x), backwards(tf.reverse(x, [0]))], -1)
 
 
 def _last_state(layer: layers.GRU) -> Any:

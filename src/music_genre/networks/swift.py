@@ -5,7 +5,8 @@ tolerance, in less time. For training on a CPU; what is stored is the plain netw
 - ReLU and bias commute with the maximum: after pooling they touch a part of the cells.
 - The first block of the parallel network, one channel wide, is bound by memory: compiled as one loop, its convolution
   is never written down, and its gradient picks from the clip what the maximum had picked.
-- Recurrent loops are compiled, or are one kernel, instead of a dozen operations a step.
+- Recurrent loops are compiled (see ``recurrent``), or are one kernel, instead of a dozen operations a step.
+- Batch norm in training is one kernel each way.
 """
 
 from __future__ import annotations
@@ -54,18 +55,18 @@ def _normalised(layer: layers.BatchNormalization, x: tf.Tensor) -> tf.Tensor:
     the batch itself.
     """
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x[:, None], scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
+        x=tf.expand_dims(x, 1), scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
     )
     cells = tf.cast(tf.shape(x)[0] * tf.shape(x)[1], tf.float32)
     for kept, found in ((layer.moving_mean, mean), (layer.moving_variance, variance * (1 - 1 / cells))):
         kept.assign(kept * layer.momentum + tf.stop_gradient(found) * (1 - layer.momentum))
-    return y[:, 0]
+    return tf.squeeze(y, 1)
 
 
 def _parallel(model: Swift, clip: tf.Tensor) -> tf.Tensor:
     layer = model.get_layer
     scaled = layer("ln_power")(clip)
-    x = ops.transpose(ops.squeeze(scaled, -1), (0, 2, 1))
+    bands_first = x = ops.transpose(ops.squeeze(scaled, -1), (0, 2, 1))
     for block in range(1, 6):
         conv, pool = layer(f"conv{block}"), layer(f"pool{block}").pool_size
         if block == 1:
@@ -75,8 +76,26 @@ def _parallel(model: Swift, clip: tf.Tensor) -> tf.Tensor:
             x = tf.nn.max_pool2d(x, pool[::-1], pool[::-1], "VALID")
             x = tf.nn.relu(tf.nn.bias_add(x, conv.bias))
     convolutional = layer("convolutional")(ops.transpose(x, (0, 2, 1, 3)))
-    recurrent = model.recurrent["recurrent"](layer("sequence")(layer("recurrent_pool")(scaled)))
+    sequence = ops.transpose(_pooled(layer("recurrent_pool").pool_size)(bands_first), (2, 0, 1))
+    recurrent = model.recurrent["recurrent"](sequence)
     return layer("genre")(layer("embedding")([convolutional, recurrent]))
+
+
+def _pooled(pool: tuple[int, int]) -> Any:
+    """Max-pooling of (frames, bands) of a clip (n, bands, frames): (n, bands / pool, frames / pool)."""
+
+    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def forward(clip: tf.Tensor) -> tf.Tensor:
+        frames, bands = clip.shape[2] // pool[0], clip.shape[1] // pool[1]
+        return _maximum(
+            [
+                clip[:, band :: pool[1], frame :: pool[0]][:, :bands, :frames]
+                for frame in range(pool[0])
+                for band in range(pool[1])
+            ]
+        )
+
+    return forward
 
 
 def _first_block(pool: tuple[int, int]) -> Any:
