@@ -26,12 +26,14 @@ from music_genre.prediction import clips_of
 
 pytestmark = pytest.mark.service
 
-CLIENTS = 4
+CLIENTS, PAUSE_SECONDS = 4, 0.05
 INNER, OUTER = "music-genre-model", "music-genre"
 
 
 class Load:
-    """Clients that ask without a pause; each answer as it came, or what came in its place."""
+    """Clients that ask again and again, with pauses in which others get at the processor; each answer as it came, or
+    what came in its place.
+    """
 
     def __init__(self, port: int, content: bytes) -> None:
         self.address, self.content = f"http://127.0.0.1:{port}/predict", content
@@ -42,7 +44,7 @@ class Load:
 
     def ask(self) -> None:
         with httpx.Client(timeout=60) as client:
-            while not self.ended.is_set():
+            while not self.ended.wait(PAUSE_SECONDS):
                 try:
                     response = client.post(self.address, files={"audio": self.content})
                 except httpx.TransportError as error:
