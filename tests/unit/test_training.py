@@ -121,7 +121,7 @@ def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("crnn", {"mixup": 0.2}), ("parallel", {"copies": 2, "parts": 3, "crop": 0, "equaliser": 3.0})],
+    [("crnn", {"mixup": 0.2}), ("parallel", {"parts": 3, "crop": 0, "equaliser": 3.0})],
 )
 def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
     data: shards.Spectrograms, tmp_path: Path, name: str, changes: dict[str, float]
@@ -134,7 +134,7 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
         save_network(model, tmp_path / f"{file}.keras")
         assert seen == history.to_dict("records")
     assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "again.keras").read_bytes()
-    assert history["epoch"].tolist() == list(range(1, 4 * settings.copies + 1))
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
     answers = load_predictor(tmp_path / "first.keras").predict(validation.read(np.arange(len(validation))))
     np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
     stored = h5py.File(io.BytesIO(ZipFile(tmp_path / "first.keras").read("model.weights.h5")))
@@ -144,11 +144,8 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_takes_whole_clips(
     assert not [name for name in names if "optimizer" in name]
 
 
-@pytest.mark.parametrize(("name", "precision"), [("crnn", "mixed_float16"), ("parallel", "mixed_bfloat16")])
-def test_what_is_trained_in_mixed_precision_answers_in_float32(
-    data: shards.Spectrograms, tmp_path: Path, name: str, precision: str
-) -> None:
-    settings = getattr(COMMITTED, name).model_copy(update=FEW | {"recipe": "improved", "precision": precision})
+def test_what_is_trained_in_mixed_precision_answers_in_float32(data: shards.Spectrograms, tmp_path: Path) -> None:
+    settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "precision": "mixed_float16"})
     training, validation = data.split("training"), data.split("validation")
     computed = set()
 
@@ -160,8 +157,8 @@ def test_what_is_trained_in_mixed_precision_answers_in_float32(
             "music_genre.training.in_float32",
             lambda trained, build: computed.add(trained.compute_dtype) or in_float32(trained, build),
         )
-        model, history = train_network(name, training, validation, 2, settings, 3, watch, tmp_path / "kept")
-    assert computed == {precision.removeprefix("mixed_")}
+        model, history = train_network("crnn", training, validation, 2, settings, 3, watch, tmp_path / "kept")
+    assert computed == {"float16"}
     save_network(model, tmp_path / "model.keras")
     assert "mixed" not in ZipFile(tmp_path / "model.keras").read("config.json").decode()
     answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
@@ -243,8 +240,7 @@ def undisturbed(run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {name: run(name, tmp_path_factory.mktemp(name), lambda row: None) for name in ("crnn", "parallel")}
 
 
-@pytest.mark.parametrize("name", ["crnn", "parallel"])
-@pytest.mark.parametrize("at", [[1, 3, 5], [2, 4, 6]])
+@pytest.mark.parametrize(("name", "at"), [("crnn", [2, 4, 6]), ("parallel", [1, 3, 5])])
 def test_an_interrupted_training_goes_on_to_the_same_weights_and_history(
     run: Run, undisturbed: dict[str, tuple[bytes, pd.DataFrame]], tmp_path: Path, name: str, at: list[int]
 ) -> None:
@@ -263,6 +259,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights_and_history(
     seen.clear()
     found, history = run(name, tmp_path, on_epoch)
     expected, expected_history = undisturbed[name]
+    assert expected_history["epoch"].tolist() == list(range(1, 7))
     assert found == expected
     pd.testing.assert_frame_equal(history, expected_history)
     assert seen == history.to_dict("records")
