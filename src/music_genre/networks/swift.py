@@ -163,9 +163,11 @@ def _one_kernel(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
     def run(x: tf.Tensor) -> tf.Tensor:
         cell, units = layer.cell, layer.units
         weights, none = ordered(tf.concat([cell.kernel, cell.recurrent_kernel], 0)), tf.zeros((units,))
-        half = tf.shape(x)[0] // 2
+        count = tf.shape(x)[0]
+        # An odd batch gets a row more: the kernel's gradient of an empty half is whatever lies in memory.
+        even = tf.pad(x, [[0, count % 2], [0, 0], [0, 0]])
         states = []
-        for part in (x[:half], x[half:]):
+        for part in tf.split(even, 2):
             start = tf.zeros((tf.shape(part)[0], units))
             kernel = tf.raw_ops.BlockLSTM(
                 seq_len_max=tf.cast(tf.shape(x)[1], tf.int64),
@@ -181,6 +183,6 @@ def _one_kernel(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
                 cell_clip=-1.0,
             )
             states.append(kernel.h[-1])
-        return tf.concat(states, 0)
+        return tf.concat(states, 0)[:count]
 
     return run
