@@ -45,12 +45,9 @@ def loss_and_gradients(model: keras.Model, clips: np.ndarray) -> tuple[float, li
 @pytest.mark.parametrize(
     ("name", "changes", "count"),
     [
-        ("crnn", {}, 5),
         ("crnn", {}, 1),
         ("crnn", {"pools": (3, 2, 2)}, 5),
         ("parallel", PARALLEL, 5),
-        ("parallel", {**PARALLEL, "reset_after": False}, 5),
-        ("parallel", UNEVEN, 1),
         ("parallel", {**UNEVEN, "reset_after": False}, 1),
     ],
 )
