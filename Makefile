@@ -14,10 +14,14 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := true
 export MLFLOW_DISABLE_TELEMETRY := true
+# Its workers for what nobody does here take half a minute of processor time.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export DVC_NO_ANALYTICS := 1
 export BENTOML_DO_NOT_TRACK := true
 export GX_ANALYTICS_ENABLED := false
 export TF_CPP_MIN_LOG_LEVEL := 3
+# Every stage is a process of its own, and its bytecode is kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup repro sweep test lint ui serve bench vendor samples clean lock
 .DEFAULT_GOAL := help

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ import pytest
 import soundfile
 import yaml
 from filelock import FileLock
+
+gc.set_threshold(50_000)  # as a stage does, whose work these processes do
 
 ROOT = Path(__file__).parents[1]
 ELSEWHERE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")

@@ -137,15 +137,17 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
 
 
 def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
-    """(samples,) float32 at ``sample_rate_hz``, as ``librosa.load`` would give (soxr, high quality)."""
-    import librosa
+    """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` would give (soxr, high quality), without
+    the seconds that a process takes to import librosa's half of it.
+    """
+    import soxr
 
-    if recording.sample_rate_hz == sample_rate_hz:
-        return recording.samples
-    resampled: np.ndarray = librosa.resample(
-        recording.samples, orig_sr=recording.sample_rate_hz, target_sr=sample_rate_hz, res_type="soxr_hq"
-    )
-    return resampled
+    samples, rate = recording.samples, recording.sample_rate_hz
+    if rate == sample_rate_hz:
+        return samples
+    resampled: np.ndarray = soxr.resample(samples, rate, sample_rate_hz, "HQ")
+    length = int(np.ceil(len(samples) * (sample_rate_hz / rate)))  # soxr rounds
+    return np.pad(resampled[:length], (0, max(0, length - len(resampled))))
 
 
 def is_silent(peak: float) -> bool:

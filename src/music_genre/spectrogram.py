@@ -13,6 +13,9 @@ from music_genre.transform import FLOOR_DB, MelTransform
 WINDOWS = 64
 """Fourier transforms at a time: what they give stays in the processor's cache until the mel bands are summed."""
 
+AMIN = 1e-10
+"""Power under this counts as this: librosa's ``amin``."""
+
 
 def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
     """Log-mel spectrogram of one clip, as the networks see it.
@@ -27,13 +30,11 @@ def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
     Raises:
         AudioFault: the clip is silent or shorter than one window of the Fourier transform.
     """
-    import librosa
-
     if len(audio) < transform.n_fft:
         raise AudioFault("short", f"{len(audio)} samples, one window takes {transform.n_fft}")
     if is_silent(float(np.max(np.abs(audio)))):
         raise AudioFault("silent", "no sound above -80 dBFS")
-    decibels = librosa.power_to_db(mel_power(audio, transform), ref=np.max, top_db=-FLOOR_DB)[: transform.frames]
+    decibels = power_to_db(mel_power(audio, transform))[: transform.frames]
     if decibels.max() <= FLOOR_DB:
         raise AudioFault("silent", f"no sound above {FLOOR_DB:.0f} dB of what follows the last frame")
     missing = transform.frames - len(decibels)
@@ -61,6 +62,15 @@ def mel_power(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
         spectrum = rfft(windows[start : start + WINDOWS] * taper, axis=1)
         power[start : start + WINDOWS] = (spectrum.real**2 + spectrum.imag**2) @ filters
     return power
+
+
+def power_to_db(power: np.ndarray) -> np.ndarray:
+    """Power in decibels under its loudest cell, down to ``FLOOR_DB``: to the bit what ``librosa.power_to_db`` gives with
+    ``ref=np.max``, without the seconds that a process takes to import it.
+    """
+    loudest, level = (10 * np.log10(np.maximum(AMIN, found)) for found in (power.max(), power))
+    decibels = level - loudest
+    return np.asarray(np.maximum(decibels, decibels.max() + FLOOR_DB))
 
 
 def clip_features(recording: Recording, transform: MelTransform) -> np.ndarray:

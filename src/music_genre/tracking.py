@@ -55,7 +55,7 @@ ON_PAGE = {
 """
 
 DIGEST_TAG = "model_digest"
-REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile")
+REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile", "soxr")
 SERVER_SECONDS = 10
 """A tracking server answers within this time, or is taken for dead."""
 

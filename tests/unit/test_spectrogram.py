@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import librosa
@@ -11,7 +13,7 @@ import soundfile
 
 from music_genre.audio import Recording, decode
 from music_genre.errors import AudioFault
-from music_genre.spectrogram import clip_features, clip_starts, log_mel, song_features
+from music_genre.spectrogram import clip_features, clip_starts, log_mel, power_to_db, song_features
 from music_genre.transform import FLOOR_DB, MelTransform
 
 RATE = 22_050
@@ -47,6 +49,27 @@ def test_storage_in_half_precision_costs_less_than_a_twentieth_of_a_decibel(tran
     audio = music(30.0)
     stored = clip_features(Recording(audio, RATE), transform).astype(np.float16).astype(np.float32)
     np.testing.assert_allclose(stored, by_librosa(audio, transform.hop_length), atol=0.05)
+
+
+@pytest.mark.parametrize("loudest", [1e-12, 3.0, 4e5])
+def test_decibels_are_librosas_to_the_bit(loudest: float) -> None:
+    power = (loudest * np.random.default_rng(0).random((50, 16)) ** 20).astype(np.float32)
+    expected = librosa.power_to_db(power, ref=np.max)
+    found = power_to_db(power)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_process_makes_features_without_what_librosa_compiles_on_import() -> None:
+    script = (
+        "import sys, numpy as np\nfrom music_genre.audio import Recording\n"
+        "from music_genre.spectrogram import clip_features\nfrom music_genre.transform import MelTransform\n"
+        "transform = MelTransform(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, frames=9, clip_seconds=1)\n"
+        "clip_features(Recording(np.ones(11_025, np.float32), 11_025), transform)\n"
+        "print(*(name for name in ('librosa.core.audio', 'librosa.util.utils', 'matplotlib') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_640_frames_of_1024_samples_are_29_7_seconds() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
@@ -52,6 +52,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
         tables.append(shards.place_shard(folder, name, folder / f"{name}-00000.npy")[0])
     shards.write_index(folder, pd.concat(tables), splits, None, 1)
     return shards.Spectrograms.open(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """Clips of 6 frames and 4 bands leave nothing for more convolutions, and to trace them takes the time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("music_genre.networks.blocks.FILTERS", (4, 6))
+        yield
 
 
 def train(data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float = 0.01) -> tuple[object, pd.DataFrame]:
