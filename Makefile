@@ -9,6 +9,8 @@ SWEPT := train@crnn
 WAVESURFER := 8.0.1
 VENDORED := src/music_genre/service/page/vendor/wavesurfer
 VENDOR_CHECK := --check
+# Files are shared out; a process more than cores, because tests wait for servers.
+TEST := pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
@@ -23,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 # Every stage is a process of its own, and its bytecode is kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup repro sweep test lint ui serve bench vendor samples clean lock
+.PHONY: help setup repro sweep test slow lint ui serve bench vendor samples clean lock
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -62,8 +64,11 @@ sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on valida
 		"make ui              the runs side by side; filter them by: tags.dvc_experiment != ''" \
 		"dvc exp apply NAME   takes the params of one over; then dvc repro"
 
-test: setup  ## every test that needs no browser
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not browser and not real"
+test: setup  ## unit, pipeline and service tests
+	$(TEST) "not browser and not real and not slow"
+
+slow: setup  ## the tests that take a minute each: fresh clones, sweeps, kills at many moments
+	$(TEST) slow
 
 lint: setup  ## style, types and the direction of imports
 	ruff format --check .

@@ -49,10 +49,11 @@ TRACKS_PER_GENRE, CLIP_SECONDS = 10, 3.8
 LONGEST_FIRST = (
     "pipeline/test_repro.py",
     "service/",
-    "pipeline/test_interruptions.py",
-    "pipeline/test_clones.py",
     "unit/test_training.py",
+    "pipeline/test_interruptions.py",
+    "pipeline/test_spectrograms.py",
     "unit/test_cli.py",
+    "pipeline/test_clones.py",
 )
 """Where several processes test, what takes long begins early: else one of them would end alone."""
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"

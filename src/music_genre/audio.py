@@ -137,8 +137,8 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
 
 
 def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
-    """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` would give (soxr, high quality), without
-    the seconds that a process takes to import librosa's half of it.
+    """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` would give (soxr, high quality),
+    without the seconds that a process takes to import that.
     """
     import soxr
 

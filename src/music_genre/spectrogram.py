@@ -65,8 +65,8 @@ def mel_power(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
 
 
 def power_to_db(power: np.ndarray) -> np.ndarray:
-    """Power in decibels under its loudest cell, down to ``FLOOR_DB``: to the bit what ``librosa.power_to_db`` gives with
-    ``ref=np.max``, without the seconds that a process takes to import it.
+    """Power in decibels under its loudest cell, down to ``FLOOR_DB``: to the bit what ``librosa.power_to_db`` gives
+    with ``ref=np.max``, without the seconds that a process takes to import it.
     """
     loudest, level = (10 * np.log10(np.maximum(AMIN, found)) for found in (power.max(), power))
     decibels = level - loudest

@@ -55,7 +55,18 @@ ON_PAGE = {
 """
 
 DIGEST_TAG = "model_digest"
-REQUIREMENTS = ("keras", "librosa", "mlflow", "numpy", "pydantic", "scikit-learn", "scipy", "skops", "soundfile", "soxr")
+REQUIREMENTS = (
+    "keras",
+    "librosa",
+    "mlflow",
+    "numpy",
+    "pydantic",
+    "scikit-learn",
+    "scipy",
+    "skops",
+    "soundfile",
+    "soxr",
+)
 SERVER_SECONDS = 10
 """A tracking server answers within this time, or is taken for dead."""
 

@@ -39,6 +39,7 @@ def pull_explanations(clone: Path, run: Run) -> None:
     run(clone, "dvc", "pull", *kept)
 
 
+@pytest.mark.slow
 def test_the_commands_on_a_models_card_make_that_very_model_in_a_fresh_clone(
     reproduced: Path, clone: Path, run: Run
 ) -> None:
@@ -71,6 +72,7 @@ def test_the_commands_on_a_models_card_make_that_very_model_in_a_fresh_clone(
     assert models_of((clone / "dvc.lock").read_text(encoding="utf-8")) == models_of(published("dvc.lock"))
 
 
+@pytest.mark.slow
 def test_a_second_clone_pulls_everything_and_only_registers(clone: Path, run: Run) -> None:
     run(clone, "dvc", "pull")
     for made in (

@@ -105,6 +105,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: Cal
     return folder
 
 
+@pytest.mark.slow
 def test_killed_at_ten_moments_and_run_to_the_end_the_outs_are_those_of_an_undisturbed_run(
     checkout: Path, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_killed_at_ten_moments_and_run_to_the_end_the_outs_are_those_of_an_undis
         for moment in random.uniform(0.02, 0.9, times):
             while not killed_in(disturbed, stage, moment * lasted[stage]):
                 moment *= 0.6  # it had come to its end: others may have slowed down the run that was timed
+            clear_torn_locks(disturbed)
     said = Run(disturbed, "dvc", "repro", "spectrograms").finish()
     assert "ERROR" not in said
     assert digests(disturbed) == digests(checkout)
@@ -135,6 +137,16 @@ def killed_in(folder: Path, stage: str, after_s: float) -> bool:
         assert stage in run.stages(), run.said
     time.sleep(after_s)
     return run.kill()
+
+
+def clear_torn_locks(folder: Path) -> None:
+    """DVC writes its list of locks in place: killed just then, it names the file as corrupted, and people delete it."""
+    held = folder / ".dvc/tmp/rwlock"
+    if held.exists():
+        try:
+            json.loads(held.read_text(encoding="utf-8"))
+        except ValueError:
+            held.unlink()
 
 
 def timed(folder: Path) -> dict[str, float]:
@@ -253,6 +265,7 @@ def epochs_done(folder: Path) -> int:
     return len(json.loads(states[0].read_text(encoding="utf-8"))["rows"]) if states else 0
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_twice_goes_on_from_its_last_epoch_to_the_same_model(
     trained: Path, healed: Path, tmp_path: Path
 ) -> None:

@@ -95,6 +95,7 @@ def test_what_dvc_restores_points_at_its_old_runs_and_is_registered_once(checkou
     assert run(checkout, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(checkout: Path, run: Run) -> None:
     client, before = model_store(checkout), (checkout / "params.yaml").read_bytes()
     queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.learning_rate=0.001,0.004", "train@crnn")
@@ -122,6 +123,7 @@ def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(
     assert run(checkout, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_an_experiment_is_tracked_and_registers_nothing(checkout: Path, run: Run) -> None:
     printed = run(checkout, "dvc", "exp", "run", "-S", "models.baseline.c=0.01", "--name", "softer")
     assert "nothing is registered" in printed

@@ -64,7 +64,8 @@ def test_a_process_makes_features_without_what_librosa_compiles_on_import() -> N
     script = (
         "import sys, numpy as np\nfrom music_genre.audio import Recording\n"
         "from music_genre.spectrogram import clip_features\nfrom music_genre.transform import MelTransform\n"
-        "transform = MelTransform(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, frames=9, clip_seconds=1)\n"
+        "transform = MelTransform(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, frames=9, clip_seconds=1)"
+        "\n"
         "clip_features(Recording(np.ones(11_025, np.float32), 11_025), transform)\n"
         "print(*(name for name in ('librosa.core.audio', 'librosa.util.utils', 'matplotlib') if name in sys.modules))"
     )
