@@ -325,10 +325,10 @@ def test_a_relative_root_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_processes_that_meet_at_a_fresh_store_share_it(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from music_genre import tracking\n"
+        "import sys, time; from pathlib import Path; from music_genre import tracking\n"
         "root, me = Path(sys.argv[1]), sys.argv[2]\n"
         "(root / f'ready{me}').touch()\n"
-        "while len(list(root.glob('ready*'))) < 2: pass\n"
+        "while len(list(root.glob('ready*'))) < 2: time.sleep(0.001)\n"
         "print(tracking.connect(root).get_experiment_by_name(tracking.EXPERIMENT).experiment_id)\n"
     )
     processes = [
