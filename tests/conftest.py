@@ -326,6 +326,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: Keras asks for the rubbish before every training, and need not look through all that."""
+    gc.freeze()
+
+
 def finish(process: subprocess.Popen[str]) -> str:
     """What a command printed; it must have succeeded."""
     out, errors = process.communicate(timeout=600)
