@@ -64,6 +64,8 @@ sweep: setup  ## DVC's queue: learning rates, dropouts, mixups, judged on valida
 		"make ui              the runs side by side; filter them by: tags.dvc_experiment != ''" \
 		"dvc exp apply NAME   takes the params of one over; then dvc repro"
 
+# There are more processes than cores; `make slow` trains on all of them.
+test: export TF_NUM_INTRAOP_THREADS := 1
 test: setup  ## unit, pipeline and service tests
 	$(TEST) "not browser and not real and not slow"
 
