@@ -69,7 +69,7 @@ test: export TF_NUM_INTRAOP_THREADS := 1
 test: setup  ## unit, pipeline and service tests
 	$(TEST) "not browser and not real and not slow"
 
-slow: setup  ## the tests that take a minute each: fresh clones, sweeps, kills at many moments
+slow: setup  ## the long tests: fresh clones, sweeps, trains of kills
 	$(TEST) slow
 
 lint: setup  ## style, types and the direction of imports

@@ -175,6 +175,7 @@ def worker(process: subprocess.Popen[bytes], service: str) -> int | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", [OUTER, INNER])
 def test_a_killed_worker_comes_back_and_only_what_it_was_at_fails(
     served: tuple[subprocess.Popen[bytes], int], port: int, content: bytes, service: str

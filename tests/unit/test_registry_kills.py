@@ -13,6 +13,8 @@ import pytest
 
 from music_genre import tracking
 
+pytestmark = pytest.mark.slow
+
 # A child a step: it ends itself by SIGKILL before its n-th write to the store, for every n there is.
 SCRIPT = """
 import json, os, signal, sys
