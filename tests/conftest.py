@@ -86,11 +86,12 @@ PARAMS: dict[str, Any] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No reports of usage, and a BentoML home of our own."""
+    """No reports of usage, no workers of MLflow's that nobody asks, and a BentoML home of our own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(tmp_path_factory.mktemp("bentoml")))
         patch.setenv("BENTOML_DO_NOT_TRACK", "true")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
         patch.setenv("GX_ANALYTICS_ENABLED", "false")
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         yield
