@@ -248,6 +248,29 @@ def test_a_song_that_has_ended_can_be_played_again(page: Page, song: Path) -> No
     assert cursor_seconds(page) == pytest.approx(20, abs=0.05)
 
 
+def test_what_a_files_header_hides_from_the_service_is_shown_as_not_heard(
+    page: Page, tmp_path: Path, tone: Callable[..., np.ndarray]
+) -> None:
+    for genre in ("Rock", "Folk"):
+        soundfile.write(tmp_path / f"{genre}.mp3", tone(genre, 60, 10), 22_050)
+    joined = tmp_path / "joined.mp3"  # the header of the first is that of both
+    joined.write_bytes((tmp_path / "Rock.mp3").read_bytes() + (tmp_path / "Folk.mp3").read_bytes())
+    choose(page, joined)
+    finished(page)
+    expect(page.locator("#clock")).to_contain_text(re.compile("0:00 / 0:(19|20)"))
+    expect(page.locator("#answer")).to_contain_text(re.compile("only the first 0:(09|10) be heard"))
+    filled = page.locator("#areas").evaluate(
+        "canvas => { const { data } = canvas.getContext('2d').getImageData(0, canvas.height / 2, canvas.width, 1);"
+        " return [0.25, 0.75].map(share => data[4 * Math.round(share * canvas.width) + 3] > 0); }"
+    )
+    assert filled == [True, False]
+    page.locator("#seek").press("End")
+    expect(page.locator("#now")).to_contain_text("Not heard at")
+    expect(page.locator("#genres")).to_be_hidden()
+    page.locator("#seek").press("Home")
+    expect(page.locator("#genres")).to_be_visible()
+
+
 @pytest.mark.parametrize("lane", ["#waveform", "#spectrogram", "#areas"])
 def test_a_click_on_any_lane_seeks(page: Page, song: Path, lane: str) -> None:
     choose(page, song)

@@ -2,7 +2,7 @@
 
 import { askAnswer, askModel, Trouble } from "./ask.js";
 import { decode, drawSpectrogram, peaksOf } from "./sound.js";
-import { clock, colourOf, drawAreas, fillTable, percent, sharesAt } from "./timeline.js";
+import { clock, colourOf, drawAreas, fillTable, isCut, percent, sharesAt } from "./timeline.js";
 import WaveSurfer from "./vendor/wavesurfer/wavesurfer.esm.js";
 
 const DRAWN_SECONDS = 1800; // longer recordings are not decoded here: their samples would fill the memory
@@ -138,9 +138,10 @@ function showAnswer(answer, seconds) {
   const next = ranked.slice(1, 3).map(([genre, share]) => `${genre} ${percent(share)}`).join(", ");
   const { name, version } = answer.model;
   const by = `Answered by ${name} version ${version} in ${seconds.toFixed(1)} s.`;
-  if (answer.confident) say(`${answer.genre}, ${percent(answer.confidence)}`, `Then ${next}.`, by);
-  else say("Not sure", `Most like ${answer.genre}, ${percent(answer.confidence)}; then ${next}.`, by);
-  drawAreas(element("areas"), answer);
+  const rest = isCut(answer, lengthOfSong()) ? `Its file lets only the first ${clock(answer.seconds)} be heard.` : "";
+  if (answer.confident) say(`${answer.genre}, ${percent(answer.confidence)}`, `Then ${next}.`, by, rest);
+  else say("Not sure", `Most like ${answer.genre}, ${percent(answer.confidence)}; then ${next}.`, by, rest);
+  drawAreas(element("areas"), answer, lengthOfSong());
   fillTable(element("table"), answer);
   element("now").hidden = element("details").hidden = false;
   element("genres").replaceChildren(...Object.keys(answer.probabilities).map(genreRow));
@@ -245,17 +246,25 @@ function showLength(seconds) {
   showMoment();
 }
 
+/** Seconds: what the browser finds, or what was answered where it cannot play the song. */
+function lengthOfSong() {
+  return Number.isFinite(audio.duration) ? audio.duration : (song?.answer?.seconds ?? 0);
+}
+
 /** Cursor, clock and shares of the moment that is heard. */
 function showMoment() {
-  const length = audio.duration || song?.answer?.seconds || 0;
+  const length = lengthOfSong();
   const moment = audio.currentTime;
   element("cursor").style.left = `${length ? (100 * moment) / length : 0}%`;
   element("clock").textContent = `${clock(moment)} / ${clock(length)}`;
   if (document.activeElement !== seek || !seek.matches(":active")) seek.value = moment;
   const answer = song?.answer;
-  const shares = answer && sharesAt(answer, moment);
   const spoken = `${clock(moment)} of ${clock(length)}`;
-  if (!shares) return seek.setAttribute("aria-valuetext", spoken);
+  const unheard = Boolean(answer) && isCut(answer, moment);
+  element("genres").hidden = unheard;
+  if (unheard) element("now").textContent = `Not heard at ${clock(moment)}`;
+  if (!answer || unheard) return seek.setAttribute("aria-valuetext", spoken);
+  const shares = sharesAt(answer, moment);
   const most = Object.keys(shares).reduce((one, other) => (shares[other] > shares[one] ? other : one));
   seek.setAttribute("aria-valuetext", `${spoken}, ${most} ${percent(shares[most])}`);
   element("now").textContent = `Genres at ${clock(moment)}`;

@@ -1,6 +1,7 @@
 // The genres over time: shares at a moment, stacked areas, a table.
 
 const LABEL_HEIGHT = 16;
+const ROUNDING_SECONDS = 1; // by which players and the service may differ about a whole song
 
 /** A genre's colour, by its place in the label order: neighbours differ in hue and in lightness. */
 export function colourOf(index) {
@@ -35,10 +36,16 @@ export function sharesAt(answer, seconds) {
   );
 }
 
-/** Stack the genres of an answer over a canvas whose width is the song's length, and name the wide ones. */
-export function drawAreas(canvas, answer) {
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  canvas.width = Math.round(width * devicePixelRatio);
+/** Whether an answer leaves out the end of a song: a file's header may claim less sound than a player finds. */
+export function isCut(answer, length) {
+  return length - answer.seconds > ROUNDING_SECONDS;
+}
+
+/** Stack the genres of an answer over a canvas whose width is the song's length in seconds, and name the wide ones. */
+export function drawAreas(canvas, answer, length) {
+  const height = canvas.clientHeight;
+  const width = canvas.clientWidth * (isCut(answer, length) ? answer.seconds / length : 1);
+  canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
   canvas.height = Math.round(height * devicePixelRatio);
   const context = canvas.getContext("2d");
   context.scale(devicePixelRatio, devicePixelRatio);
