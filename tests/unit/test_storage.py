@@ -68,6 +68,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_another_process_that_makes_the_same_model_saves_the_same_bytes(stored: Path, tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from test_storage import save_all; save_all(Path(sys.argv[1]))"
     subprocess.run(

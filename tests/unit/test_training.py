@@ -62,7 +62,16 @@ def small() -> Iterator[None]:
         yield
 
 
-def train(data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float = 0.01) -> tuple[object, pd.DataFrame]:
+class Interrupted(Exception):
+    """Stands for whatever ends a process."""
+
+
+Follow = Callable[[dict[str, float]], None]
+
+
+def train(
+    data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
+) -> tuple[object, pd.DataFrame]:
     from keras import Input, Model, layers, optimizers
 
     make_deterministic(seed)
@@ -73,7 +82,12 @@ def train(data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float
     )
     model.compile(optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     seen: list[dict[str, float]] = []
-    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, seen.append, kept)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        seen.append(row)
+        follow(row)
+
+    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, on_epoch, kept)
     assert seen == history.to_dict("records")
     return model, history
 
@@ -94,6 +108,21 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(data: shards
         first, again, other = ((tmp_path / f"{n}.{suffix}").read_bytes() for n in ("first", "again", "other"))
         assert first == again
         assert first != other
+
+
+def test_a_training_that_breaks_off_goes_on_to_the_same_bytes(data: shards.Spectrograms, tmp_path: Path) -> None:
+    def break_off(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(data, 1, tmp_path / "resumed", follow=break_off)
+    histories = {}
+    for name in ("undisturbed", "resumed"):
+        model, histories[name] = train(data, 1, tmp_path / name)
+        save_network(model, tmp_path / f"{name}.keras")
+    assert (tmp_path / "resumed.keras").read_bytes() == (tmp_path / "undisturbed.keras").read_bytes()
+    pd.testing.assert_frame_equal(histories["resumed"], histories["undisturbed"])
 
 
 def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms, tmp_path: Path) -> None:
@@ -206,11 +235,6 @@ def test_the_last_epochs_figures_are_those_of_the_averaged_weights(data: shards.
     assert (answers.argmax(axis=1) == validation.label).mean() == pytest.approx(history["val_accuracy"].iloc[-1])
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
-
-
-Follow = Callable[[dict[str, float]], None]
 Run = Callable[[str, Path, Follow], tuple[bytes, pd.DataFrame]]
 
 
@@ -240,9 +264,8 @@ def run(data: shards.Spectrograms) -> Run:
     return train_and_save
 
 
-@pytest.mark.parametrize(
-    ("name", "at"), [("crnn", [2, 4, 6]), pytest.param("parallel", [1, 3, 5], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "at"), [("crnn", [2, 4, 6]), ("parallel", [1, 3, 5])])
 def test_an_interrupted_training_goes_on_to_the_same_weights_and_history(
     run: Run, tmp_path: Path, name: str, at: list[int]
 ) -> None:
