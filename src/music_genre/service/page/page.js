@@ -75,6 +75,7 @@ function clear(name) {
   element("song").hidden = false;
   element("title").textContent = name;
   element("answer").replaceChildren();
+  element("cut").replaceChildren();
   element("genres").replaceChildren();
   element("now").hidden = element("details").hidden = true;
   element("play").disabled = seek.disabled = element("cursor").hidden = true;
@@ -122,7 +123,7 @@ async function answerSong(mine) {
   if (mine !== song) return;
   progress.hidden = true;
   showAnswer(mine.answer, (performance.now() - begun) / 1000);
-  if (!Number.isFinite(audio.duration)) showLength(mine.answer.seconds);
+  showLength();
 }
 
 function say(headline, ...more) {
@@ -138,14 +139,11 @@ function showAnswer(answer, seconds) {
   const next = ranked.slice(1, 3).map(([genre, share]) => `${genre} ${percent(share)}`).join(", ");
   const { name, version } = answer.model;
   const by = `Answered by ${name} version ${version} in ${seconds.toFixed(1)} s.`;
-  const rest = isCut(answer, lengthOfSong()) ? `Its file lets only the first ${clock(answer.seconds)} be heard.` : "";
-  if (answer.confident) say(`${answer.genre}, ${percent(answer.confidence)}`, `Then ${next}.`, by, rest);
-  else say("Not sure", `Most like ${answer.genre}, ${percent(answer.confidence)}; then ${next}.`, by, rest);
-  drawAreas(element("areas"), answer, lengthOfSong());
+  if (answer.confident) say(`${answer.genre}, ${percent(answer.confidence)}`, `Then ${next}.`, by);
+  else say("Not sure", `Most like ${answer.genre}, ${percent(answer.confidence)}; then ${next}.`, by);
   fillTable(element("table"), answer);
   element("now").hidden = element("details").hidden = false;
   element("genres").replaceChildren(...Object.keys(answer.probabilities).map(genreRow));
-  showMoment();
 }
 
 function genreRow(genre, index) {
@@ -200,8 +198,8 @@ function lengthOf(media) {
 
 audio.addEventListener("loadedmetadata", () => {
   element("play").disabled = seek.disabled = element("cursor").hidden = false;
-  showLength(audio.duration);
 });
+audio.addEventListener("durationchange", showLength); // again when a player finds that the header was wrong
 audio.addEventListener("error", () => {
   element("title").textContent = `${song.file.name}: this browser cannot play it`;
   if (!element("trouble").hidden) element("player").hidden = true;
@@ -237,13 +235,21 @@ function showPlaying() {
   element("play").textContent = audio.paused ? "Play" : "Pause";
 }
 
-function showLength(seconds) {
+/** All that depends on the length of the song, which may become known before its answer or after it. */
+function showLength() {
+  const seconds = lengthOfSong();
+  if (!seconds) return;
   seek.max = seconds;
   const times = Array.from({ length: TICKS }, (_, n) => (seconds * n) / (TICKS - 1));
   element("ticks").replaceChildren(
     ...times.map((time) => Object.assign(document.createElement("span"), { textContent: clock(time) })),
   );
   showMoment();
+  const answer = song?.answer;
+  if (!answer) return;
+  drawAreas(element("areas"), answer, seconds);
+  const cut = isCut(answer, seconds);
+  element("cut").textContent = cut ? `Its file lets only the first ${clock(answer.seconds)} be heard.` : "";
 }
 
 /** Seconds: what the browser finds, or what was answered where it cannot play the song. */
@@ -293,9 +299,9 @@ async function introduce() {
 
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (innerWidth === width || !song?.answer) return;
+  if (innerWidth === width) return;
   width = innerWidth;
-  drawAreas(element("areas"), song.answer);
+  showLength();
 });
 
 introduce();
