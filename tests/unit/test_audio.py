@@ -7,12 +7,11 @@ import pickle
 import struct
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
 
-from music_genre.audio import BLOCK_SECONDS, SILENT_DBFS, Recording, decode, decode_whole, is_silent, listen, resample
+from music_genre.audio import BLOCK_SECONDS, SILENT_DBFS, Recording, decode, decode_whole, is_silent, listen
 from music_genre.errors import AudioFault
 
 RATE = 44_100
@@ -260,16 +259,6 @@ def test_a_wav_whose_writer_did_not_know_its_length_claims_no_more_than_it_holds
     facts = listen(path, ALL)
     assert facts.seconds == pytest.approx(1.0)
     assert facts.claimed_seconds == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
-@pytest.mark.parametrize("seconds", [2.0, 0.3337])
-def test_resampling_gives_what_librosa_load_gives_to_the_bit(tmp_path: Path, rate: int, seconds: float) -> None:
-    path = saved(tmp_path / "clip.wav", chord(seconds, rate), rate)
-    expected, _ = librosa.load(path, sr=22_050, mono=True)
-    resampled = resample(decode(path, ALL), 22_050)
-    assert resampled.dtype == np.float32
-    np.testing.assert_array_equal(resampled, expected)
 
 
 def test_a_recording_knows_its_length() -> None:
