@@ -26,7 +26,8 @@ from music_genre.params import load_params
 from music_genre.training import arranged, build_published
 
 ROOT = Path(__file__).parents[1]
-FRAMES, BANDS, GENRES, TURNS = 640, 128, 8, 11
+FRAMES, BANDS, GENRES = 640, 128, 8
+TURNS, CALLS = 11, 8
 BATCH = {"crnn": 32, "parallel": 64}
 MATRIX = 2048
 
@@ -97,6 +98,11 @@ def first_convolution(name: str) -> float:
     return 2 * (636 * 5 * BANDS * 56 if name == "crnn" else 638 * 128 * 3 * 16)
 
 
+def repeated(route: Callable[[], object]) -> float:
+    """Seconds of a call, the mean of some."""
+    return seconds(lambda: [route() for _ in range(CALLS)]) / CALLS
+
+
 def compare(name: str) -> tuple[list[str], list[str]]:
     """A row of training and one of inference."""
     models = networks(name)
@@ -108,8 +114,8 @@ def compare(name: str) -> tuple[list[str], list[str]]:
     forward = operations(name)
     rows = []
     for kind, routes, count in (("train", steps, 3 * forward - first_convolution(name)), ("answer", answers, forward)):
-        timed = {who: lambda route=route: seconds(route) for who, route in routes.items()}
-        timed["product"] = lambda: seconds(lambda: product().numpy())
+        timed = {who: lambda route=route: repeated(route) for who, route in routes.items()}
+        timed["product"] = lambda: repeated(lambda: product().numpy())
         for route in timed.values():
             for _ in range(3):
                 route()

@@ -1,8 +1,8 @@
-"""A bidirectional GRU for training on a processor: one compiled loop over the steps each way.
+"""Recurrent layers for training on a processor: one compiled loop over the steps each way.
 
-Forwards, the layer's own cell takes the steps, and only its states are kept. Backwards, what the gates were comes of
-all states at once, as a few large products; in the loop remains what depends on the step after it, and the gradients of
-the weights are large products again. Sequences are (steps, n, features), states (steps, n, units).
+In the loop is only what depends on the step before, or backwards on the step after; what all steps share, gradients of
+the weights above all, is a few large products outside. A GRU's own cell takes its steps, and what its gates were comes
+of all states at once; an LSTM keeps its gates. Sequences are (steps, n, features), states (steps, n, units).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _gradients(resets_after: bool) -> Any:
     @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def found(x: tf.Tensor, states: tf.Tensor, weights: list[tf.Tensor], upstream: tf.Tensor) -> list[tf.Tensor]:
         kernel, recurrent, bias = weights
-        units, before = recurrent.shape[0], tf.concat([tf.zeros_like(states[:1]), states[:-1]], 0)
+        units, before = recurrent.shape[0], _before(states)
         to_gates, to_candidate = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
         entering = _product(x, kernel) + (bias[0] if resets_after else bias)
         inner = _product(before, to_gates) + (bias[1, : 2 * units] if resets_after else 0.0)
@@ -98,6 +98,82 @@ def _gradients(resets_after: bool) -> Any:
         return [_outer(x, of_entering), of_recurrent, of_bias]
 
     return found
+
+
+def last_state(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The last state (n, units) of an LSTM that reads a sequence, two halves of a batch at once."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def run(
+        x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
+        kept = [_lstm_steps(half, recurrent) for half in _halves(_product(x, kernel) + bias, 1)]
+        states = tf.concat([states for *_, states in kept], 1)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            parts = zip(kept, _halves(upstream, 0), strict=True)
+            of_entering = tf.concat([_lstm_steps_back(*of, recurrent, part) for (*of, _), part in parts], 1)
+            of_x, of_recurrent = _product(of_entering, tf.transpose(kernel)), _outer(_before(states), of_entering)
+            return of_x, _outer(x, of_entering), of_recurrent, _total(of_entering)
+
+        return states[-1], gradient
+
+    weights = [layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias]
+    return lambda x: run(x, *(tf.convert_to_tensor(weight) for weight in weights))
+
+
+@compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
+def _lstm_steps(entering: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Gates in Keras' order (steps, n, 4 * units), memories and states of what enters the gates."""
+
+    def step(at: tf.Tensor, memory: tf.Tensor, state: tf.Tensor, *kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        inner = entering[at] + tf.matmul(state, recurrent)
+        entry, forget, _, exit_ = tf.split(tf.sigmoid(inner), 4, -1)
+        candidate = tf.tanh(tf.split(inner, 4, -1)[2])
+        memory = forget * memory + entry * candidate
+        state = exit_ * tf.tanh(memory)
+        found = (tf.concat([entry, forget, candidate, exit_], -1), memory, state)
+        return at + 1, memory, state, *(array.write(at, value) for array, value in zip(kept, found, strict=True))
+
+    steps, start = entering.shape[0], tf.zeros((tf.shape(entering)[1], recurrent.shape[0]))
+    kept = [tf.TensorArray(tf.float32, steps) for _ in range(3)]
+    return tuple(
+        array.stack() for array in tf.while_loop(lambda at, *_: at < steps, step, (0, start, start, *kept))[3:]
+    )
+
+
+@compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
+def _lstm_steps_back(gates: tf.Tensor, memories: tf.Tensor, recurrent: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    """The gradient of what enters the gates from that of the last state."""
+    entry, forget, candidate, exit_ = tf.split(gates, 4, -1)
+    shown = tf.tanh(memories)
+    # What takes a gradient to what went into a gate: of the memory, and of the state.
+    through_memory = [
+        candidate * entry * (1 - entry),
+        _before(memories) * forget * (1 - forget),
+        entry * (1 - candidate**2),
+    ]
+    through_exit, through_shown = shown * exit_ * (1 - exit_), exit_ * (1 - shown**2)
+    back = tf.transpose(recurrent)
+
+    def step(at: tf.Tensor, of_memory: tf.Tensor, of_state: tf.Tensor, kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        of_memory += of_state * through_shown[at]
+        of_gates = tf.concat([*(of_memory * gate[at] for gate in through_memory), of_state * through_exit[at]], -1)
+        return at - 1, of_memory * forget[at], tf.matmul(of_gates, back), kept.write(at, of_gates)
+
+    steps = gates.shape[0]
+    start = (steps - 1, tf.zeros_like(upstream), upstream, tf.TensorArray(tf.float32, steps))
+    return tf.while_loop(lambda at, *_: at >= 0, step, start)[3].stack()
+
+
+def _halves(x: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    count = tf.shape(x)[axis]
+    return tf.split(x, [count // 2, count - count // 2], axis)  # type: ignore[no-any-return]  # TensorFlow has no types
+
+
+def _before(x: tf.Tensor) -> tf.Tensor:
+    """What was there before each step: at first nothing."""
+    return tf.concat([tf.zeros_like(x[:1]), x[:-1]], 0)
 
 
 def _product(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -5,8 +5,9 @@ tolerance, in less time. For training on a CPU; what is stored is the plain netw
 - ReLU and bias commute with the maximum: after pooling they touch a part of the cells.
 - The first block of the parallel network, one channel wide, is bound by memory: compiled as one loop, its convolution
   is never written down, and its gradient picks from the clip what the maximum had picked.
-- Recurrent loops are compiled (see ``recurrent``), or are one kernel, instead of a dozen operations a step.
-- Batch norm in training is one kernel each way.
+- Recurrent loops are compiled (see ``recurrent``) instead of a dozen operations a step.
+- Batch norm is one kernel each way in training, where the bias before it, which it takes away, is left out; in answers
+  it is a part of the convolution.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import tensorflow as tf
 from keras import Model, layers, ops
 
-from music_genre.networks.recurrent import both_ways, compiled
+from music_genre.networks.recurrent import both_ways, compiled, last_state
 
 
 class Swift(Model):  # type: ignore[misc]  # Keras has no types
@@ -31,7 +32,7 @@ class Swift(Model):  # type: ignore[misc]  # Keras has no types
         super().__init__(network.inputs, network.outputs, name=network.name)
         self.compile(network.optimizer, network.loss, metrics=["accuracy"])
         self.recurrent = {
-            layer.name: _one_kernel(layer) if isinstance(layer, layers.LSTM) else both_ways(layer)
+            layer.name: last_state(layer) if isinstance(layer, layers.LSTM) else both_ways(layer)
             for layer in self.layers
             if isinstance(layer, layers.LSTM | layers.Bidirectional)
         }
@@ -41,24 +42,39 @@ class Swift(Model):  # type: ignore[misc]  # Keras has no types
         return _parallel(self, clip) if self.name == "parallel" else _crnn(self, clip, bool(training))
 
 
-def _crnn(model: Swift, x: tf.Tensor, training: bool) -> tf.Tensor:
-    for layer in model.layers[1:]:
-        if training and isinstance(layer, layers.BatchNormalization):
-            x = _normalised(layer, x)
+def _crnn(model: Swift, clip: tf.Tensor, training: bool) -> tf.Tensor:
+    layer, x = model.get_layer, clip
+    scale = layer("ln_power").scale  # of the clip, or of the first kernel, which is smaller
+    for block in range(1, 4):
+        conv, norm = layer(f"conv{block}"), layer(f"norm{block}")
+        if training:
+            x = _normalised(norm, tf.nn.conv1d(x, conv.kernel * scale, 1, "VALID"), conv.bias.value)
         else:
-            x = model.recurrent.get(layer.name, layer)(x)
-    return x
+            stretch = norm.gamma * tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+            x = tf.nn.conv1d(x, conv.kernel * scale * stretch, 1, "VALID")
+            x = tf.nn.bias_add(x, (conv.bias - norm.moving_mean) * stretch + norm.beta)
+        x = layer(f"relu{block}")(layer(f"pool{block}")(x))
+        x, scale = layer(f"dropout{block}")(x, training=training), 1.0
+    x = model.recurrent["lstm"](tf.transpose(x, (1, 0, 2)))
+    x = layer("embedding")(layer("dropout_lstm")(x, training=training))
+    return layer("genre")(layer("dropout_embedding")(x, training=training))
 
 
-def _normalised(layer: layers.BatchNormalization, x: tf.Tensor) -> tf.Tensor:
-    """Batch norm of (n, frames, filters) as one kernel each way. Its variance is that of a sample; Keras keeps that of
-    the batch itself.
+def _normalised(layer: layers.BatchNormalization, x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Batch norm of (n, frames, filters) plus a bias, as one kernel each way. The mean takes the bias away again: only
+    the kept mean has it, and its gradient is 0. The kernel's variance is that of a sample; Keras keeps that of the
+    batch itself.
     """
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=tf.expand_dims(x, 1), scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon
+        x=tf.expand_dims(x, 1),
+        scale=layer.gamma,
+        offset=layer.beta + 0 * bias,
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
     )
     cells = tf.cast(tf.shape(x)[0] * tf.shape(x)[1], tf.float32)
-    for kept, found in ((layer.moving_mean, mean), (layer.moving_variance, variance * (1 - 1 / cells))):
+    for kept, found in ((layer.moving_mean, mean + bias), (layer.moving_variance, variance * (1 - 1 / cells))):
         kept.assign(kept * layer.momentum + tf.stop_gradient(found) * (1 - layer.momentum))
     return tf.squeeze(y, 1)
 
@@ -150,39 +166,3 @@ def _maximum(tensors: list[tf.Tensor]) -> tf.Tensor:
     for tensor in tensors[1:]:
         largest = tf.maximum(largest, tensor)
     return largest
-
-
-def _one_kernel(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The last state of an LSTM (n, units): TensorFlow's kernel for all steps, on two halves of a batch at once."""
-
-    def ordered(weights: tf.Tensor) -> tf.Tensor:
-        """The kernel has the gates in another order. Its second version has not, but its gradient is a wrong one."""
-        entry, forget, candidate, exit_ = tf.split(weights, 4, axis=-1)
-        return tf.concat([entry, candidate, forget, exit_], -1)
-
-    def run(x: tf.Tensor) -> tf.Tensor:
-        cell, units = layer.cell, layer.units
-        weights, none = ordered(tf.concat([cell.kernel, cell.recurrent_kernel], 0)), tf.zeros((units,))
-        count = tf.shape(x)[0]
-        # An odd batch gets a row more: the kernel's gradient of an empty half is whatever lies in memory.
-        even = tf.pad(x, [[0, count % 2], [0, 0], [0, 0]])
-        states = []
-        for part in tf.split(even, 2):
-            start = tf.zeros((tf.shape(part)[0], units))
-            kernel = tf.raw_ops.BlockLSTM(
-                seq_len_max=tf.cast(tf.shape(x)[1], tf.int64),
-                x=tf.transpose(part, (1, 0, 2)),
-                cs_prev=start,
-                h_prev=start,
-                w=weights,
-                wci=none,
-                wcf=none,
-                wco=none,
-                b=ordered(tf.convert_to_tensor(cell.bias)),
-                forget_bias=0.0,
-                cell_clip=-1.0,
-            )
-            states.append(kernel.h[-1])
-        return tf.concat(states, 0)[:count]
-
-    return run
