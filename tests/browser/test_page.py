@@ -23,12 +23,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 IN_A_ROW = 12
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 expect.set_options(timeout=60_000)
-LATE_SOUND = """() => {  // the element finds its song a second later
-  const { set, get } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "src");
-  Object.defineProperty(HTMLMediaElement.prototype, "src", {
-    get, set(url) { setTimeout(() => set.call(this, url), 1000); },
-  });
-}"""
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
 
 
@@ -267,14 +261,28 @@ def filled_at(page: Page, *shares: float) -> list[bool]:
     return found
 
 
-@pytest.mark.parametrize("first", ["answer", "length"])
+def late_sound(page: Page) -> None:
+    """The element finds its song a second later."""
+    page.evaluate(
+        "() => { const { set, get } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'src');"
+        " const later = function (url) { setTimeout(() => set.call(this, url), 1000); };"
+        " Object.defineProperty(HTMLMediaElement.prototype, 'src', { get, set: later }); }"
+    )
+
+
+def late_answer(page: Page) -> None:
+    def wait(route: Route) -> None:
+        page.wait_for_timeout(1000)
+        route.continue_()
+
+    page.route("**/predict", wait)
+
+
+@pytest.mark.parametrize("late", [late_sound, late_answer])
 def test_what_a_files_header_hides_from_the_service_is_shown_as_not_heard(
-    page: Page, tmp_path: Path, tone: Callable[..., np.ndarray], first: str
+    page: Page, tmp_path: Path, tone: Callable[..., np.ndarray], late: Callable[[Page], None]
 ) -> None:
-    if first == "answer":
-        page.evaluate(LATE_SOUND)
-    else:
-        page.route("**/predict", lambda route: (page.wait_for_timeout(1000), route.continue_()))
+    late(page)
     for genre in ("Rock", "Folk"):
         soundfile.write(tmp_path / f"{genre}.mp3", tone(genre, 60, 10), 22_050)
     joined = tmp_path / "joined.mp3"  # the header of the first is that of both

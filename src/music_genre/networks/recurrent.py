@@ -18,13 +18,13 @@ compiled = tf.function(jit_compile=True, autograph=False)
 
 def both_ways(layer: layers.Bidirectional) -> Callable[[tf.Tensor], tf.Tensor]:
     """The last states (n, 2 * units) of GRUs that read a sequence from both ends, side by side. It gets no gradient."""
-    forwards, backwards = _last_state(layer.forward_layer), _last_state(layer.backward_layer)
+    forwards, backwards = _gru(layer.forward_layer), _gru(layer.backward_layer)
 
     return lambda x: tf.concat([forwards(x), backwards(tf.reverse(x, [0]))], -1)
 
 
-def _last_state(layer: layers.GRU) -> Any:
-    cell, backward = layer.cell, _gradients(layer.reset_after)
+def _gru(layer: layers.GRU) -> Any:
+    cell, backward = layer.cell, _gru_gradients(layer.reset_after)
     weights = [weight.value for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
 
     @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
@@ -50,7 +50,7 @@ def _last_state(layer: layers.GRU) -> Any:
     return run
 
 
-def _gradients(resets_after: bool) -> Any:
+def _gru_gradients(resets_after: bool) -> Any:
     """A function to the gradients of a GRU's kernel, recurrent kernel and bias from its sequence, its states, these
     weights and the gradient of the last state.
     """
@@ -107,12 +107,12 @@ def last_state(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
     def run(
         x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
-        kept = [_lstm_steps(half, recurrent) for half in _halves(_product(x, kernel) + bias, 1)]
+        kept = [_lstm_forward(half, recurrent) for half in _halves(_product(x, kernel) + bias, 1)]
         states = tf.concat([states for *_, states in kept], 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
             parts = zip(kept, _halves(upstream, 0), strict=True)
-            of_entering = tf.concat([_lstm_steps_back(*of, recurrent, part) for (*of, _), part in parts], 1)
+            of_entering = tf.concat([_lstm_back(*of, recurrent, part) for (*of, _), part in parts], 1)
             of_x, of_recurrent = _product(of_entering, tf.transpose(kernel)), _outer(_before(states), of_entering)
             return of_x, _outer(x, of_entering), of_recurrent, _total(of_entering)
 
@@ -123,27 +123,24 @@ def last_state(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _lstm_steps(entering: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, ...]:
+def _lstm_forward(entering: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Gates in Keras' order (steps, n, 4 * units), memories and states of what enters the gates."""
 
     def step(at: tf.Tensor, memory: tf.Tensor, state: tf.Tensor, *kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        inner = entering[at] + tf.matmul(state, recurrent)
-        entry, forget, _, exit_ = tf.split(tf.sigmoid(inner), 4, -1)
-        candidate = tf.tanh(tf.split(inner, 4, -1)[2])
+        entry, forget, candidate, exit_ = tf.split(entering[at] + tf.matmul(state, recurrent), 4, -1)
+        entry, forget, candidate, exit_ = tf.sigmoid(entry), tf.sigmoid(forget), tf.tanh(candidate), tf.sigmoid(exit_)
         memory = forget * memory + entry * candidate
         state = exit_ * tf.tanh(memory)
         found = (tf.concat([entry, forget, candidate, exit_], -1), memory, state)
         return at + 1, memory, state, *(array.write(at, value) for array, value in zip(kept, found, strict=True))
 
-    steps, start = entering.shape[0], tf.zeros((tf.shape(entering)[1], recurrent.shape[0]))
-    kept = [tf.TensorArray(tf.float32, steps) for _ in range(3)]
-    return tuple(
-        array.stack() for array in tf.while_loop(lambda at, *_: at < steps, step, (0, start, start, *kept))[3:]
-    )
+    steps, nothing = entering.shape[0], tf.zeros((tf.shape(entering)[1], recurrent.shape[0]))
+    start = (0, nothing, nothing, *(tf.TensorArray(tf.float32, steps) for _ in range(3)))
+    return tuple(array.stack() for array in tf.while_loop(lambda at, *_: at < steps, step, start)[3:])
 
 
 @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _lstm_steps_back(gates: tf.Tensor, memories: tf.Tensor, recurrent: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+def _lstm_back(gates: tf.Tensor, memories: tf.Tensor, recurrent: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     """The gradient of what enters the gates from that of the last state."""
     entry, forget, candidate, exit_ = tf.split(gates, 4, -1)
     shown = tf.tanh(memories)
