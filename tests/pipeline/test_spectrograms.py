@@ -34,8 +34,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def stored(folder: Path) -> dict[str, float]:
-    """Finished shards outside the out, with the time of their making."""
-    return {file.name: file.stat().st_mtime for file in (folder / ".cache/spectrograms").glob("*.npy")}
+    """Finished shards outside the out, which are those with a description, and the time of their making."""
+    described = (folder / ".cache/spectrograms").glob("*.json")
+    return {file.stem: file.with_suffix(".npy").stat().st_mtime for file in described}
 
 
 @pytest.fixture(scope="module")
