@@ -70,6 +70,6 @@ def test_loss_and_gradients_are_those_of_the_plain_network(name: str, changes: d
 
 def test_what_learns_are_the_weights_of_the_plain_network() -> None:
     model = network("crnn", {})
-    before = [weight.numpy() for weight in model.trainable_variables]
-    Swift(model).fit(np.full((4, *SHAPE), -30.0), np.zeros(4), verbose=0)
-    assert any(not np.array_equal(old, new.numpy()) for old, new in zip(before, model.trainable_variables, strict=True))
+    swift = Swift(model)
+    assert swift.optimizer is model.optimizer
+    assert [id(weight) for weight in swift.trainable_variables] == [id(weight) for weight in model.trainable_variables]
