@@ -64,7 +64,7 @@ def cores() -> int:
 
 
 def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    workers = min(cores(), len(items))
+    workers = min(cores(), -(-len(items) // CHUNK))
     with _one_thread_each(), ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         ahead: deque[Future[list[Result]]] = deque()
         for start in range(0, len(items), CHUNK):
