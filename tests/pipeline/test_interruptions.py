@@ -115,9 +115,10 @@ def test_killed_at_ten_moments_and_run_to_the_end_the_outs_are_those_of_an_undis
     random = np.random.default_rng(11)
     for stage, times in MOMENTS.items():
         for moment in random.uniform(0.02, 0.9, times):
+            committed = (disturbed / "dvc.lock").read_bytes() if (disturbed / "dvc.lock").exists() else b""
             while not killed_in(disturbed, stage, moment * lasted[stage]):
                 moment *= 0.6  # it had come to its end: others may have slowed down the run that was timed
-            clear_torn_locks(disturbed)
+            mend_torn_files(disturbed, committed)
     said = Run(disturbed, "dvc", "repro", "spectrograms").finish()
     assert "ERROR" not in said
     assert digests(disturbed) == digests(checkout)
@@ -139,14 +140,29 @@ def killed_in(folder: Path, stage: str, after_s: float) -> bool:
     return run.kill()
 
 
-def clear_torn_locks(folder: Path) -> None:
-    """DVC writes its list of locks in place: killed just then, it names the file as corrupted, and people delete it."""
-    held = folder / ".dvc/tmp/rwlock"
+def mend_torn_files(folder: Path, committed: bytes) -> None:
+    """DVC writes its list of locks and dvc.lock in place: killed just then, it calls the file corrupted or not valid.
+    As docs/operations.md says, people delete the first, and take the second from git.
+    """
+    held, lock = folder / ".dvc/tmp/rwlock", folder / "dvc.lock"
     if held.exists():
         try:
             json.loads(held.read_text(encoding="utf-8"))
         except ValueError:
             held.unlink()
+    if lock.exists() and not whole(lock):
+        lock.write_bytes(committed)
+        if not committed:
+            lock.unlink()
+
+
+def whole(lock: Path) -> bool:
+    """Whether DVC takes it: a mapping with a schema, whose stages say what they ran and made."""
+    try:
+        found = yaml.safe_load(lock.read_text(encoding="utf-8"))
+        return "schema" in found and all("cmd" in stage for stage in found.get("stages", {}).values())
+    except (yaml.YAMLError, TypeError, AttributeError):
+        return False
 
 
 def timed(folder: Path) -> dict[str, float]:
