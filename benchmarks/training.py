@@ -1,7 +1,11 @@
 """Training and answering at 640 x 128: the published networks as they are arranged here against the study's Keras code,
 with the same weights and batches in turns, and against what the arithmetic alone would take.
 
-Run without arguments it measures; with ``<route> <network> <seconds>`` it is one of the processes measured for memory.
+The study's code runs twice: with oneDNN, as TensorFlow has it by itself on processors with VNNI instructions, and
+without, as it has it on others. Ours asks for it everywhere.
+
+Run without arguments it measures; with ``<route> <network> <seconds>`` it is one of the processes measured for memory,
+with ``<route> <network> timed`` one that times a call whenever a line with its name comes in.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -103,6 +108,26 @@ def repeated(route: Callable[[], object]) -> float:
     return seconds(lambda: [route() for _ in range(CALLS)]) / CALLS
 
 
+def without_onednn(name: str) -> subprocess.Popen[str]:
+    """A process where TensorFlow runs the study's code by its other kernels."""
+    return subprocess.Popen(
+        [sys.executable, __file__, "the study's", name, "timed"],
+        env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def asked(process: subprocess.Popen[str], kind: str) -> float:
+    """Seconds of a call in another process; it waits until then."""
+    if not (process.stdin and process.stdout):
+        raise ValueError("the process has no pipes")
+    print(kind, file=process.stdin, flush=True)
+    return float(process.stdout.readline())
+
+
 def compare(name: str) -> tuple[list[str], list[str]]:
     """A row of training and one of inference."""
     models = networks(name)
@@ -112,9 +137,11 @@ def compare(name: str) -> tuple[list[str], list[str]]:
     matrix = tf.random.normal((MATRIX, MATRIX))
     product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     forward = operations(name)
+    elsewhere = without_onednn(name)
     rows = []
     for kind, routes, count in (("train", steps, 3 * forward - first_convolution(name)), ("answer", answers, forward)):
         timed = {who: lambda route=route: repeated(route) for who, route in routes.items()}
+        timed["without oneDNN"] = lambda kind=kind: asked(elsewhere, kind)
         timed["product"] = lambda: repeated(lambda: product().numpy())
         for route in timed.values():
             for _ in range(3):
@@ -124,11 +151,12 @@ def compare(name: str) -> tuple[list[str], list[str]]:
         rows.append(
             [
                 f"{name}, {kind}",
-                *(f"{BATCH[name] / statistics.median(found[who]):.0f}" for who in models),
-                spread(ratios(found["the study's"], found["ours"])),
+                *(f"{BATCH[name] / statistics.median(found[who]):.0f}" for who in (*models, "without oneDNN")),
+                *(spread(ratios(found[who], found["ours"])) for who in ("the study's", "without oneDNN")),
                 *(spread([100 * share for share in ratios(limit, found[who])], 2) for who in models),
             ]
         )
+    elsewhere.communicate()
     return rows[0], rows[1]
 
 
@@ -136,6 +164,10 @@ def main() -> None:
     if len(sys.argv) == 4:
         who, name = sys.argv[1:3]
         step, answer = work(name, networks(name)[who], who == "ours")
+        if sys.argv[3] == "timed":
+            for kind in sys.stdin:
+                print(repeated(step if kind.strip() == "train" else answer), flush=True)
+            return
         end = time.perf_counter() + float(sys.argv[3])
         while time.perf_counter() < end:
             step()
@@ -151,7 +183,9 @@ def main() -> None:
         "batches of 32 and 64",
         "ours, clips/s",
         "the study's",
+        "without oneDNN",
         "times its speed",
+        "without oneDNN",
         "ours, % of the limit",
         "its %",
     ]
