@@ -192,8 +192,8 @@ def main() -> None:
     write(
         "training",
         "The published networks on clips of 640 x 128. TensorFlow turns oneDNN on by itself on processors with VNNI"
-        " instructions; without oneDNN is the study's code as it runs on others. The limit is what a plain float32 matrix"
-        " product of the same number of operations takes in the same turn.",
+        " instructions; without oneDNN is the study's code as it runs on others. The limit is what a plain float32"
+        " matrix product of the same number of operations takes in the same turn.",
         table(header, rows),
         table(["peak MB", "ours", "the study's"], memory),
     )
