@@ -115,10 +115,10 @@ def test_killed_at_ten_moments_and_run_to_the_end_the_outs_are_those_of_an_undis
     random = np.random.default_rng(11)
     for stage, times in MOMENTS.items():
         for moment in random.uniform(0.02, 0.9, times):
-            committed = (disturbed / "dvc.lock").read_bytes() if (disturbed / "dvc.lock").exists() else b""
+            before = lock(disturbed) if (disturbed / "dvc.lock").exists() else "schema: '2.0'\n"
             while not killed_in(disturbed, stage, moment * lasted[stage]):
                 moment *= 0.6  # it had come to its end: others may have slowed down the run that was timed
-            mend_torn_files(disturbed, committed)
+            mend_torn_files(disturbed, before)
     said = Run(disturbed, "dvc", "repro", "spectrograms").finish()
     assert "ERROR" not in said
     assert digests(disturbed) == digests(checkout)
@@ -140,29 +140,15 @@ def killed_in(folder: Path, stage: str, after_s: float) -> bool:
     return run.kill()
 
 
-def mend_torn_files(folder: Path, committed: bytes) -> None:
-    """DVC writes its list of locks and dvc.lock in place: killed just then, it calls the file corrupted or not valid.
-    As docs/operations.md says, people delete the first, and take the second from git.
+def mend_torn_files(folder: Path, before: str) -> None:
+    """DVC writes its list of locks and dvc.lock in place: killed just then, it refuses what is left, and people do what
+    docs/operations.md says: they delete the first, and take the second as it was from git.
     """
-    held, lock = folder / ".dvc/tmp/rwlock", folder / "dvc.lock"
-    if held.exists():
-        try:
-            json.loads(held.read_text(encoding="utf-8"))
-        except ValueError:
-            held.unlink()
-    if lock.exists() and not whole(lock):
-        lock.write_bytes(committed)
-        if not committed:
-            lock.unlink()
-
-
-def whole(lock: Path) -> bool:
-    """Whether DVC takes it: a mapping with a schema, whose stages say what they ran and made."""
-    try:
-        found = yaml.safe_load(lock.read_text(encoding="utf-8"))
-        return "schema" in found and all("cmd" in stage for stage in found.get("stages", {}).values())
-    except (yaml.YAMLError, TypeError, AttributeError):
-        return False
+    said = subprocess.run(["dvc", "status"], cwd=folder, env=environment(), capture_output=True, text=True).stderr
+    if "rwlock" in said:
+        (folder / ".dvc/tmp/rwlock").unlink()
+    elif "dvc.lock" in said:
+        (folder / "dvc.lock").write_text(before, encoding="utf-8")
 
 
 def timed(folder: Path) -> dict[str, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,23 @@ def test_the_cache_may_lie_on_another_disk(checkout: Path, monkeypatch: pytest.M
     fetch.main()
     assert (checkout / "data/raw/Rock/song.mp3").read_bytes() == b"sound"
     assert not (checkout / ".cache/fetch/raw").exists()
+
+
+@pytest.mark.parametrize(("said", "found"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_before_tensorflow_is_there_unless_the_environment_says_otherwise(
+    checkout: Path, said: str | None, found: str
+) -> None:
+    variable = "TF_ENABLE_ONEDNN_OPTS"
+    code = (
+        "import os, sys; from music_genre.stages import explain, stage, train;"
+        f"stage(lambda _: print('tensorflow' in sys.modules, os.environ[{variable!r}]))()"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code],
+        env={name: value for name, value in os.environ.items() if name != variable}
+        | ({variable: said} if said else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == ["False", found]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -76,18 +73,3 @@ def test_what_learns_are_the_weights_of_the_plain_network() -> None:
     swift = Swift(model)
     assert swift.optimizer is model.optimizer
     assert [id(weight) for weight in swift.trainable_variables] == [id(weight) for weight in model.trainable_variables]
-
-
-@pytest.mark.parametrize(("said", "found"), [(None, "1"), ("0", "0")])
-def test_onednn_is_asked_for_unless_the_environment_says_otherwise(said: str | None, found: str) -> None:
-    variable = "TF_ENABLE_ONEDNN_OPTS"
-    environment = {name: value for name, value in os.environ.items() if name != variable}
-    code = f"import music_genre, os; print(os.environ[{variable!r}])"
-    answer = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | ({variable: said} if said else {}),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert answer.stdout.strip() == found

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from music_genre.cli import answering, comparing, registering
 from music_genre.errors import MusicGenreError
-from music_genre.stages import quiet_libraries
+from music_genre.stages import configure_libraries
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command: 0 done, 1 refused or failed with one line of reason, 2 wrong usage."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    quiet_libraries()
+    configure_libraries()
     try:
         command: Callable[[argparse.Namespace, argparse.ArgumentParser], int] = options.command
         return command(options, parser)

@@ -32,7 +32,7 @@ from music_genre.service.request_log import open_log
 from music_genre.service.shadowing import Shadowing
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
-from music_genre.stages import quiet_libraries
+from music_genre.stages import configure_libraries
 from music_genre.workers import THREAD_LIMITS, cores
 
 MAX_SECONDS = 900.0
@@ -80,7 +80,7 @@ class MusicGenre:
     @staticmethod
     def announce() -> None:
         """Before any worker starts: say what will answer, or why nothing can."""
-        quiet_libraries()
+        configure_libraries()
         # This process starts the workers. Each uses as many threads as it says, not as many again for every sum; and in
         # a container, too, one that was killed is started anew.
         os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))

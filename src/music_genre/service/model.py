@@ -18,7 +18,7 @@ from music_genre.packed import BATCH, PackedModel
 from music_genre.service.loading import Loaded, Registry, UnusableError, find, in_bento, ready
 from music_genre.service.packing import Champion
 from music_genre.shadow import SHADOW_TAG, Shadow
-from music_genre.stages import quiet_libraries
+from music_genre.stages import configure_libraries
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -48,7 +48,7 @@ class GenreModel:
     champion = Champion("music-genre")
 
     def __init__(self) -> None:
-        quiet_libraries()
+        configure_libraries()
         self.asked = 0.0
         self.loaded, folder = find()
         self.models = {self.loaded.version: ready(self.loaded, folder)}

@@ -17,11 +17,15 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 """A full disk, a used-up quota, what may not be written or read: nothing that a traceback would help to mend."""
 
 
-def quiet_libraries() -> None:
-    """Keep start-up chatter and usage reports of the libraries out of people's way; what the environment says already
-    stands.
+def configure_libraries() -> None:
+    """Keep start-up chatter and usage reports of the libraries out of people's way, and ask TensorFlow for oneDNN before
+    it is there; what the environment says already stands.
+
+    Since version 2.9 TensorFlow turns oneDNN on by itself where a processor has instructions for neural networks
+    (AVX512_VNNI, AVX512_BF16, AMX). The convolutions here gain by it with AVX2 alone, too.
     """
     for name, value in {
+        "TF_ENABLE_ONEDNN_OPTS": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -40,7 +44,7 @@ def stage(work: Callable[[Project], None]) -> Callable[[], None]:
     """
 
     def main() -> None:
-        quiet_libraries()
+        configure_libraries()
         # TensorFlow makes a million objects that stay: to look through them for rubbish is a tenth of a stage's time.
         gc.set_threshold(50_000)
         try:
