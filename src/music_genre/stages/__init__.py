@@ -18,8 +18,8 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def configure_libraries() -> None:
-    """Keep start-up chatter and usage reports of the libraries out of people's way, and ask TensorFlow for oneDNN before
-    it is there; what the environment says already stands.
+    """Keep start-up chatter and usage reports of the libraries out of people's way, and ask TensorFlow for oneDNN
+    before it is there; what the environment says already stands.
 
     Since version 2.9 TensorFlow turns oneDNN on by itself where a processor has instructions for neural networks
     (AVX512_VNNI, AVX512_BF16, AMX). The convolutions here gain by it with AVX2 alone, too.
