@@ -196,7 +196,8 @@ def main() -> None:
         "training",
         "The published networks on clips of 640 x 128. Without oneDNN is the study's code under"
         " TF_ENABLE_ONEDNN_OPTS=0, as TensorFlow has it by itself on processors without instructions for neural"
-        " networks. The limit is what a plain float32 matrix product of the same number of operations takes in the same turn.",
+        " networks. The limit is what a plain float32 matrix product of the same number of operations takes in the"
+        " same turn.",
         table(header, rows),
         table(["peak MB", "ours", "the study's"], memory),
     )
