@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.transform import FLOOR_DB, MelTransform
+from music_genre.transform import FEATURES_VERSION, FLOOR_DB, MelTransform
 
 CLIPS_PER_SHARD = 512
 INDEX = "index.parquet"
@@ -235,6 +235,7 @@ def write_index(
     table.to_parquet(folder / INDEX, index=False)
     description = {
         "transform": transform.model_dump() if transform else None,
+        "features_version": FEATURES_VERSION,
         "genres": genres,
         "min_seconds": min_seconds,
     }

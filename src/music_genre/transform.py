@@ -10,6 +10,12 @@ FLOOR_DB = -80.0
 """The quietest value of a log-mel spectrogram, librosa's ``top_db``; short clips are padded with it."""
 
 
+FEATURES_VERSION = 1
+"""Rises with every change of code that changes the numbers of a spectrogram: decoding, downmix, resampling, mel bands.
+Stored spectrograms are known by their file, the transform and this number.
+"""
+
+
 class MelTransform(BaseModel):
     """Everything that turns audio into what the networks see.
 

@@ -8,7 +8,6 @@ whatever id, split and shard it had.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from music_genre.shards import find_clips, is_stored, place_shard, plan_shards, 
 from music_genre.sources import arrays
 from music_genre.splits import SPLITS
 from music_genre.stages import stage
-from music_genre.transform import MelTransform
+from music_genre.transform import FEATURES_VERSION, MelTransform
 from music_genre.workers import map_clips
 
 
@@ -62,15 +61,14 @@ def main(project: Project) -> None:
 
 
 def origins(raw: Path, tracks: pd.DataFrame, params: Params) -> pd.Series:
-    """By track id, a digest of all that determines its spectrogram: its file, the transform, the code."""
+    """By track id, what determines its spectrogram: the digest of its file, the transform, the features version."""
     if params.data.source == "arrays":
         return (
             tracks["path"]
             .map({name: _digest((raw / name).read_bytes()) for name in tracks["path"].unique()})
-            .map(lambda archive: f"{archive} {params.data.arrays.scale}")
+            .map(lambda archive: f"{archive} {params.data.arrays.scale} {FEATURES_VERSION}")
         )
-    code = [inspect.getsource(module).encode() for module in (audio, spectrogram)]
-    made_by = _digest(params.spectrogram.model_dump_json().encode(), *code)
+    made_by = _digest(params.spectrogram.model_dump_json().encode(), f" {FEATURES_VERSION}".encode())
     return tracks["sha256"] + f" {made_by}"
 
 
