@@ -7,7 +7,7 @@ SWEEP := models.crnn.learning_rate=0.001,0.004 models.crnn.dropout=0.3,0.5 model
 SWEPT := train@crnn
 # The web page's one library; after a change of version, write its digests anew: make vendor VENDOR_CHECK=
 WAVESURFER := 8.0.1
-VENDORED := src/music_genre/service/page/vendor/wavesurfer
+VENDORED := src/music_genre/service/static/vendor/wavesurfer
 VENDOR_CHECK := --check
 # Files are shared out; a process more than cores, because tests wait for servers.
 TEST := pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m
@@ -99,7 +99,7 @@ vendor:  ## the web page's library anew, by npm's client; its bytes must have th
 	&& cd $(VENDORED) && $(if $(VENDOR_CHECK),sha256sum --check SHA256SUMS,sha256sum LICENSE package.json wavesurfer.esm.js >SHA256SUMS)
 
 samples: setup  ## synthesise the clips that the web page offers
-	python -m music_genre.service.medleys
+	python -m music_genre.service.demo_clips
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -18,13 +18,13 @@ import soundfile
 import soxr
 from timing import table, write
 
-from music_genre import drift
-from music_genre.audio import Recording, decode
-from music_genre.packed import load_predictor, model_file
+from music_genre.features.audio import Recording, decode
+from music_genre.features.mel import clip_features
+from music_genre.features.store import Spectrograms, describe
+from music_genre.models.bundle import load_predictor, model_file
 from music_genre.params import load_params
-from music_genre.project import Project
-from music_genre.shards import Spectrograms, describe
-from music_genre.spectrogram import clip_features
+from music_genre.paths import Project
+from music_genre.validation import drift
 
 DRAWS, REQUESTS = 20, 60
 

@@ -20,11 +20,11 @@ import pandas as pd
 import soundfile
 from timing import in_process, in_turns, ratios, spread, table, write
 
+from music_genre.compute import CHUNK, cores
+from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, synthesise
+from music_genre.features.store import CLIPS_PER_SHARD, store_shard
 from music_genre.params import load_params
-from music_genre.shards import CLIPS_PER_SHARD, store_shard
-from music_genre.sources.synthesis import SAMPLE_RATE_HZ, synthesise
-from music_genre.stages.spectrograms import spectrograms
-from music_genre.workers import CHUNK, cores
+from music_genre.pipeline.spectrograms import spectrograms
 
 ROOT = Path(__file__).parents[1]
 FILES, CLIPS, TURNS = 32, 256, 5

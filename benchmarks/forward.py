@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from timing import in_turns, ratios, seconds, spread, table, write
 
-from music_genre.packed import load_predictor
+from music_genre.models.bundle import load_predictor
+from music_genre.models.serialization import save_network
 from music_genre.params import load_params
-from music_genre.storage import save_network
-from music_genre.training import build_published
+from music_genre.training.trainer import build_published
 
 ROOT = Path(__file__).parents[1]
 TURNS = 15

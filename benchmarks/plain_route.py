@@ -8,9 +8,9 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, UploadFile
 
-from music_genre import registry
-from music_genre.cli.store import connect
-from music_genre.packed import read_packing
+from music_genre.cli.context import connect
+from music_genre.models.bundle import read_packing
+from music_genre.registry import versions as registry
 
 client, name = connect()
 folder = registry.packed_folder(registry.resolve(client, name, registry.CHAMPION))

@@ -24,14 +24,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from features import recordings
 from timing import memory_mb, ratios, seconds, spread, table, write
 
-from music_genre.audio import decode_whole
-from music_genre.cli.store import load_model
+from features import recordings
+from music_genre.cli.context import load_model
 from music_genre.errors import AudioFault
-from music_genre.packed import PackedModel
-from music_genre.prediction import clips_of
+from music_genre.features.audio import decode_whole
+from music_genre.inference.predictor import clips_of
+from music_genre.models.bundle import PackedModel
 
 SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
 CLIENTS = (1, 4, 16)
@@ -170,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("benchmarks/serving.py: wrk makes the load; apt-get install wrk")
-    bento = (sys.executable, "-m", "bentoml", "serve", "music_genre.service.api:MusicGenre", "--host", "127.0.0.1")
+    bento = (sys.executable, "-m", "bentoml", "serve", "music_genre.service.app:MusicGenre", "--host", "127.0.0.1")
     with (
         tempfile.TemporaryDirectory() as temporary,
         serving(*bento, "--port") as (ours, process),

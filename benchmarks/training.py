@@ -29,7 +29,7 @@ from keras import layers, optimizers, regularizers
 from timing import in_process, in_turns, ratios, seconds, spread, table, write
 
 from music_genre.params import load_params
-from music_genre.training import arranged, build_published
+from music_genre.training.trainer import arranged, build_published
 
 ROOT = Path(__file__).parents[1]
 FRAMES, BANDS, GENRES = 640, 128, 8

@@ -47,13 +47,13 @@ PITCH_HZ = {"Folk": 200.0, "R&B": 900.0, "Rock": 3600.0}
 TRACKS_PER_GENRE, CLIP_SECONDS = 10, 3.8
 
 LONGEST_FIRST = (
-    "pipeline/test_repro.py",
-    "service/",
-    "unit/test_training.py",
-    "pipeline/test_interruptions.py",
-    "pipeline/test_spectrograms.py",
-    "unit/test_cli.py",
-    "pipeline/test_clones.py",
+    "integration/pipeline/test_repro.py",
+    "integration/service/",
+    "training/test_trainer.py",
+    "integration/pipeline/test_interruptions.py",
+    "integration/pipeline/test_spectrograms.py",
+    "cli/test_cli.py",
+    "integration/pipeline/test_clones.py",
 )
 """Where several processes test, what takes long begins early: else one of them would end alone."""
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
@@ -216,7 +216,7 @@ def healed(
         lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "run.json", "music", "raw", ".cache")
         shutil.copytree(trained, folder, ignore=lost, dirs_exist_ok=True)
         healing = start_module(folder, "music_genre.cli", "register")
-        registering = start_module(trained, "music_genre.stages.register")
+        registering = start_module(trained, "music_genre.pipeline.register")
         (folder / "register.txt").write_text(finish(healing), encoding="utf-8")
         finish(registering)
 
@@ -245,7 +245,7 @@ def start_server() -> Callable[..., subprocess.Popen[bytes]]:
     """
 
     def start(folder: Path, port: int, log: Path, **more: str) -> subprocess.Popen[bytes]:
-        service = ("music_genre.service.api:MusicGenre", "--host", "127.0.0.1", "--port", str(port))
+        service = ("music_genre.service.app:MusicGenre", "--host", "127.0.0.1", "--port", str(port))
         kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         kept["BENTOML_HOME"] = str(log.with_suffix(".home"))
         with log.open("wb") as out:
@@ -314,7 +314,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByServer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "service" if "service/" in file else file
+            return "service" if "integration/service/" in file else file
 
     return ByServer(config, log)
 

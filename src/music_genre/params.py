@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from music_genre.errors import MusicGenreError
-from music_genre.transform import MelTransform
+from music_genre.features.config import MelTransform
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1)]

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from music_genre.cli import answering, comparing, registering
+from music_genre.cli import drift as comparing
+from music_genre.cli import models as registering
+from music_genre.cli import predict as answering
 from music_genre.errors import MusicGenreError
-from music_genre.stages import configure_libraries
+from music_genre.pipeline import configure_libraries
 
 
 def main(arguments: list[str] | None = None) -> int:

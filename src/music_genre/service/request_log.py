@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from music_genre.features.store import describe
 from music_genre.params import load_params
-from music_genre.project import Project
-from music_genre.service.loading import in_bento
-from music_genre.service.observing import current
-from music_genre.shards import describe
+from music_genre.paths import Project
+from music_genre.service.observability import current
+from music_genre.service.served_model import in_bento
 
 VARIABLE = "MUSIC_GENRE_REQUEST_LOG"
 """Names the folder; goes before ``params.yaml``, which a bento does not have."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music_genre.transform import MelTransform
+from music_genre.features.config import MelTransform
 
 Code = Literal[
     "undecodable",

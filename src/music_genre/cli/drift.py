@@ -1,0 +1,75 @@
+"""Commands that set one collection of clips against another: drift, and what a random split would claim."""
+
+from __future__ import annotations
+
+import argparse
+
+from music_genre.cli.context import connect
+from music_genre.errors import MusicGenreError
+from music_genre.paths import Project
+
+
+def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    import numpy as np
+    import pandas as pd
+
+    from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference
+    from music_genre.features.store import Spectrograms
+    from music_genre.models.baseline import statistics_of
+    from music_genre.params import load_params
+
+    if options.seeds < 2:
+        parser.error("--seeds takes at least 2: one split says little")
+    project = Project.here()
+    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    splits = [data.split(name) for name in data.index["split"].unique()]
+    settings = params.models.baseline
+    statistics = np.concatenate([statistics_of(clips.batches(64), settings.features) for clips in splits])
+    order = np.concatenate([clips.track_id for clips in splits])
+    tracks = pd.read_parquet(project.tracks).set_index("track_id").loc[order].reset_index()
+    if tracks["artist_id"].isna().all():
+        raise MusicGenreError("no track has a known artist: both splits would be the same")
+    accuracy = accuracy_by_split(tracks, statistics, params.split, settings, range(options.seeds))
+    mean, low, high = mean_difference(accuracy)
+    print(f"no artist in two splits: accuracy {accuracy['artist'].mean():.1%} (mean of {options.seeds} splits)")
+    print(f"random split:            accuracy {accuracy['random'].mean():.1%}")
+    print(f"A random split flatters by {100 * mean:.1f} points (95 % interval {100 * low:.1f} to {100 * high:.1f}).")
+    return 0
+
+
+def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """0: as before, or too few requests to tell; 1: drift. A page says what was compared."""
+    import pandas as pd
+
+    from music_genre.features.store import Spectrograms
+    from music_genre.params import load_params
+    from music_genre.registry import versions as registry
+    from music_genre.validation import drift
+    from music_genre.validation import expectations as checks
+
+    project = Project.here()
+    params = load_params(project.params)
+    folder = options.log or params.serving.request_log
+    if folder is None:
+        raise MusicGenreError("there is no request log: serve with serving.request_log set, or name one with --log")
+    requests = drift.read_log(project.root / folder, params.drift.requests)
+    if len(requests) < params.drift.least:
+        print(f"{len(requests)} different requests in {folder}; {params.drift.least} are needed to tell")
+        return 0
+    data, version = Spectrograms.open(project.spectrograms), requests["version"].iloc[-1]
+    models = {known.version: known.model for known in registry.versions(*connect())}
+    predictions = project.evaluation(models.get(version, "")) / "predictions.csv"
+    if not predictions.is_file():
+        raise MusicGenreError(f"nothing is known of version {version}, which answered: {predictions} is not there")
+    training = data.index[data.index["split"] == "training"]
+    limits = drift.Limits(params.drift.distance, params.drift.false_alarm)
+    figures = drift.compare(training, pd.read_csv(predictions)["predicted"], requests, limits, params.seed)
+    suite = checks.Suite("requests", requests, "request_id", checks.of_clips(data.shape))
+    failures = checks.run([suite], project.drift / "checks").failures
+    drifted = [figure.name for figure in figures if figure.drifted] + ["expectations"] * bool(failures)
+    told = f"Drift in {', '.join(drifted)}." if drifted else "No drift."
+    (project.drift / "index.html").write_text(drift.page(figures, failures, len(requests), told), encoding="utf-8")
+    for figure in figures:
+        print(f"{figure.name:<14} distance {figure.distance:.3f}, allowed {figure.limit:.3f}")
+    print(*failures, f"{told} {project.drift}/index.html shows {len(requests)} requests of version {version}", sep="\n")
+    return int(bool(drifted))

@@ -1,0 +1,149 @@
+"""Pictures of a model, as matplotlib figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from music_genre.features.config import FLOOR_DB
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> Figure:
+    """Rows are actual genres, columns predicted ones; colour is the share of the row, the figure the count.
+
+    Args:
+        counts: (classes, classes).
+        genres: in label order.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    size = 3.2 + 0.62 * len(genres)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.add_subplot(
+        title=title, xlabel="predicted", ylabel="actual", xticks=range(len(genres)), yticks=range(len(genres))
+    )
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticklabels(genres, rotation=45, ha="right")
+    axes.set_yticklabels(genres)
+    for (row, column), count in np.ndenumerate(counts):
+        axes.text(
+            column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black"
+        )
+    figure.colorbar(image, ax=axes, label="share of the actual genre's clips", shrink=0.8)
+    return figure
+
+
+def reliability(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Accuracy against confidence; a calibrated model lies on the diagonal.
+
+    Args:
+        curves: ``evaluation.reliability`` by what it is of.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+    for name, bins in curves.items():
+        axes.plot(bins["confidence"], bins["accuracy"], marker="o", label=name)
+    axes.legend()
+    return figure
+
+
+def learning(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy by epoch, of training and validation.
+
+    Args:
+        history: ``history.csv``.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle(title)
+    for place, measure in enumerate(("loss", "accuracy"), start=1):
+        axes = figure.add_subplot(1, 2, place, xlabel="epoch", ylabel=measure)
+        axes.plot(history["epoch"], history[measure], marker=".", label="training")
+        axes.plot(history["epoch"], history[f"val_{measure}"], marker=".", label="validation")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+    return figure
+
+
+def mistakes(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
+    """Wrongly named clips as the model sees them.
+
+    Args:
+        mel: (n, frames, n_mels) dB.
+        table: n rows of ``evaluation.predictions``.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    columns = 4
+    rows = max(1, -(-len(table) // columns))
+    figure = Figure(figsize=(3.4 * columns, 0.6 + 2.6 * rows), layout="constrained")
+    figure.suptitle(title if len(table) else f"{title}: none")
+    for place, (clip, row) in enumerate(zip(mel, table.itertuples(), strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, place, xticks=[], yticks=[], xlabel="time", ylabel="mel band")
+        axes.imshow(clip.T, origin="lower", aspect="auto", cmap="magma", vmin=FLOOR_DB, vmax=0)
+        axes.set_title(f"track {row.track_id}: {row.actual}\ntaken for {row.predicted} ({row.confidence:.0%})", size=9)
+    return figure
+
+
+def risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Share of wrong answers against the share of clips that are answered, the surest first.
+
+    Args:
+        tables: ``evaluation.coverage`` by model.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="share of clips answered", ylabel="share of answers wrong")
+    for name, table in tables.items():
+        axes.plot(table["coverage"], 1 - table["accuracy"], marker="o", label=name)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
+def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
+    """Of each genre, the clips that both networks, one of them, or neither names rightly.
+
+    Args:
+        table: ``disagreement.by_genre`` of one split.
+        first: a network.
+        second: the other.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.8 + 0.42 * len(table)), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="clips")
+    left = np.zeros(len(table))
+    for name, colour in (("both", "#4477aa"), (f"{first}_only", "#66ccee"), (f"{second}_only", "#ccbb44")):
+        axes.barh(table["genre"], table[name], left=left, color=colour, label=name.replace("_", " "))
+        left += table[name].to_numpy()
+    axes.barh(table["genre"], table["neither"], left=left, color="#dddddd", label="neither")
+    axes.invert_yaxis()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG; the same figure is the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, metadata={"Software": None})

@@ -1,0 +1,87 @@
+"""Put everything that was found on one page: ``reports/index.html``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from music_genre.evaluation import plots as figures
+from music_genre.features.store import Spectrograms, SplitArrays
+from music_genre.interpretation import plots as pictures
+from music_genre.interpretation.plots import Scale
+from music_genre.models.bundle import BATCH, ENSEMBLE, NAMES, NETWORKS, packed_model
+from music_genre.params import Params, load_params
+from music_genre.paths import Project
+from music_genre.pipeline import stage
+from music_genre.registry import gate
+from music_genre.registry.gate import Candidate
+from music_genre.reporting import model_card as card
+from music_genre.reporting.findings import Findings
+from music_genre.reporting.page import page
+
+
+@stage
+def main(project: Project) -> None:
+    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    ensemble = project.evaluation(ENSEMBLE)
+    tracks = pd.read_parquet(project.tracks, columns=["track_id", "path", "title"])
+    judged = gate.judge_files(
+        project.comparison.parent,
+        project.data_quality / "summary.json",
+        project.models,
+        data,
+        params.registry.gate,
+        params.seed,
+    )
+    findings = Findings(
+        source=params.data.source,
+        recipes={name: getattr(params.models, name).recipe for name in NETWORKS},
+        splits=pd.read_csv(project.split_table),
+        faults=pd.read_csv(project.faults),
+        checks=_json(project.data_quality / "summary.json"),
+        comparison=pd.read_csv(project.comparison),
+        paired=pd.read_csv(project.comparison.parent / "paired.csv"),
+        per_class={name: pd.read_csv(project.evaluation(name) / "per_class.csv") for name in NAMES},
+        judged=judged,
+        clips=pd.read_csv(ensemble / "clips.csv").merge(tracks, on="track_id", how="left"),
+        by_genre=pd.read_csv(ensemble / "by_genre.csv"),
+        confusions=pd.read_csv(ensemble / "confusions.csv"),
+        clusters={name: _json(project.explanation(name) / "clusters.json") for name in NETWORKS},
+        faithfulness={name: pd.read_csv(project.explanation(name) / "faithfulness.csv") for name in NETWORKS},
+        filters={name: pd.read_csv(project.explanation(name) / "filters.csv") for name in NETWORKS},
+        card=card_of(project, params, data, judged.candidate),
+    )
+    sheet = pictures.genres(typical(data.split("training"), data.genres), Scale(data.transform))
+    figures.save(sheet, project.genre_sheet)
+    project.page.write_text(page(findings), encoding="utf-8")
+    print(f"{project.page} shows what was found")
+
+
+def card_of(project: Project, params: Params, data: Spectrograms, chosen: Candidate) -> str:
+    """The card of the model that is put forward, as far as it is known before it has a run."""
+    name, reports, tags = params.registry.name, project.comparison.parent, {"data_source": params.data.source}
+    with packed_model(project.models, chosen.name, data) as folder:
+        return card.markdown(card.gather(name, reports, project.tracks, data, chosen, folder, tags))
+
+
+def typical(clips: SplitArrays, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The clip of each genre whose mean spectrum is nearest to the genre's: (frames, n_mels) dB by genre."""
+    spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(BATCH)])
+    found = {}
+    for genre in pictures.ordered(genres):
+        own = np.flatnonzero(clips.label == genres.index(genre))
+        distance = np.abs(spectra[own] - spectra[own].mean(axis=0)).sum(axis=1)
+        found[genre] = clips.read(own[[distance.argmin()]])[0]
+    return found
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,377 @@
+"""FMA in its published layout, by a metadata file of a few tracks."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zipfile import ZIP_BZIP2, ZipFile
+
+import pytest
+
+from music_genre.datasets import fma
+from music_genre.datasets.download import ARCHIVES, Archive
+from music_genre.datasets.fma import METADATA, fetch, tracks
+from music_genre.errors import MusicGenreError
+from music_genre.params import FmaParams
+
+COLUMNS = [
+    ("album", "title"),
+    ("artist", "id"),
+    ("artist", "name"),
+    ("set", "split"),
+    ("set", "subset"),
+    ("track", "genre_top"),
+    ("track", "license"),
+    ("track", "title"),
+]
+# track_id: artist, split, subset, genre, license, title
+ROWS = {
+    140: ("3", "test", "medium", "Folk", "CC BY", "Third"),
+    2: ("1", "training", "small", "Hip-Hop", "CC BY-NC", 'Food, "live"\nagain'),
+    5: ("2", "validation", "small", "Rock", "", "007"),
+    3: ("1", "training", "small", "", "CC BY", "No genre"),
+    1001: ("4", "training", "large", "Jazz", "CC0", ""),
+    155066: ("5", "training", "full", "Rock", "CC0", "Last"),
+}
+
+
+def write_metadata(root: Path, columns: list[tuple[str, str]] = COLUMNS) -> Path:
+    path = root / METADATA
+    path.parent.mkdir(parents=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", *(level for level, _ in columns)])
+        writer.writerow(["", *(name for _, name in columns)])
+        writer.writerow(["track_id", *("" for _ in columns)])
+        for track_id, (artist, split, subset, genre, licence, title) in ROWS.items():
+            values = {
+                ("artist", "id"): artist,
+                ("set", "split"): split,
+                ("set", "subset"): subset,
+                ("track", "genre_top"): genre,
+                ("track", "license"): licence,
+                ("track", "title"): title,
+            }
+            writer.writerow([track_id, *(values.get(column, "other") for column in columns)])
+    return path
+
+
+def write_clips(root: Path, subset: str, *track_ids: int) -> None:
+    for track_id in track_ids:
+        name = f"{track_id:06d}"
+        path = root / f"fma_{subset}" / name[:3] / f"{name}.mp3"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"clip {track_id}".encode())
+
+
+def files(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+def params(path: Path | None, subset: str = "small", mirror: str | None = None) -> FmaParams:
+    return FmaParams.model_validate({"subset": subset, "path": path, "mirror": mirror})
+
+
+@pytest.mark.parametrize(
+    ("subset", "expected"),
+    [
+        ("small", [2, 5]),
+        ("medium", [2, 5, 140]),
+        ("large", [2, 5, 140, 1001]),
+        ("full", [2, 5, 140, 1001, 155066]),
+    ],
+)
+def test_each_subset_contains_the_smaller_ones_and_no_unlabelled_track(
+    tmp_path: Path, subset: str, expected: list[int]
+) -> None:
+    write_metadata(tmp_path)
+    assert tracks(tmp_path, subset)["track_id"].tolist() == expected
+
+
+def test_a_track_is_listed_as_the_metadata_has_it(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    table = tracks(tmp_path, "small")
+    assert set(table.columns) == {"track_id", "path", "genre", "artist_id", "title", "license", "split"}
+    first, second = table.to_dict("records")
+    assert first == {
+        "track_id": 2,
+        "path": "fma_small/000/000002.mp3",
+        "genre": "Hip-Hop",
+        "artist_id": "1",
+        "title": 'Food, "live"\nagain',
+        "license": "CC BY-NC",
+        "split": "training",
+    }
+    assert second["title"] == "007"
+    assert table["license"].isna().tolist() == [False, True]
+    assert table["track_id"].dtype == "int64"
+
+
+def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+    write_metadata(tmp_path / "published")
+    write_metadata(tmp_path / "turned", COLUMNS[::-1])
+    assert tracks(tmp_path / "turned", "full").equals(tracks(tmp_path / "published", "full"))
+
+
+def test_a_clip_lies_in_the_folder_of_its_first_three_digits(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    paths = tracks(tmp_path, "full").set_index("track_id")["path"]
+    assert paths[155066] == "fma_full/155/155066.mp3"
+    assert paths[1001] == "fma_full/001/001001.mp3"
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+    path = write_metadata(tmp_path, [c for c in COLUMNS if c not in {("set", "split"), ("track", "genre_top")}])
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+    assert "track.genre_top, set.split" in str(caught.value)
+
+
+def test_a_track_that_the_metadata_list_twice_stands_there_twice_in_their_order(tmp_path: Path) -> None:
+    path = write_metadata(tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    (rock,) = (line for line in lines if line.startswith("5,"))
+    path.write_text("".join([*lines, rock.replace("Rock", "Pop")]), encoding="utf-8")
+    table = tracks(tmp_path, "small")
+    assert table[["track_id", "genre"]].to_numpy().tolist() == [[2, "Hip-Hop"], [5, "Rock"], [5, "Pop"]]
+
+
+@pytest.mark.parametrize("harm", ['"7,never closed', "seven,a,b,c,d,e,f,g,h", ",,,,,,,,"])
+def test_a_row_that_is_none_is_told_in_one_line(tmp_path: Path, harm: str) -> None:
+    path = write_metadata(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{harm}\n8,a,b,c,d,e,f,g,h\n")
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# As published: 53 columns, the first of which is the track's number.
+LEVELS = {
+    "album": "comments date_created date_released engineer favorites id information listens producer tags title tracks"
+    " type",
+    "artist": "active_year_begin active_year_end associated_labels bio comments date_created favorites id latitude"
+    " location longitude members name related_projects tags website wikipedia_page",
+    "set": "split subset",
+    "track": "bit_rate comments composer date_created date_recorded duration favorites genre_top genres genres_all"
+    " information interest language_code license listens lyricist number publisher tags title",
+}
+TRACKS = 106_574
+SIZES = {"small": 8000, "medium": 17_000, "large": 81_574}
+"""Tracks that a subset has besides the smaller ones'; the others are in full only."""
+
+
+def test_all_of_fmas_106574_tracks_are_listed(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    columns = [(level, name) for level, names in LEVELS.items() for name in names.split()]
+    assert len(columns) == 52
+    subset_of = [name for name, size in SIZES.items() for _ in range(size)]
+    ids = [2 + 3 * number // 2 for number in range(TRACKS)]
+    (tmp_path / METADATA).parent.mkdir()
+    with (tmp_path / METADATA).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["", *(level for level, _ in columns)], ["", *(name for _, name in columns)]])
+        writer.writerow(["track_id", *("" for _ in columns)])
+        for number, track_id in enumerate(ids):
+            values = {column: "" if sum(map(ord, column[1])) % 3 else f"<p>words, {number}</p>" for column in columns}
+            values |= {
+                ("album", "information"): 'Lines\nand "quotes", as people write them',
+                ("artist", "id"): str(1 + number // 10),
+                ("set", "split"): ("training", "training", "validation", "test")[number % 4],
+                ("set", "subset"): subset_of[number] if number < len(subset_of) else "full",
+                ("track", "genre_top"): ("Rock", "Pop", "Folk")[number % 3] if number < 49_598 else "",
+                ("track", "title"): f"Title {number}",
+                ("track", "license"): "Attribution",
+            }
+            writer.writerow([track_id, *(values[column] for column in columns)])
+    began = time.perf_counter()
+    small = tracks(tmp_path, "small")
+    record_property("seconds", round(time.perf_counter() - began, 2))
+    assert small["track_id"].tolist() == ids[:8000]
+    assert small["artist_id"].tolist() == [str(1 + number // 10) for number in range(8000)]
+    assert small["genre"].tolist() == [("Rock", "Pop", "Folk")[number % 3] for number in range(8000)]
+    assert len(tracks(tmp_path, "medium")) == 25_000
+    assert len(tracks(tmp_path, "full")) == 49_598
+
+
+@pytest.mark.parametrize("content", ["", ",album\n", "a,b\nc,d\n"])
+def test_metadata_that_is_half_there_is_told_by_its_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / METADATA
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(MusicGenreError) as caught:
+        tracks(tmp_path, "small")
+    assert str(path) in str(caught.value)
+
+
+def test_fetching_copies_what_the_subset_needs_and_nothing_else(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "medium", 2, 3, 5, 140)
+    fetch(raw, params(there), tmp_path / "cache")
+    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
+    assert (raw / "fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert (raw / METADATA).read_bytes() == (there / METADATA).read_bytes()
+
+
+def test_fetching_prefers_the_subsets_own_archive(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "full", 2, 5)
+    write_clips(there, "small", 2, 5)
+    (there / "fma_small/000/000002.mp3").write_bytes(b"own")
+    fetch(raw, params(there), tmp_path / "cache")
+    assert (raw / "fma_small/000/000002.mp3").read_bytes() == b"own"
+
+
+def test_a_clip_that_the_folder_lacks_is_left_for_the_index_to_find_missing(tmp_path: Path) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "small", 5)
+    fetch(raw, params(there), tmp_path / "cache")
+    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000005.mp3"}
+    assert tracks(raw, "small")["track_id"].tolist() == [2, 5]
+
+
+def test_clips_of_a_folder_that_do_not_fit_on_the_disk_are_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, raw = tmp_path / "there", tmp_path / "raw"
+    write_metadata(there)
+    write_clips(there, "small", 2, 5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    with pytest.raises(MusicGenreError, match=r"raw: needs 12\.0B; .*has 3\.00B free"):
+        fetch(raw, params(there), tmp_path / "cache")
+    assert files(raw) == {METADATA.as_posix()}
+
+
+def test_a_folder_without_metadata_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MusicGenreError) as caught:
+        fetch(tmp_path / "raw", params(tmp_path / "nowhere"), tmp_path / "cache")
+    assert "data.fma.path" in str(caught.value)
+    assert str(tmp_path / "nowhere" / METADATA) in str(caught.value)
+
+
+def test_a_smaller_archive_does_not_stand_for_a_larger_subset(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    write_metadata(there)
+    write_clips(there, "small", 2, 5)
+    with pytest.raises(MusicGenreError, match="fma_medium, fma_large, fma_full"):
+        fetch(tmp_path / "raw", params(there, "medium"), tmp_path / "cache")
+
+
+class Published:
+    """A tiny FMA on loopback, and what was asked of it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch, self.asked, self.address = folder, monkeypatch, list[str](), ""
+
+    def publish(self, key: str, folder: Path) -> None:
+        """Zip ``folder`` and announce it as an archive of FMA's."""
+        path = self.folder / f"fma_{key}.zip"
+        with ZipFile(path, "w", ZIP_BZIP2) as archive:
+            for name in sorted(files(folder)):
+                archive.write(folder / name, name)
+        found = Archive(path.name, hashlib.sha1(path.read_bytes()).hexdigest(), path.stat().st_size)
+        self.monkeypatch.setitem(ARCHIVES, key, found)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Published]:
+    there = Published(tmp_path / "there/fma", monkeypatch)
+    there.folder.mkdir(parents=True)
+    write_metadata(tmp_path / "metadata")
+    (tmp_path / "metadata/fma_metadata/genres.csv").write_text("not needed")
+    there.publish("metadata", tmp_path / "metadata")
+    write_clips(tmp_path / "small", "small", 2, 3, 5)
+    (tmp_path / "small/fma_small/checksums").write_text("not needed")
+    there.publish("small", tmp_path / "small")
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            there.asked.append(self.path)
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "there"))) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        there.address = f"http://127.0.0.1:{server.server_port}/fma"
+        yield there
+        server.shutdown()
+
+
+NEEDED = {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_without_a_folder_what_the_subset_needs_is_downloaded(
+    published: Published, tmp_path: Path, ending: str
+) -> None:
+    fetch(tmp_path / "raw", params(None, mirror=published.address + ending), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+    assert (tmp_path / "raw/fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert tracks(tmp_path / "raw", "small")["track_id"].tolist() == [2, 5]
+    assert published.asked == ["/fma/fma_metadata.zip", "/fma/fma_small.zip"]
+
+
+def test_without_a_mirror_the_published_address_is_asked(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fma.ADDRESS == "https://os.unil.cloud.switch.ch/fma/"
+    monkeypatch.setattr(fma, "ADDRESS", f"{published.address}/")
+    fetch(tmp_path / "raw", params(None), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+
+
+def test_what_was_downloaded_serves_the_next_run(published: Published, tmp_path: Path) -> None:
+    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "raw")
+    published.asked.clear()
+    fetch(tmp_path / "raw", params(None, mirror="http://127.0.0.1:9/gone"), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED
+    assert published.asked == []
+
+
+def test_the_metadata_stay_when_the_clips_are_not_the_published_ones(published: Published, tmp_path: Path) -> None:
+    good = (published.folder / "fma_small.zip").read_bytes()
+    (published.folder / "fma_small.zip").write_bytes(good[:-1] + b"?")
+    with pytest.raises(MusicGenreError, match=r"fma_small\.zip.*SHA-1"):
+        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    (published.folder / "fma_small.zip").write_bytes(good)
+    published.asked.clear()
+    fetch(tmp_path / "again", params(None, mirror=published.address), tmp_path / "cache")
+    assert files(tmp_path / "again") == NEEDED
+    assert published.asked == ["/fma/fma_small.zip"]
+
+
+def test_a_clip_that_the_archive_lacks_is_left_for_the_index_to_find_missing(
+    published: Published, tmp_path: Path
+) -> None:
+    (tmp_path / "small/fma_small/000/000002.mp3").unlink()
+    published.publish("small", tmp_path / "small")
+    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    assert files(tmp_path / "raw") == NEEDED - {"fma_small/000/000002.mp3"}
+
+
+def test_clips_that_do_not_fit_on_the_disk_are_not_begun(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHIVES, "small", Archive("fma_small.zip", "0" * 40, 8 * 10**9))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 10**9))
+    with pytest.raises(MusicGenreError, match=r"fma_small\.zip: needs 16\.0GB; .*has 10\.0GB free"):
+        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+    assert published.asked == ["/fma/fma_metadata.zip"]
+
+
+def test_a_mirror_without_the_archives_is_told(published: Published, tmp_path: Path) -> None:
+    with pytest.raises(MusicGenreError, match=r"/nowhere/fma_metadata\.zip: 404 .*data\.fma\.mirror"):
+        fetch(tmp_path / "raw", params(None, mirror=f"{published.address}/nowhere"), tmp_path / "cache")

@@ -1,0 +1,36 @@
+"""A change of numbers needs a new ``FEATURES_VERSION``: stored spectrograms are known by it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from music_genre.features.audio import decode
+from music_genre.features.config import FEATURES_VERSION, MelTransform
+from music_genre.features.mel import clip_features
+
+TRANSFORM = MelTransform(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, frames=20, clip_seconds=1)
+GOLDEN = {1: "4a5843ae7c7415c166bbfa83606e025f98c05e0e1d4dae5e7cb613496f323375"}
+"""By features version, SHA-256 of the features of ``recording`` in steps of 0.1 dB."""
+
+
+def recording(path: Path) -> Path:
+    """A second of stereo at 44.1 kHz, so that decoding, downmix, resampling and mel bands all have a part in it."""
+    time, noise = np.arange(44_100) / 44_100, np.random.default_rng(0).normal(0, 0.05, 44_100)
+    left = 0.3 * np.sin(2 * np.pi * (300 * time + 2_000 * time**2)) * (1 + np.sin(40 * time)) / 2
+    soundfile.write(path, np.stack([left + noise, 0.5 * left - noise[::-1]], axis=1), 44_100, subtype="PCM_16")
+    return path
+
+
+def test_features_have_the_golden_digest_of_their_version(tmp_path: Path) -> None:
+    mel = clip_features(decode(recording(tmp_path / "sweep.wav"), 2), TRANSFORM).astype(np.float64)
+    distance = np.abs(mel * 10 - np.floor(mel * 10) - 0.5)
+    # What floats differ by from processor to processor (2e-5 dB) must not decide how a value is rounded.
+    assert distance.min() > 1e-3
+    steps = np.round(mel * 10).astype("<i2")
+    assert hashlib.sha256(steps.tobytes()).hexdigest() == GOLDEN[FEATURES_VERSION], (
+        "the features changed: raise FEATURES_VERSION and add their digest here"
+    )

@@ -1,0 +1,71 @@
+"""What the product computes itself is what librosa computes. One file, because the first process of a new environment
+that imports these parts of librosa compiles them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from music_genre.features.audio import Recording, decode, resample
+from music_genre.features.config import MelTransform
+from music_genre.features.mel import clip_features, power_to_db
+from music_genre.models import baseline
+
+RATE = 22_050
+
+
+def music(seconds: float, rate: int) -> np.ndarray:
+    """(samples,) float32: a sweep over soft noise that swells, so that frames and bands differ."""
+    sweep = librosa.chirp(fmin=200, fmax=rate / 4, sr=rate, duration=seconds)
+    swell = 1.5 + np.sin(np.arange(len(sweep)) / rate)
+    return (0.3 * sweep + swell * np.random.default_rng(3).normal(0, 0.01, len(sweep))).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [2.0, 0.3337])
+def test_resampling_gives_what_librosa_load_gives_to_the_bit(tmp_path: Path, rate: int, seconds: float) -> None:
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, music(seconds, rate), rate)
+    expected, _ = librosa.load(path, sr=RATE, mono=True)
+    resampled = resample(decode(path, seconds + 1), RATE)
+    assert resampled.dtype == np.float32
+    np.testing.assert_array_equal(resampled, expected)
+
+
+@pytest.mark.parametrize("loudest", [1e-12, 3.0, 4e5])
+def test_decibels_are_librosas_to_the_bit(loudest: float) -> None:
+    power = (loudest * np.random.default_rng(0).random((50, 16)) ** 20).astype(np.float32)
+    expected = librosa.power_to_db(power, ref=np.max)
+    found = power_to_db(power)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("seconds", [30.0, 25.0])
+@pytest.mark.parametrize("hop_length", [1024, 512])
+def test_a_clip_is_the_studys_own_spectrogram_and_storage_in_half_precision_costs_a_twentieth_of_a_decibel(
+    hop_length: int, seconds: float
+) -> None:
+    transform = MelTransform(
+        sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, frames=640, clip_seconds=31
+    )
+    audio = music(seconds, RATE)
+    power = librosa.feature.melspectrogram(y=audio, sr=RATE, n_fft=2048, hop_length=hop_length)
+    expected = librosa.power_to_db(power, ref=np.max).T[:640]
+    mel = clip_features(Recording(audio, RATE), transform)
+    assert mel.shape == (640, 128)
+    assert mel.dtype == np.float32
+    np.testing.assert_allclose(mel[: len(expected)], expected, atol=1e-3)
+    np.testing.assert_allclose(mel[: len(expected)].astype(np.float16).astype(np.float32), expected, atol=0.05)
+
+
+def test_cepstra_are_the_first_coefficients_of_each_frames_spectrum() -> None:
+    mel = np.random.default_rng(0).uniform(-80, 0, (2, 5, 32)).astype(np.float32)
+    expected = librosa.feature.mfcc(S=mel.transpose(0, 2, 1), n_mfcc=20).transpose(0, 2, 1)
+    np.testing.assert_allclose(baseline.cepstra(mel), expected, atol=1e-3)
+    assert baseline.statistics(mel, "mfcc").shape == (2, 80)

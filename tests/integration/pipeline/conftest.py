@@ -1,0 +1,85 @@
+"""What the tests of the pipeline share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SHORT = {"spectrogram": {"frames": 40, "clip_seconds": 3}}
+TINY = {
+    "data": {"min_seconds": 3, "sample": {"tracks_per_genre": 4, "seconds": 4}},
+    "spectrogram": {"n_mels": 32, "frames": 64, "clip_seconds": 5},
+    "models": {"crnn": {"recipe": "published", "epochs": 2}, "parallel": {"epochs": 2}},
+    "registry": {"gate": {"macro_f1": 0.0, "recall": 0.0, "ece": 1.0}},
+}
+
+
+@pytest.fixture(scope="session")
+def describe_short_clips(write_params: Callable[[Path, dict[str, Any]], None]) -> Callable[..., None]:
+    """Writes ``dvc.yaml`` and the params of a collection of clips of two seconds; keywords are of section ``data``."""
+
+    def write(project: Path, /, **data: Any) -> None:
+        shutil.copy(ROOT / "dvc.yaml", project)
+        write_params(project, SHORT | {"data": {"min_seconds": 1, **data}})
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """Runs a command of the environment in a folder; returns what it printed."""
+
+    def run_in(folder: Path, *command: str, ok: bool = True, **extra: str) -> str:
+        ours = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
+        environment = {name: value for name, value in os.environ.items() if name not in ours}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        done = subprocess.run(
+            command, cwd=folder, env=environment | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert (done.returncode == 0) == ok, f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+    return run_in
+
+
+@pytest.fixture(scope="session")
+def reproduced(
+    once: Callable[[str, Callable[[Path], None]], Path],
+    run: Callable[..., str],
+    write_params: Callable[[Path, dict[str, Any]], None],
+) -> Path:
+    """``checkout``: one of these very files with tiny params, after its first ``dvc repro``; and what others have of
+    it: its commits in ``published.git``, its data and models in ``shelf``, its tracking store as ``mlflow.db``.
+    """
+
+    def commit(folder: Path, message: str) -> None:
+        run(folder, "git", "add", "--all")
+        run(folder, "git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-qm", message)
+
+    def fill(place: Path) -> None:
+        folder = place / "checkout"
+        files = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+        for name in files:
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        run(folder, "git", "init", "-q", "-b", "main")
+        run(folder, "dvc", "remote", "add", "--default", "shelf", str(place / "shelf"))
+        commit(folder, "what is published")
+        # Not committed before it is run: what a model is made of is then a commit and changes to it.
+        write_params(folder, TINY)
+        run(folder, "dvc", "repro")
+        commit(folder, "what was run")
+        run(folder, "dvc", "push")
+        run(place, "git", "clone", "-q", "--bare", "checkout", "published.git")
+        shutil.copy(folder / "mlflow.db", place)
+
+    return once("reproduced", fill)

@@ -1,0 +1,147 @@
+"""Drift: requests like the reference pass, others are told, and the log is read whatever it holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from scipy.spatial.distance import jensenshannon
+
+from music_genre import cli
+from music_genre.features.store import Spectrograms
+from music_genre.service import request_log
+from music_genre.validation import drift
+
+LIMITS = drift.Limits(distance=0.15, false_alarm=0.02)
+
+
+def clips(count: int, seed: int, louder: float = 0.0, silent: float = 0.0, genres: str = "AABC") -> pd.DataFrame:
+    """Clips as the index and the log describe them."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "mean_db": rng.normal(-40 + louder, 5, count),
+            "std_db": rng.normal(14, 2, count),
+            "minimum_db": np.full(count, -80.0),
+            "silent_share": np.where(rng.random(count) < 0.1, 0.02, 0.0) + silent,
+            "genre": rng.choice([*genres], count),
+        }
+    )
+
+
+def drifted(requests: pd.DataFrame, reference: pd.DataFrame, seed: int = 0) -> set[str]:
+    figures = drift.compare(reference, reference["genre"], requests, LIMITS, seed)
+    return {figure.name for figure in figures if figure.drifted}
+
+
+def test_requests_like_the_reference_are_seldom_told() -> None:
+    alarms = sum(bool(drifted(clips(60, 100 + draw), clips(400, draw))) for draw in range(40))
+    assert alarms <= 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"louder": 7.0}, "mean_db"), ({"silent": 0.3}, "silent_share"), ({"genres": "CCCA"}, "genre")],
+)
+def test_a_change_is_told_by_its_name(changed: dict[str, float], name: str) -> None:
+    assert all(name in drifted(clips(60, 100 + draw, **changed), clips(400, draw)) for draw in range(10))
+
+
+def test_a_certain_but_small_change_does_not_matter() -> None:
+    reference = clips(40_000, 1)
+    assert drifted(clips(40_000, 2, louder=0.4), reference) == set()
+    assert drifted(clips(40_000, 2, louder=4), reference) == {"mean_db"}
+
+
+def test_a_genre_that_the_model_never_named_before_counts() -> None:
+    figures = drift.compare(clips(100, 1), pd.Series(["A"] * 100), clips(100, 2, genres="Z"), LIMITS, 0)
+    assert figures[-1].bins == ("A", "Z")
+    assert figures[-1].distance == 1
+
+
+def test_jensen_shannon_is_scipys_from_the_same_to_nothing_in_common() -> None:
+    one, counts = np.array([4, 4, 0]), np.array([[4, 4, 0], [0, 0, 8], [8, 0, 0], [1, 2, 3]])
+    expected = [jensenshannon(one, other, base=2) for other in counts]
+    assert expected[:2] == [0, 1]
+    np.testing.assert_allclose(drift.jensen_shannon(one, counts), expected, atol=1e-12)
+
+
+def line(number: int, version: str = "2") -> dict[str, object]:
+    row = clips(1, number).iloc[0].to_dict()
+    return {"time": f"2030-01-01T00:00:{number:02d}", "version": version, "request_id": str(number), **row}
+
+
+def test_the_log_gives_the_newest_requests_of_the_version_that_answered_last(tmp_path: Path) -> None:
+    lines = [json.dumps(line(number)) for number in range(10)]
+    old, half = json.dumps(line(11, "1") | {"time": "2029"}), lines[0][:50]
+    (tmp_path / "requests-1.jsonl").write_text("\n".join([lines[9], lines[3], old, "[]", half]))
+    (tmp_path / "requests-2.jsonl.1").write_text("\n".join([*lines[:3], *lines[4:9], lines[5]]))
+    assert drift.read_log(tmp_path, 100)["request_id"].tolist() == [str(number) for number in range(10)]
+    assert drift.read_log(tmp_path, 4)["request_id"].tolist() == ["6", "7", "8", "9"]
+    assert drift.read_log(tmp_path / "none", 4).empty
+
+
+ANSWER = {"genre": "A", "confidence": 0.5, "confident": True, "seconds": 30.0, "model": {"name": "x", "version": "2"}}
+
+
+def test_the_middle_clip_of_a_request_is_noted_and_no_sound(tmp_path: Path) -> None:
+    log = request_log.RequestLog(tmp_path / "new", 1, 2)
+    mel = np.stack([np.full((8, 4), level, np.float32) for level in (-10, -20, -30)])
+    log.note(mel, ANSWER)
+    (row,) = [json.loads(text) for text in (tmp_path / "new/requests-1.jsonl").read_text().splitlines()]
+    assert (row["mean_db"], row["genre"], row["version"], row["frames"]) == (-20, "A", "2", 8)
+    assert len(drift.read_log(tmp_path / "new", 10)) == 1
+
+
+def test_the_log_stays_below_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_log, "MEGABYTES", 0.02)
+    log = request_log.RequestLog(tmp_path, 1, 1)
+    for level in range(200):
+        log.note(np.full((1, 8, 4), -level / 4, np.float32), ANSWER)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 0.02 * 2**20
+    assert len(list(tmp_path.iterdir())) == 2
+    assert drift.read_log(tmp_path, 1000)["mean_db"].min() == -199 / 4
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = request_log.RequestLog(tmp_path / "log", 1, 1)
+    (tmp_path / "log").rmdir()
+    with caplog.at_level(logging.ERROR):
+        log.note(np.full((1, 8, 4), -5, np.float32), ANSWER)
+        log.note(np.full((1, 8, 4), -6, np.float32), ANSWER)
+    assert [record.message for record in caplog.records] == ["The request log cannot be written"]
+
+
+def test_the_command_passes_training_clips_and_tells_changed_ones(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = yaml.safe_load((sandbox / "params.yaml").read_text())
+    params["drift"]["least"] = 20
+    (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
+    index = Spectrograms.open(sandbox / "data/spectrograms").index
+    told = index.assign(time="2030", version="1", request_id=index["track_id"].astype(str))
+    (sandbox / "log").mkdir()
+
+    def written(rows: pd.DataFrame) -> int:
+        rows.to_json(sandbox / "log/requests-1.jsonl", orient="records", lines=True)
+        return cli.main(["drift", "--log", "log"])
+
+    assert written(told.head(5)) == 0
+    assert "20 are needed" in capsys.readouterr().out
+    assert written(told) == 0
+    assert "No drift." in capsys.readouterr().out
+    assert "No drift." in (sandbox / "reports/drift/index.html").read_text()
+    assert written(told.assign(mean_db=told["mean_db"] - 12, n_mels=16)) == 1
+    out = capsys.readouterr().out
+    assert "Drift in mean_db, expectations." in out
+    assert "requests.n_mels" in out
+    assert (sandbox / "reports/drift/checks/index.html").is_file()
+    assert cli.main(["drift"]) == 1
+    assert "serving.request_log" in capsys.readouterr().err
