@@ -18,22 +18,22 @@ import soundfile
 import soxr
 from timing import table, write
 
-from music_genre.features.audio import Recording, decode
-from music_genre.features.mel import clip_features
-from music_genre.features.store import Spectrograms, describe
+from music_genre.features.audio import AudioSignal, decode
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.store import SpectrogramStore, describe
 from music_genre.models.bundle import load_predictor, model_file
 from music_genre.params import load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.validation import drift
 
 DRAWS, REQUESTS = 20, 60
 
 
-def as_it_is(recording: Recording) -> Recording:
+def as_it_is(recording: AudioSignal) -> AudioSignal:
     return recording
 
 
-def low_bitrate(recording: Recording) -> Recording:
+def low_bitrate(recording: AudioSignal) -> AudioSignal:
     """mp3 at the lowest bit rate that the encoder has for 16 kHz."""
     file = io.BytesIO()
     samples = soxr.resample(recording.samples, recording.sample_rate_hz, 16_000).astype(np.float32)
@@ -42,17 +42,17 @@ def low_bitrate(recording: Recording) -> Recording:
     return decode(file, recording.seconds + 1)
 
 
-def telephone(recording: Recording) -> Recording:
-    return Recording(soxr.resample(recording.samples, recording.sample_rate_hz, 8_000).astype(np.float32), 8_000)
+def telephone(recording: AudioSignal) -> AudioSignal:
+    return AudioSignal(soxr.resample(recording.samples, recording.sample_rate_hz, 8_000).astype(np.float32), 8_000)
 
 
-def padded(recording: Recording) -> Recording:
+def padded(recording: AudioSignal) -> AudioSignal:
     samples = recording.samples.copy()
     samples[: len(samples) // 3] = 0
-    return Recording(samples, recording.sample_rate_hz)
+    return AudioSignal(samples, recording.sample_rate_hz)
 
 
-KINDS: dict[str, Callable[[Recording], Recording]] = {
+KINDS: dict[str, Callable[[AudioSignal], AudioSignal]] = {
     "the same kind": as_it_is,
     "mp3 of 8 kbit/s": low_bitrate,
     "8 kHz": telephone,
@@ -60,7 +60,7 @@ KINDS: dict[str, Callable[[Recording], Recording]] = {
 }
 
 
-def heard(project: Project, data: Spectrograms) -> dict[str, pd.DataFrame]:
+def heard(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFrame]:
     """Every clip of every kind as the request log would describe it, with its true genre."""
     predict = load_predictor(model_file(project.models, "crnn")).predict
     tracks = pd.read_parquet(project.tracks).set_index("track_id")
@@ -70,15 +70,15 @@ def heard(project: Project, data: Spectrograms) -> dict[str, pd.DataFrame]:
     for track_id in data.index["track_id"]:
         recording = decode(project.raw / tracks.loc[track_id, "path"], data.transform.clip_seconds + 1)
         for name, change in KINDS.items():
-            mel = clip_features(change(recording), data.transform).astype(np.float16)
+            mel = extract_first_clip(change(recording), data.transform).astype(np.float16)
             genre = data.genres[int(predict(mel[None].astype(np.float32))[0].argmax())]
             rows[name].append({"actual": tracks.loc[track_id, "genre"], drift.GENRE: genre, **describe(mel)})
     return {name: pd.DataFrame(made) for name, made in rows.items()}
 
 
 def main() -> None:
-    project = Project.here()
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    project = ProjectPaths.here()
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     clips = heard(project, data)
     own, limits = clips["the same kind"], drift.Limits(params.drift.distance, params.drift.false_alarm)
     random = np.random.default_rng(params.seed)

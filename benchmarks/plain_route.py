@@ -9,12 +9,12 @@ import uvicorn
 from fastapi import FastAPI, UploadFile
 
 from music_genre.cli.context import connect
-from music_genre.models.bundle import read_packing
+from music_genre.models.bundle import read_manifest
 from music_genre.registry import versions as registry
 
 client, name = connect()
 folder = registry.packed_folder(registry.resolve(client, name, registry.CHAMPION))
-packing = read_packing(folder)
+packing = read_manifest(folder)
 transform = packing.transform
 members = [keras.models.load_model(folder / member.file) for member in packing.members]
 samples = transform.frames * transform.hop_length

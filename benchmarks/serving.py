@@ -28,10 +28,10 @@ from timing import memory_mb, ratios, seconds, spread, table, write
 
 from features import recordings
 from music_genre.cli.context import load_model
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.features.audio import decode_whole
 from music_genre.inference.predictor import clips_of
-from music_genre.models.bundle import PackedModel
+from music_genre.models.bundle import ModelBundle
 
 SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
 CLIENTS = (1, 4, 16)
@@ -97,17 +97,17 @@ def songs(folder: Path, clips: list[Path]) -> list[Path]:
     return made
 
 
-def answered(files: list[Path], model: PackedModel) -> list[Path]:
+def answered(files: list[Path], model: ModelBundle) -> list[Path]:
     """Those of some files that can be answered: real collections hold silence."""
     heard = []
     for path in files:
-        with suppress(AudioFault):
+        with suppress(AudioError):
             clips_of(decode_whole(path, MAX_SECONDS), model.packing)
             heard.append(path)
     return heard
 
 
-def in_process(model: PackedModel, files: list[Path]) -> list[float]:
+def in_process(model: ModelBundle, files: list[Path]) -> list[float]:
     """Milliseconds of each file from bytes to probabilities, without any server: the limit."""
 
     def work(path: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from music_genre.compute import CHUNK, CHUNKS_AHEAD, THREAD_LIMITS, map_clips
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.features.audio import decode
 
 
@@ -61,7 +61,7 @@ def test_the_progress_of_a_map_whose_every_result_was_taken_is_whole(capsys: pyt
 def test_a_fault_in_a_worker_arrives_as_it_was_raised(tmp_path: Path, limits: dict[str, str | None]) -> None:
     empty = tmp_path / "clip.mp3"
     empty.touch()
-    with pytest.raises(AudioFault) as caught:
+    with pytest.raises(AudioError) as caught:
         list(map_clips(partial(decode, max_seconds=1.0), [empty], "Decoding"))
     assert (caught.value.reason, caught.value.detail) == ("empty", "0 bytes")
     assert now() == limits

@@ -7,7 +7,7 @@ class MusicGenreError(Exception):
     """A failure told in one line: what was found, what was expected, what to do next."""
 
 
-class AudioFault(MusicGenreError):
+class AudioError(MusicGenreError):
     """A clip that cannot be used.
 
     Args:
@@ -20,6 +20,6 @@ class AudioFault(MusicGenreError):
         self.reason = reason
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type[AudioFault], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
         # Exceptions cross process boundaries by their arguments; the default passes only the message.
         return type(self), (self.reason, self.detail)

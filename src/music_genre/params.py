@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.config import MelTransform
+from music_genre.features.config import MelConfig
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1)]
@@ -242,7 +242,7 @@ class Params(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     data: DataParams
     split: SplitParams
-    spectrogram: MelTransform
+    spectrogram: MelConfig
     models: ModelsParams
     ensemble: EnsembleParams
     registry: RegistryParams

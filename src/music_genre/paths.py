@@ -9,7 +9,7 @@ from music_genre.errors import MusicGenreError
 
 
 @dataclass(frozen=True)
-class Project:
+class ProjectPaths:
     """The files of one checkout.
 
     Args:
@@ -19,7 +19,7 @@ class Project:
     root: Path
 
     @classmethod
-    def here(cls) -> Project:
+    def here(cls) -> ProjectPaths:
         """The checkout that the working directory belongs to."""
         start = Path.cwd()
         for folder in (start, *start.parents):

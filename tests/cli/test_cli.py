@@ -20,8 +20,8 @@ import soundfile
 import yaml
 
 from music_genre import cli
-from music_genre.features.store import Spectrograms
-from music_genre.models.bundle import PackedModel
+from music_genre.features.store import SpectrogramStore
+from music_genre.models.bundle import ModelBundle
 from music_genre.registry import versions as registry
 from music_genre.tracking import runs as tracking
 
@@ -349,13 +349,13 @@ def test_a_version_that_is_not_there_is_told_in_one_line(command: Command, here:
 @pytest.fixture(scope="module")
 def clips(checkout: Path) -> tuple[np.ndarray, np.ndarray]:
     """Spectrograms (6, 64, 32) float32 dB and track ids of the test split."""
-    test = Spectrograms.open(checkout / "data/spectrograms").split("test")
+    test = SpectrogramStore.open(checkout / "data/spectrograms").split("test")
     return test.read(np.arange(len(test))), test.track_id
 
 
 def expected_answers(folder: Path, mel: np.ndarray) -> np.ndarray:
     client = tracking.connect(folder)
-    return PackedModel(registry.packed_folder(registry.resolve(client, "music-genre", "champion"))).predict(mel)
+    return ModelBundle(registry.packed_folder(registry.resolve(client, "music-genre", "champion"))).predict(mel)
 
 
 def test_arrays_are_answered_in_a_table(

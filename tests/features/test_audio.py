@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from music_genre.errors import AudioFault
-from music_genre.features.audio import BLOCK_SECONDS, SILENT_DBFS, Recording, decode, decode_whole, is_silent, listen
+from music_genre.errors import AudioError
+from music_genre.features.audio import BLOCK_SECONDS, SILENT_DBFS, AudioSignal, decode, decode_whole, is_silent, listen
 
 RATE = 44_100
 ALL = 1e6
@@ -77,7 +77,7 @@ def test_decoding_stops_at_max_seconds(tmp_path: Path, seconds: float) -> None:
 def test_what_lies_after_max_seconds_is_not_even_read(tmp_path: Path) -> None:
     path = cut(saved(tmp_path / "clip.flac", noise(8.0)), 0.5)
     assert decode(path, 2.0).seconds == 2.0
-    with pytest.raises(AudioFault, match="undecodable"):
+    with pytest.raises(AudioError, match="undecodable"):
         decode(path, ALL)
 
 
@@ -101,13 +101,13 @@ def test_a_whole_file_that_is_too_long_is_refused_by_its_header(
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr("music_genre.features.audio._mono_blocks", touched)
-    with pytest.raises(AudioFault, match=r"too_long: 3 s; at most 2 s"):
+    with pytest.raises(AudioError, match=r"too_long: 3 s; at most 2 s"):
         decode_whole(path, 2)
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(9, 22_050), (1, 500), (2, 700_000)])
 def test_what_no_recording_has_is_unsupported(tmp_path: Path, channels: int, rate: int) -> None:
-    with pytest.raises(AudioFault) as refused:
+    with pytest.raises(AudioError) as refused:
         decode_whole(saved(tmp_path / "a.wav", noise(0.1, rate, channels), rate), 10)
     assert refused.value.reason == "unsupported"
 
@@ -123,13 +123,13 @@ def test_a_file_of_zero_bytes_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp3"
     path.touch()
     for attempt in (decode, listen):
-        with pytest.raises(AudioFault) as caught:
+        with pytest.raises(AudioError) as caught:
             attempt(path, ALL)
         assert caught.value.reason == "empty"
 
 
 def test_a_stream_of_zero_bytes_is_empty() -> None:
-    with pytest.raises(AudioFault) as caught:
+    with pytest.raises(AudioError) as caught:
         decode(io.BytesIO(), ALL)
     assert caught.value.reason == "empty"
 
@@ -139,14 +139,14 @@ def test_text_is_undecodable_whatever_its_name(tmp_path: Path, suffix: str) -> N
     path = tmp_path / f"notes{suffix}"
     path.write_text("To be, or not to be, that is the question.\n" * 200, encoding="utf-8")
     for attempt in (decode, listen):
-        with pytest.raises(AudioFault) as caught:
+        with pytest.raises(AudioError) as caught:
             attempt(path, ALL)
         assert caught.value.reason == "undecodable"
 
 
 def test_a_header_without_audio_is_undecodable(tmp_path: Path) -> None:
     path = saved(tmp_path / "clip.wav", noise(0))
-    with pytest.raises(AudioFault) as caught:
+    with pytest.raises(AudioError) as caught:
         listen(path, ALL)
     assert caught.value.reason == "undecodable"
 
@@ -162,7 +162,7 @@ def test_damaged_files_decode_or_are_faults_never_anything_else(tmp_path: Path) 
             path.write_bytes(damaged.tobytes())
             try:
                 assert np.isfinite(decode(path, 5.0).samples).all()
-            except AudioFault as fault:
+            except AudioError as fault:
                 assert fault.reason == "undecodable"
 
 
@@ -262,7 +262,7 @@ def test_a_wav_whose_writer_did_not_know_its_length_claims_no_more_than_it_holds
 
 
 def test_a_recording_knows_its_length() -> None:
-    assert Recording(np.zeros(11_025, np.float32), 22_050).seconds == 0.5
+    assert AudioSignal(np.zeros(11_025, np.float32), 22_050).seconds == 0.5
 
 
 def test_silence_begins_below_minus_80_dbfs() -> None:
@@ -274,7 +274,7 @@ def test_silence_begins_below_minus_80_dbfs() -> None:
 
 
 def test_a_fault_crosses_process_boundaries_with_reason_and_detail() -> None:
-    copy = pickle.loads(pickle.dumps(AudioFault("silent", "peak 0.00 over 30.0 s")))
-    assert isinstance(copy, AudioFault)
+    copy = pickle.loads(pickle.dumps(AudioError("silent", "peak 0.00 over 30.0 s")))
+    assert isinstance(copy, AudioError)
     assert (copy.reason, copy.detail) == ("silent", "peak 0.00 over 30.0 s")
     assert str(copy) == "silent: peak 0.00 over 30.0 s"

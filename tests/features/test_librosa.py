@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from music_genre.features.audio import Recording, decode, resample
-from music_genre.features.config import MelTransform
-from music_genre.features.mel import clip_features, power_to_db
+from music_genre.features.audio import AudioSignal, decode, resample
+from music_genre.features.config import MelConfig
+from music_genre.features.mel import extract_first_clip, power_to_db
 from music_genre.models import baseline
 
 RATE = 22_050
@@ -51,13 +51,13 @@ def test_decibels_are_librosas_to_the_bit(loudest: float) -> None:
 def test_a_clip_is_the_studys_own_spectrogram_and_storage_in_half_precision_costs_a_twentieth_of_a_decibel(
     hop_length: int, seconds: float
 ) -> None:
-    transform = MelTransform(
+    transform = MelConfig(
         sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, frames=640, clip_seconds=31
     )
     audio = music(seconds, RATE)
     power = librosa.feature.melspectrogram(y=audio, sr=RATE, n_fft=2048, hop_length=hop_length)
     expected = librosa.power_to_db(power, ref=np.max).T[:640]
-    mel = clip_features(Recording(audio, RATE), transform)
+    mel = extract_first_clip(AudioSignal(audio, RATE), transform)
     assert mel.shape == (640, 128)
     assert mel.dtype == np.float32
     np.testing.assert_allclose(mel[: len(expected)], expected, atol=1e-3)

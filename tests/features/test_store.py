@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.features import store as shards
-from music_genre.features.config import MelTransform
+from music_genre.features.config import MelConfig
 from music_genre.features.store import (
-    Spectrograms,
-    SplitArrays,
+    MelDataset,
+    SpectrogramStore,
     find_clips,
     is_stored,
     place_shard,
@@ -27,9 +27,7 @@ from music_genre.features.store import (
 )
 
 FRAMES, BANDS = 6, 4
-TRANSFORM = MelTransform(
-    sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=BANDS, frames=FRAMES, clip_seconds=31
-)
+TRANSFORM = MelConfig(sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=BANDS, frames=FRAMES, clip_seconds=31)
 CHOSEN = {"training": [30, 2, 17, 4, 9, 8, 21], "validation": [5, 1], "test": [40, 3]}
 GENRES = {"Rock": [30, 2, 5, 40], "Blues": [17, 4, 1, 3], "Hip-Hop": [9, 8, 21]}
 COLUMNS = [
@@ -84,7 +82,7 @@ def test_shards_are_named_after_their_split_and_number(folder: Path) -> None:
 
 @pytest.mark.parametrize("split", CHOSEN)
 def test_clips_come_back_in_order_as_half_precision_keeps_them(folder: Path, split: str) -> None:
-    arrays = Spectrograms.open(folder).split(split)
+    arrays = SpectrogramStore.open(folder).split(split)
     assert arrays.track_id.tolist() == [track_id for shard in plan_shards(CHOSEN[split]) for track_id in shard]
     assert sorted(arrays.track_id) == sorted(CHOSEN[split])
     assert arrays.shape == (FRAMES, BANDS)
@@ -95,7 +93,7 @@ def test_clips_come_back_in_order_as_half_precision_keeps_them(folder: Path, spl
 
 
 def test_clips_are_read_in_the_order_asked_for(folder: Path) -> None:
-    arrays = Spectrograms.open(folder).split("training")
+    arrays = SpectrogramStore.open(folder).split("training")
     positions = np.array([6, 0, 3, 3, 5])
     expected = np.stack([clip(arrays.track_id[position]) for position in positions]).astype(np.float16)
     np.testing.assert_array_equal(arrays.read(positions), expected)
@@ -104,21 +102,21 @@ def test_clips_are_read_in_the_order_asked_for(folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_batches_give_every_clip_once(folder: Path, size: int) -> None:
-    arrays = Spectrograms.open(folder).split("training")
+    arrays = SpectrogramStore.open(folder).split("training")
     batches = list(arrays.batches(size))
     assert all(len(batch) == size for batch in batches[:-1])
     np.testing.assert_array_equal(np.concatenate(batches), arrays.read(np.arange(7)))
 
 
 def test_shards_are_mapped_not_loaded(folder: Path) -> None:
-    arrays = Spectrograms.open(folder).split("training")
+    arrays = SpectrogramStore.open(folder).split("training")
     assert len(arrays.shards) == len(plan_shards(CHOSEN["training"]))
     assert all(isinstance(shard, np.memmap) and shard.dtype == np.float16 for shard in arrays.shards)
     assert not any(shard.flags.writeable for shard in arrays.shards)
 
 
 def test_labels_are_positions_in_the_genres_sorted_by_name(folder: Path) -> None:
-    stored = Spectrograms.open(folder)
+    stored = SpectrogramStore.open(folder)
     assert stored.genres == ("Blues", "Hip-Hop", "Rock")
     training = stored.split("training")
     labels = dict(zip(training.track_id.tolist(), training.label.tolist(), strict=True))
@@ -218,7 +216,7 @@ store_shard(pathlib.Path({str(tmp_path)!r}), "shard", [(1, np.zeros((100, 100)))
 
 def test_clips_are_found_by_what_they_were_made_of(tmp_path: Path) -> None:
     origin = {1: "one", 2: "two", 3: "three"}
-    clips = [(1, clip(1)), (2, AudioFault("silent", "no sound")), (3, clip(3))]
+    clips = [(1, clip(1)), (2, AudioError("silent", "no sound")), (3, clip(3))]
     store_shard(tmp_path, "shard", clips, origin)
     found = find_clips(tmp_path)
     assert set(found) == {"one", "three"}
@@ -226,21 +224,21 @@ def test_clips_are_found_by_what_they_were_made_of(tmp_path: Path) -> None:
 
 
 def test_a_faulty_clip_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
-    store_shard(tmp_path, "shard", [(1, clip(1)), (2, AudioFault("silent", "no sound")), (3, clip(3))])
+    store_shard(tmp_path, "shard", [(1, clip(1)), (2, AudioError("silent", "no sound")), (3, clip(3))])
     rows, faults = place_shard(tmp_path, "shard", tmp_path / "training-00000.npy")
     assert rows["track_id"].tolist() == [1, 3]
     assert faults == [(2, "silent", "no sound")]
 
 
 def test_a_shard_of_faulty_clips_alone_is_no_file(tmp_path: Path) -> None:
-    store_shard(tmp_path, "shard", [(2, AudioFault("silent", "no sound"))])
+    store_shard(tmp_path, "shard", [(2, AudioError("silent", "no sound"))])
     rows, faults = place_shard(tmp_path, "shard", tmp_path / "training-00000.npy")
     assert (len(rows), len(faults)) == (0, 1)
     assert not (tmp_path / "training-00000.npy").exists()
 
 
 def test_the_transform_and_the_shortest_clip_come_back(folder: Path) -> None:
-    stored = Spectrograms.open(folder)
+    stored = SpectrogramStore.open(folder)
     assert stored.transform == TRANSFORM
     assert stored.min_seconds == 10.0
     assert stored.shape == (FRAMES, BANDS)
@@ -249,12 +247,12 @@ def test_the_transform_and_the_shortest_clip_come_back(folder: Path) -> None:
 def test_ready_spectrograms_have_no_transform(tmp_path: Path) -> None:
     written = write_split(tmp_path, "training", [(track_id, clip(track_id)) for track_id in CHOSEN["training"]])
     write_index(tmp_path, written, splits(), None, 10.0)
-    assert Spectrograms.open(tmp_path).transform is None
+    assert SpectrogramStore.open(tmp_path).transform is None
 
 
 def test_a_share_of_the_clips_has_that_share_of_every_genre_and_is_part_of_every_larger_one() -> None:
     label = np.repeat([0, 1, 2], [100, 40, 1])
-    every = SplitArrays(np.arange(141), label, (), np.zeros(141, int), np.arange(141))
+    every = MelDataset(np.arange(141), label, (), np.zeros(141, int), np.arange(141))
     parts = {share: every.part(share) for share in (0.1, 0.25, 0.5, 1.0)}
     assert np.bincount(parts[0.1].label).tolist() == [10, 4, 1]
     assert np.bincount(parts[0.25].label).tolist() == [25, 10, 1]

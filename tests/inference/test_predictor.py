@@ -7,26 +7,26 @@ import json
 import numpy as np
 import pytest
 
-from music_genre.errors import AudioFault
-from music_genre.features.audio import Recording
-from music_genre.features.config import MelTransform
-from music_genre.features.mel import clip_features
+from music_genre.errors import AudioError
+from music_genre.features.audio import AudioSignal
+from music_genre.features.config import MelConfig
+from music_genre.features.mel import extract_first_clip
 from music_genre.inference.predictor import CONFIDENT, Clips, answer, clips_of, confident_from
-from music_genre.models.bundle import Packing
+from music_genre.models.bundle import BundleManifest
 
 RATE = 8000
-TRANSFORM = MelTransform(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, frames=40, clip_seconds=2.5)
+TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, frames=40, clip_seconds=2.5)
 WINDOW = 2.0
 GENRES = ("Blues", "R&B", "Rock")
 
 
-def packing(transform: MelTransform | None = TRANSFORM, min_seconds: float = 1.0) -> Packing:
-    return Packing("crnn", (), 1.0, GENRES, (40, 16), transform, min_seconds)
+def packing(transform: MelConfig | None = TRANSFORM, min_seconds: float = 1.0) -> BundleManifest:
+    return BundleManifest("crnn", (), 1.0, GENRES, (40, 16), transform, min_seconds)
 
 
-def noise(seconds: float, rate: int = RATE) -> Recording:
+def noise(seconds: float, rate: int = RATE) -> AudioSignal:
     samples = np.random.default_rng(1).normal(0, 0.1, int(seconds * rate)).astype(np.float32)
-    return Recording(samples, rate)
+    return AudioSignal(samples, rate)
 
 
 def spans(clips: Clips) -> list[tuple[float, float]]:
@@ -41,26 +41,26 @@ def clips(*seconds: float) -> Clips:
 
 @pytest.mark.parametrize("seconds", [0.0125, 0.5, 0.999])
 def test_a_recording_shorter_than_training_allowed_is_too_short(seconds: float) -> None:
-    with pytest.raises(AudioFault, match=f"{seconds:.1f} s; at least 1 s") as fault:
+    with pytest.raises(AudioError, match=f"{seconds:.1f} s; at least 1 s") as fault:
         clips_of(noise(seconds), packing())
     assert fault.value.reason == "too_short"
 
 
 def test_the_model_decides_what_is_too_short() -> None:
     assert len(clips_of(noise(1.0), packing(min_seconds=1.0)).mel) == 1
-    with pytest.raises(AudioFault) as fault:
+    with pytest.raises(AudioError) as fault:
         clips_of(noise(1.0), packing(min_seconds=10.0))
     assert fault.value.reason == "too_short"
 
 
 def test_a_recording_without_sound_is_silent() -> None:
-    with pytest.raises(AudioFault) as fault:
-        clips_of(Recording(np.zeros(5 * RATE, np.float32), RATE), packing())
+    with pytest.raises(AudioError) as fault:
+        clips_of(AudioSignal(np.zeros(5 * RATE, np.float32), RATE), packing())
     assert fault.value.reason == "silent"
 
 
 def test_a_model_of_ready_spectrograms_does_not_hear_audio() -> None:
-    with pytest.raises(AudioFault, match="ready spectrograms") as fault:
+    with pytest.raises(AudioError, match="ready spectrograms") as fault:
         clips_of(noise(5), packing(transform=None))
     assert fault.value.reason == "unsupported"
 
@@ -69,7 +69,7 @@ def test_a_model_of_ready_spectrograms_does_not_hear_audio() -> None:
 def test_what_one_clip_spans_is_heard_as_training_heard_it(rate: int) -> None:
     recording = noise(2.4, rate)
     heard = clips_of(recording, packing())
-    np.testing.assert_array_equal(heard.mel, clip_features(recording, TRANSFORM)[None])
+    np.testing.assert_array_equal(heard.mel, extract_first_clip(recording, TRANSFORM)[None])
     assert heard.mel.dtype == np.float32
     assert spans(heard) == [(0.0, WINDOW)]
     assert heard.seconds == pytest.approx(2.4)

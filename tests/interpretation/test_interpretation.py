@@ -10,8 +10,8 @@ import pytest
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import model_comparison as disagreement
-from music_genre.features.config import MelTransform
-from music_genre.features.store import Spectrograms, SplitArrays
+from music_genre.features.config import MelConfig
+from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation import activations as layers
 from music_genre.interpretation import architecture, embedding, saliency
 from music_genre.interpretation import feature_visualization as filters
@@ -28,12 +28,12 @@ NETWORKS = ("crnn", "parallel")
 
 
 @pytest.fixture(scope="module")
-def data(trained: Path) -> Spectrograms:
-    return Spectrograms.open(trained / "data/spectrograms")
+def data(trained: Path) -> SpectrogramStore:
+    return SpectrogramStore.open(trained / "data/spectrograms")
 
 
 @pytest.fixture(scope="module")
-def clips(data: Spectrograms) -> SplitArrays:
+def clips(data: SpectrogramStore) -> MelDataset:
     return data.split("training")
 
 
@@ -54,7 +54,7 @@ def nested() -> keras.Model:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_filter_hears_its_own_spectrogram_louder_than_any_real_clip(
-    published: dict[str, keras.Model], clips: SplitArrays, data: Spectrograms, name: str, place: int
+    published: dict[str, keras.Model], clips: MelDataset, data: SpectrogramStore, name: str, place: int
 ) -> None:
     part = layers.first_and_last(published[name])[place]
     table, woken = filters.wake(part, clips, data.genres, 6, seed=7)
@@ -72,7 +72,7 @@ def test_a_filter_hears_its_own_spectrogram_louder_than_any_real_clip(
 
 
 def test_spectrograms_of_filters_differ_and_are_the_same_bytes_each_time(
-    published: dict[str, keras.Model], clips: SplitArrays, data: Spectrograms
+    published: dict[str, keras.Model], clips: MelDataset, data: SpectrogramStore
 ) -> None:
     part = layers.first_and_last(published["parallel"])[1]
     first, again = (filters.wake(part, clips, data.genres, 4, seed=7)[1] for _ in range(2))
@@ -199,7 +199,7 @@ def test_gradients_of_an_average_are_the_average_of_gradients(loud_there: np.nda
 
 
 def test_deleting_what_matters_lowers_the_score_more_than_deleting_at_random(
-    trained: Path, published: dict[str, keras.Model], data: Spectrograms
+    trained: Path, published: dict[str, keras.Model], data: SpectrogramStore
 ) -> None:
     predict = load_predictor(trained / "models/parallel/model.keras").predict
     gradient = saliency.gradients([(published["parallel"], 1.0)])
@@ -294,9 +294,7 @@ def test_a_diagram_shows_every_weight_once_and_readers_below_what_they_read(
 
 
 def test_axes_are_in_seconds_and_hertz_where_audio_is_known() -> None:
-    transform = MelTransform(
-        sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31
-    )
+    transform = MelConfig(sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
     assert Scale(transform).time(640) == pytest.approx(29.72, abs=0.01)
     positions, names = Scale(transform).ticks(128)
     assert names == ["100", "500", "1k", "2k", "5k", "10k"]

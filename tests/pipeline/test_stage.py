@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import fetch, stage
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 def test_what_the_disk_refuses_is_told_in_one_line(checkout: Path, number: int) -> None:
-    def work(project: Project) -> None:
+    def work(project: ProjectPaths) -> None:
         raise OSError(number, os.strerror(number), "clip.wav")
 
     with pytest.raises(SystemExit, match=rf"{os.strerror(number)}: 'clip.wav'; mend that and run again$"):
@@ -35,7 +35,7 @@ def test_what_the_disk_refuses_is_told_in_one_line(checkout: Path, number: int) 
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(checkout: Path) -> None:
-    def work(project: Project) -> None:
+    def work(project: ProjectPaths) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "nowhere")
 
     with pytest.raises(FileNotFoundError):

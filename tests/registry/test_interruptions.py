@@ -21,16 +21,16 @@ import json, os, signal, sys
 from pathlib import Path
 import pandas as pd, sqlalchemy
 from music_genre import registry, tracking
-from music_genre.gate import Candidate, Criterion, Judged
+from music_genre.gate import Candidate, Criterion, GateResult
 
 root, name, model_id, run_id = Path(sys.argv[1]), *sys.argv[2:]
 
 def judged(passed):
     metrics = {"validation": {"macro_f1": 0.5, "ece": 0.1}, "test": {"macro_f1": 0.5, "ece": 0.1}}
-    return Judged(Candidate("crnn", 1, metrics, pd.DataFrame()), [Criterion("data_quality", passed, True, passed)])
+    return GateResult(Candidate("crnn", 1, metrics, pd.DataFrame()), [Criterion("data_quality", passed, True, passed)])
 
 def register(client, digest, passed=True):
-    pointer = tracking.RunPointer(run_id, model_id)
+    pointer = tracking.RunRef(run_id, model_id)
     return registry.register(client, name, digest, pointer, judged(passed))
 
 STEPS = {

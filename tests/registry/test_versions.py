@@ -16,16 +16,16 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
-from music_genre.models.bundle import PackedModel
+from music_genre.models.bundle import ModelBundle
 from music_genre.params import GateParams
 from music_genre.registry import gate
 from music_genre.registry import versions as registry
-from music_genre.registry.gate import Candidate, Criterion, Judged, judge
+from music_genre.registry.gate import Candidate, Criterion, GateResult, judge
 from music_genre.service.shadow import SHADOW_TAG, Shadow
 from music_genre.tracking import runs as tracking
-from music_genre.tracking.runs import RunPointer
+from music_genre.tracking.runs import RunRef
 
 GENRES = ("Folk", "R&B", "Rock")
 ASKED = GateParams(
@@ -102,7 +102,7 @@ def test_a_model_that_the_gate_would_refuse_is_not_chosen_where_another_passes()
     assert choose([small, large], seed=7) is small
 
 
-def failed(judged: Judged) -> list[str]:
+def failed(judged: GateResult) -> list[str]:
     assert judged.verdict == ("refused" if any(not c.passed for c in judged.criteria) else "passed")
     return [c.name for c in judged.criteria if not c.passed]
 
@@ -153,7 +153,7 @@ def test_the_gate_asks_for_speed_and_for_features_as_in_training() -> None:
 
 
 def test_features_of_audio_are_those_of_the_pipeline(checkout: Path) -> None:
-    data = Spectrograms.open(checkout / "data/spectrograms")
+    data = SpectrogramStore.open(checkout / "data/spectrograms")
     clips, tracks = data.split("validation"), pd.read_parquet(checkout / "data/tracks.parquet")
     audio = [checkout / "data/raw" / path for path in tracks.set_index("track_id")["path"].loc[clips.track_id]]
     stored = clips.read(np.arange(len(clips)))
@@ -179,12 +179,12 @@ def client(store: Path) -> MlflowClient:
 class Registry:
     """A registered model and the calls that the stage and the command make."""
 
-    def __init__(self, client: MlflowClient, name: str, pointer: RunPointer) -> None:
+    def __init__(self, client: MlflowClient, name: str, pointer: RunRef) -> None:
         self.client, self.name, self.pointer = client, name, pointer
 
     def register(self, digest: str, criteria: Sequence[Criterion] = GOOD, model: str = "crnn") -> ModelVersion:
         judged = candidate(model, 10, macro_f1=float(criteria[0].value))
-        return registry.register(self.client, self.name, digest, self.pointer, Judged(judged, list(criteria)))
+        return registry.register(self.client, self.name, digest, self.pointer, GateResult(judged, list(criteria)))
 
     def promote(self, version: str | None = None, reason: str | None = None) -> str:
         return registry.promote(self.client, self.name, version, reason)
@@ -203,7 +203,7 @@ class Registry:
 
 @pytest.fixture
 def models(client: MlflowClient, healed: Path, request: pytest.FixtureRequest) -> Registry:
-    pointer = RunPointer(**json.loads((healed / "models/crnn/run.json").read_text()))
+    pointer = RunRef(**json.loads((healed / "models/crnn/run.json").read_text()))
     return Registry(client, f"music-{abs(hash(request.node.name))}", pointer)
 
 
@@ -563,7 +563,7 @@ def test_the_baseline_is_never_registered(checkout: Path) -> None:
 
 
 def test_the_registered_model_takes_clips_and_gives_probabilities(checkout: Path, champion: MlflowClient) -> None:
-    data = Spectrograms.open(checkout / "data/spectrograms")
+    data = SpectrogramStore.open(checkout / "data/spectrograms")
     clips = data.split("test").read(np.arange(6))
     assert (clips.shape, clips.dtype) == ((6, 64, 32), np.float32)
     model = mlflow.pyfunc.load_model("models:/music-genre@champion")
@@ -571,8 +571,8 @@ def test_the_registered_model_takes_clips_and_gives_probabilities(checkout: Path
     assert (answers.shape, answers.dtype) == ((6, 3), np.float32)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
     name = json.loads((checkout / "reports/registration.json").read_text())["model"]
-    with packed.packed_model(checkout / "models", name, data) as folder:
-        np.testing.assert_allclose(answers, PackedModel(folder).predict(clips), atol=1e-5)
+    with packed.temporary_bundle(checkout / "models", name, data) as folder:
+        np.testing.assert_allclose(answers, ModelBundle(folder).predict(clips), atol=1e-5)
     assert model.predict(clips[:1]).shape == (1, 3)
 
 
@@ -588,7 +588,9 @@ def test_the_registered_model_refuses_clips_of_another_shape(
 def test_the_packed_folder_of_a_version_is_what_was_packed(checkout: Path, champion: MlflowClient) -> None:
     folder = registry.packed_folder(registry.resolve(champion, "music-genre", "champion"))
     name = json.loads((checkout / "reports/registration.json").read_text())["model"]
-    with packed.packed_model(checkout / "models", name, Spectrograms.open(checkout / "data/spectrograms")) as expected:
+    with packed.temporary_bundle(
+        checkout / "models", name, SpectrogramStore.open(checkout / "data/spectrograms")
+    ) as expected:
         assert packed.digest(folder) == packed.digest(expected)
 
 
@@ -655,7 +657,7 @@ def test_register_tells_what_it_did(healed: Path) -> None:
 
 
 def test_a_restored_model_is_loaded_and_answers_as_before(checkout: Path, healed: Path) -> None:
-    clips = Spectrograms.open(checkout / "data/spectrograms").split("test").read(np.arange(6))
+    clips = SpectrogramStore.open(checkout / "data/spectrograms").split("test").read(np.arange(6))
     answers = []
     for folder in (checkout, healed):
         with pytest.MonkeyPatch.context() as patch:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from music_genre.features.config import MelTransform
-from music_genre.models.bundle import Member, Packing
+from music_genre.features.config import MelConfig
+from music_genre.models.bundle import BundleManifest, Member
 from music_genre.reporting import model_card as card
 from music_genre.reporting.model_card import Facts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-TRANSFORM = MelTransform(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
+TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
 
 
 def facts(genres: tuple[str, ...] = ("Folk", "Rock")) -> Facts:
@@ -36,7 +36,7 @@ def facts(genres: tuple[str, ...] = ("Folk", "Rock")) -> Facts:
     tracks.loc[0, "license"] = None
     return Facts(
         registered="music-genre",
-        packing=Packing("ensemble", members, 0.9, genres, (640, 128), TRANSFORM, 10.0),
+        packing=BundleManifest("ensemble", members, 0.9, genres, (640, 128), TRANSFORM, 10.0),
         digest="d" * 64,
         parameters=218_680,
         run_id="r" * 32,

@@ -13,7 +13,7 @@ import yaml
 
 from music_genre.evaluation import model_comparison as disagreement
 from music_genre.models.bundle import NAMES
-from music_genre.registry.gate import Candidate, Criterion, Judged
+from music_genre.registry.gate import Candidate, Criterion, GateResult
 from music_genre.reporting.findings import Findings
 from music_genre.reporting.page import page
 
@@ -99,7 +99,9 @@ def findings() -> Findings:
             ]
         ),
         per_class=dict.fromkeys(NAMES, per_class),
-        judged=Judged(Candidate("crnn", 1234, {}, pd.DataFrame()), [Criterion("validation_macro_f1", 0.7, 0.3, True)]),
+        judged=GateResult(
+            Candidate("crnn", 1234, {}, pd.DataFrame()), [Criterion("validation_macro_f1", 0.7, 0.3, True)]
+        ),
         clips=clips.assign(path=["a b/ü.mp3", 'c"d.mp3', None], title=[EVIL, "Song", None]),
         by_genre=disagreement.by_genre(clips, "crnn", "parallel", "ensemble"),
         confusions=disagreement.confusions(clips, "ensemble").assign(model="ensemble"),

@@ -16,13 +16,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.params import load_params
 from music_genre.tracking import runs as tracking
 from music_genre.tracking.artifacts import log_evaluation, log_explanation, log_overview, metric_name
 from music_genre.tracking.provenance import Origin, data_digest
-from music_genre.tracking.runs import EXPERIMENT, RunPointer, find, store_uri
+from music_genre.tracking.runs import EXPERIMENT, RunRef, find, store_uri
 
 ROOT = Path(__file__).parents[2]
 DATA_DIGEST = "5d41402abc4b2a76b9719d911017c592.dir"
@@ -55,12 +55,14 @@ def runs(client: MlflowClient) -> dict[str, Run]:
     return {run.info.run_name: run for run in found}
 
 
-def pointer(folder: Path, name: str) -> RunPointer:
-    return RunPointer(**json.loads((folder / f"models/{name}/run.json").read_text()))
+def pointer(folder: Path, name: str) -> RunRef:
+    return RunRef(**json.loads((folder / f"models/{name}/run.json").read_text()))
 
 
 def digest_of(folder: Path, name: str) -> str:
-    with packed.packed_model(folder / "models", name, Spectrograms.open(folder / "data/spectrograms")) as packed_folder:
+    with packed.temporary_bundle(
+        folder / "models", name, SpectrogramStore.open(folder / "data/spectrograms")
+    ) as packed_folder:
         return packed.digest(packed_folder)
 
 
@@ -197,7 +199,7 @@ def test_a_logged_model_has_a_signature_and_a_real_example(name: str, checkout: 
     assert (taken.type, taken.shape) == (np.dtype(np.float32), (-1, 3))
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{pointer(checkout, name).model_id}"))
     example = mlflow.models.Model.load(folder).load_input_example(str(folder))
-    clip = Spectrograms.open(checkout / "data/spectrograms").split("validation").read(np.arange(1))
+    clip = SpectrogramStore.open(checkout / "data/spectrograms").split("validation").read(np.arange(1))
     np.testing.assert_allclose(np.asarray(example), clip)
 
 
@@ -220,7 +222,7 @@ def test_a_model_that_was_never_logged_has_no_run(client: MlflowClient) -> None:
 
 def test_a_run_that_broke_off_is_failed_and_never_found(sandbox: Path) -> None:
     client = tracking.connect(sandbox)
-    data = Spectrograms.open(sandbox / "data/spectrograms")
+    data = SpectrogramStore.open(sandbox / "data/spectrograms")
     (sandbox / "models/ensemble/ensemble.json").write_text(
         (sandbox / "models/ensemble/ensemble.json").read_text().replace("0.5", "0.25", 1)
     )
@@ -237,7 +239,7 @@ def test_a_run_that_broke_off_is_failed_and_never_found(sandbox: Path) -> None:
 
 def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -> None:
     client, known = tracking.connect(sandbox), pointer(sandbox, "crnn")
-    reports, data = sandbox / "reports/evaluation/crnn", Spectrograms.open(sandbox / "data/spectrograms")
+    reports, data = sandbox / "reports/evaluation/crnn", SpectrogramStore.open(sandbox / "data/spectrograms")
 
     def logged(metric: str) -> list[float]:
         return [point.value for point in client.get_metric_history(known.run_id, metric)]

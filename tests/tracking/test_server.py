@@ -16,10 +16,10 @@ import pytest
 import requests
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.registry import versions as registry
-from music_genre.registry.gate import Candidate, Criterion, Judged
+from music_genre.registry.gate import Candidate, Criterion, GateResult
 from music_genre.tracking import artifacts as completion
 from music_genre.tracking import runs as tracking
 from music_genre.tracking.provenance import Origin
@@ -86,20 +86,20 @@ def test_a_model_goes_through_a_server_from_its_run_to_its_answer(
     server: Server, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    client, data = tracking.connect(tmp_path), Spectrograms.open(trained / "data/spectrograms")
+    client, data = tracking.connect(tmp_path), SpectrogramStore.open(trained / "data/spectrograms")
     with tracking.run("baseline", {"seed": 7}, ORIGIN):
         pointer = tracking.log_trained(trained / "models", "baseline", data, ORIGIN.data)
     completion.log_evaluation(client, pointer, trained / "reports/evaluation/baseline", data, ORIGIN.data)
     completion.log_card(client, pointer, "# card", "<h1>card</h1>")
-    with packed.packed_model(trained / "models", "baseline", data) as folder:
+    with packed.temporary_bundle(trained / "models", "baseline", data) as folder:
         digest = packed.digest(folder)
         assert tracking.find(client, digest) == pointer
         passed = [Criterion("data_quality", True, True, True)]
-        judged = Judged(Candidate("baseline", 1, {"validation": {"macro_f1": 1.0}}, data.index), passed)
+        judged = GateResult(Candidate("baseline", 1, {"validation": {"macro_f1": 1.0}}, data.index), passed)
         registry.register(client, "remote", digest, pointer, judged, "# card")
-        answer = packed.PackedModel(registry.packed_folder(registry.resolve(client, "remote", "champion")))
+        answer = packed.ModelBundle(registry.packed_folder(registry.resolve(client, "remote", "champion")))
         clips = data.split("test").read([0, 1])
-        assert (answer.predict(clips) == packed.PackedModel(folder).predict(clips)).all()
+        assert (answer.predict(clips) == packed.ModelBundle(folder).predict(clips)).all()
     kept = {item.path for item in client.list_artifacts(pointer.run_id)}
     assert {"evaluation", "per_class.json", "model_card.html"} <= kept
     assert client.get_run(pointer.run_id).data.metrics["test_accuracy"] == 1.0

@@ -27,7 +27,7 @@ from music_genre.training.trainer import (
     fit,
     in_float32,
     make_deterministic,
-    one_epoch,
+    single_epoch_history,
 )
 from music_genre.training.trainer import train as train_network
 
@@ -37,7 +37,7 @@ SETTINGS = COMMITTED.crnn.model_copy(update={"recipe": "published", **FEW})
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
+def data(tmp_path_factory: pytest.TempPathFactory) -> shards.SpectrogramStore:
     """48 clips of 6 frames and 4 bands, of two genres that differ a little in one band each."""
     folder, random = tmp_path_factory.mktemp("spectrograms"), np.random.default_rng(0)
     ids = np.arange(48)
@@ -51,7 +51,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> shards.Spectrograms:
         shards.store_shard(folder, name, [(int(track_id), mel[track_id]) for track_id in chosen])
         tables.append(shards.place_shard(folder, name, folder / f"{name}-00000.npy")[0])
     shards.write_index(folder, pd.concat(tables), splits, None, 1)
-    return shards.Spectrograms.open(folder)
+    return shards.SpectrogramStore.open(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +70,7 @@ Follow = Callable[[dict[str, float]], None]
 
 
 def train(
-    data: shards.Spectrograms, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
+    data: shards.SpectrogramStore, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
 ) -> tuple[object, pd.DataFrame]:
     from keras import Input, Model, layers, optimizers
 
@@ -92,7 +92,7 @@ def train(
     return model, history
 
 
-def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectrograms, tmp_path: Path) -> None:
+def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.SpectrogramStore, tmp_path: Path) -> None:
     _, history = train(data, 1, tmp_path)
     assert tuple(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
@@ -100,7 +100,7 @@ def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectro
 
 
 def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_others(
-    data: shards.Spectrograms, tmp_path: Path
+    data: shards.SpectrogramStore, tmp_path: Path
 ) -> None:
     def break_off(row: dict[str, float]) -> None:
         if row["epoch"] == 3:
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_o
         assert undisturbed != other
 
 
-def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms, tmp_path: Path) -> None:
+def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.SpectrogramStore, tmp_path: Path) -> None:
     # A wild learning rate makes accuracy jump about, so that the last epoch is not the best.
     validation = data.split("validation")
     for seed in range(6):
@@ -135,7 +135,7 @@ def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.Spectrograms
 
 
 def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
-    data: shards.Spectrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: shards.SpectrogramStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "SETTINGS", SETTINGS.model_copy(update={"epochs": 30}))
     rates = train(data, 1, tmp_path)[1]["learning_rate"].to_numpy()
@@ -145,14 +145,14 @@ def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
 
 def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
     right = np.array([[0.9, 0.1], [0.2, 0.8]])
-    row = one_epoch(right, np.array([0, 1]), right, np.array([1, 1]))
+    row = single_epoch_history(right, np.array([0, 1]), right, np.array([1, 1]))
     assert tuple(row) == HISTORY_COLUMNS
     assert (row["accuracy"], row["val_accuracy"]) == (1.0, 0.5)
     assert np.isnan(row["learning_rate"])
 
 
 def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figures_are_those_of_what_is_stored(
-    data: shards.Spectrograms, tmp_path: Path
+    data: shards.SpectrogramStore, tmp_path: Path
 ) -> None:
     settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "mixup": 0.2, "weight_average": 0.9})
     training, validation = data.split("training"), data.split("validation")
@@ -173,7 +173,7 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figu
     assert not [name for name in names if "optimizer" in name]
 
 
-def test_what_is_trained_in_mixed_precision_answers_in_float32(data: shards.Spectrograms, tmp_path: Path) -> None:
+def test_what_is_trained_in_mixed_precision_answers_in_float32(data: shards.SpectrogramStore, tmp_path: Path) -> None:
     settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "precision": "mixed_float16"})
     training, validation = data.split("training"), data.split("validation")
     computed = set()
@@ -225,7 +225,7 @@ Run = Callable[[str, Path, Follow], tuple[bytes, pd.DataFrame]]
 
 
 @pytest.fixture(scope="module")
-def run(data: shards.Spectrograms) -> Run:
+def run(data: shards.SpectrogramStore) -> Run:
     """Trains a network by its name and gives its bytes and history: the published CRNN, at a wild rate, so that its
     best epoch is not the last; or two copies of the improved network, of clips in three parts under random tone curves.
     """

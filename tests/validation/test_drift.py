@@ -13,7 +13,7 @@ import yaml
 from scipy.spatial.distance import jensenshannon
 
 from music_genre import cli
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.service import request_log
 from music_genre.validation import drift
 
@@ -125,7 +125,7 @@ def test_the_command_passes_training_clips_and_tells_changed_ones(
     params = yaml.safe_load((sandbox / "params.yaml").read_text())
     params["drift"]["least"] = 20
     (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
-    index = Spectrograms.open(sandbox / "data/spectrograms").index
+    index = SpectrogramStore.open(sandbox / "data/spectrograms").index
     told = index.assign(time="2030", version="1", request_id=index["track_id"].astype(str))
     (sandbox / "log").mkdir()
 

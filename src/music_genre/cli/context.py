@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from music_genre.errors import MusicGenreError
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +26,7 @@ def packed_folder(wanted: str) -> Iterator[tuple[Path, float]]:
     Raises:
         MusicGenreError: there is none; the message says what to do.
     """
-    from music_genre.features.store import Spectrograms
+    from music_genre.features.store import SpectrogramStore
     from music_genre.inference import predictor as prediction
     from music_genre.models import bundle as packed
     from music_genre.registry import versions as registry
@@ -36,11 +36,11 @@ def packed_folder(wanted: str) -> Iterator[tuple[Path, float]]:
         version = registry.resolve(client, name, wanted)
         yield registry.packed_folder(version), prediction.confident_from(version.tags)
         return
-    project = Project.here()
+    project = ProjectPaths.here()
     with ExitStack() as kept:
         try:
-            data = Spectrograms.open(project.spectrograms)
-            folder = kept.enter_context(packed.packed_model(project.models, wanted, data))
+            data = SpectrogramStore.open(project.spectrograms)
+            folder = kept.enter_context(packed.temporary_bundle(project.models, wanted, data))
         except FileNotFoundError as missing:
             raise MusicGenreError(
                 f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
@@ -55,5 +55,5 @@ def connect() -> tuple[MlflowClient, str]:
     from music_genre.params import load_params
     from music_genre.tracking import runs as tracking
 
-    project = Project.here()
+    project = ProjectPaths.here()
     return tracking.connect(project.root), load_params(project.params).registry.name

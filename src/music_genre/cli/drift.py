@@ -6,7 +6,7 @@ import argparse
 
 from music_genre.cli.context import connect
 from music_genre.errors import MusicGenreError
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 
 
 def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -14,14 +14,14 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     import pandas as pd
 
     from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference
-    from music_genre.features.store import Spectrograms
+    from music_genre.features.store import SpectrogramStore
     from music_genre.models.baseline import statistics_of
     from music_genre.params import load_params
 
     if options.seeds < 2:
         parser.error("--seeds takes at least 2: one split says little")
-    project = Project.here()
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    project = ProjectPaths.here()
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     splits = [data.split(name) for name in data.index["split"].unique()]
     settings = params.models.baseline
     statistics = np.concatenate([statistics_of(clips.batches(64), settings.features) for clips in splits])
@@ -41,13 +41,13 @@ def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     """0: as before, or too few requests to tell; 1: drift. A page says what was compared."""
     import pandas as pd
 
-    from music_genre.features.store import Spectrograms
+    from music_genre.features.store import SpectrogramStore
     from music_genre.params import load_params
     from music_genre.registry import versions as registry
     from music_genre.validation import drift
     from music_genre.validation import expectations as checks
 
-    project = Project.here()
+    project = ProjectPaths.here()
     params = load_params(project.params)
     folder = options.log or params.serving.request_log
     if folder is None:
@@ -56,7 +56,7 @@ def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     if len(requests) < params.drift.least:
         print(f"{len(requests)} different requests in {folder}; {params.drift.least} are needed to tell")
         return 0
-    data, version = Spectrograms.open(project.spectrograms), requests["version"].iloc[-1]
+    data, version = SpectrogramStore.open(project.spectrograms), requests["version"].iloc[-1]
     models = {known.version: known.model for known in registry.versions(*connect())}
     predictions = project.evaluation(models.get(version, "")) / "predictions.csv"
     if not predictions.is_file():

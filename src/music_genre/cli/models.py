@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from music_genre.cli.context import connect
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 
 
 def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -52,7 +52,7 @@ def run_runs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
 def run_register(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from music_genre.pipeline.register import describe, register
 
-    print(describe(register(Project.here())))
+    print(describe(register(ProjectPaths.here())))
     return 0
 
 
@@ -63,7 +63,7 @@ def run_promote(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if options.force != bool(options.reason):
         parser.error("--force and --reason TEXT go together")
     client, name = connect()
-    with tracking.lock(Project.here().root):
+    with tracking.lock(ProjectPaths.here().root):
         version = registry.promote(client, name, options.version, options.reason)
     print(f"{name} version {version} is champion")
     return 0
@@ -74,7 +74,7 @@ def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     from music_genre.tracking import runs as tracking
 
     client, name = connect()
-    with tracking.lock(Project.here().root):
+    with tracking.lock(ProjectPaths.here().root):
         version = registry.rollback(client, name)
     print(f"{name} version {version} is champion again")
     return 0

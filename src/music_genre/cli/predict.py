@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from music_genre.cli.context import packed_folder
-from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.paths import Project
+from music_genre.errors import AudioError, MusicGenreError
+from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from music_genre.models.bundle import PackedModel
+    from music_genre.models.bundle import ModelBundle
 
 
 def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -25,10 +25,10 @@ def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if options.csv and (options.arrays or options.json or options.timeline):
         parser.error("--csv takes audio FILEs alone, without --json or --timeline")
     from music_genre.inference.batch import audio_files
-    from music_genre.models.bundle import PackedModel
+    from music_genre.models.bundle import ModelBundle
 
     with packed_folder(options.model) as (folder, sure_from):
-        model = PackedModel(folder)
+        model = ModelBundle(folder)
     if options.arrays:
         return predict_arrays(model, options.arrays, options.out)
     if options.csv:
@@ -36,7 +36,7 @@ def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     return max([predict_file(model, sure_from, path, options) for path in audio_files(options.files)])
 
 
-def predict_table(model: PackedModel, sure_from: float, paths: list[Path], out: Path) -> int:
+def predict_table(model: ModelBundle, sure_from: float, paths: list[Path], out: Path) -> int:
     """Write a row a file, as each is answered: what is there stays when the command is interrupted."""
     from music_genre.inference.batch import audio_files, columns, rows
 
@@ -55,14 +55,14 @@ def predict_table(model: PackedModel, sure_from: float, paths: list[Path], out: 
     return 0
 
 
-def predict_file(model: PackedModel, sure_from: float, path: Path, options: argparse.Namespace) -> int:
+def predict_file(model: ModelBundle, sure_from: float, path: Path, options: argparse.Namespace) -> int:
     """Print one file's answer; a file that cannot be answered is told, and the others go on."""
     from music_genre.inference.batch import hear
     from music_genre.inference.predictor import answer
 
     try:
         clips = hear(path, model.packing)
-    except AudioFault as fault:
+    except AudioError as fault:
         print(f"music-genre: {path}: {fault}", file=sys.stderr)
         return 1
     result = answer(clips, model.predict(clips.mel), model.packing.genres, sure_from, options.timeline)
@@ -77,7 +77,7 @@ def predict_file(model: PackedModel, sure_from: float, path: Path, options: argp
     return 0
 
 
-def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
+def predict_arrays(model: ModelBundle, source: Path, out: Path) -> int:
     """Write track_id, genre and a probability column a genre for every spectrogram of an archive."""
     import numpy as np
     import pandas as pd
@@ -94,7 +94,7 @@ def predict_arrays(model: PackedModel, source: Path, out: Path) -> int:
         raise MusicGenreError(
             f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.packing.shape}"
         )
-    scale = load_params(Project.here().params).data.arrays.scale
+    scale = load_params(ProjectPaths.here().params).data.arrays.scale
     starts = range(0, len(stored.mel), 64)
     probabilities = np.concatenate([model.predict(to_db(stored.mel[start : start + 64], scale)) for start in starts])
     genres = np.asarray(model.packing.genres)
@@ -113,10 +113,10 @@ def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     check_picture(out, parser)
     try:
         if not options.file.is_file():
-            raise AudioFault("missing", "no such file")
+            raise AudioError("missing", "no such file")
         with packed_folder(options.model) as (folder, _):
             found = explain(folder, options.file, MAX_SECONDS)
-    except AudioFault as fault:
+    except AudioError as fault:
         raise MusicGenreError(f"{options.file}: {fault}") from fault
     save_picture(found.picture, out)
     print(f"{options.file}: {found.genre} ({found.confidence:.0%})")
@@ -132,7 +132,7 @@ def run_filters(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     check_picture(out, parser)
     if options.count < 1:
         parser.error("--count takes at least 1")
-    picture, told = look_into(Project.here(), options.network, options.layer, options.count)
+    picture, told = look_into(ProjectPaths.here(), options.network, options.layer, options.count)
     save_picture(picture, out)
     print(f"{out} shows {told}")
     return 0

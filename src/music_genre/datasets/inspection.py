@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from music_genre.compute import map_clips
-from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.features.audio import MISSING_SECONDS, AudioFacts, is_silent, listen
+from music_genre.errors import AudioError, MusicGenreError
+from music_genre.features.audio import MISSING_SECONDS, AudioInfo, is_silent, listen
 
 MAX_SECONDS = 3600.0
 """Files are heard up to here; longer ones are no songs."""
@@ -38,7 +38,7 @@ class Fault:
 class Heard:
     """What one file turned out to be: facts and digest, or the reason it cannot be used."""
 
-    facts: AudioFacts | None
+    facts: AudioInfo | None
     sha256: str | None
     fault: tuple[str, str] | None
 
@@ -128,7 +128,7 @@ def hear(raw: Path, path: str, min_seconds: float) -> Heard:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     try:
         facts = listen(file, MAX_SECONDS + 1)
-    except AudioFault as fault:
+    except AudioError as fault:
         return Heard(None, digest, (fault.reason, fault.detail))
     return Heard(facts, digest, _reason_to_drop(facts, min_seconds))
 
@@ -189,7 +189,7 @@ def faults_table(faults: list[Fault]) -> pd.DataFrame:
     )
 
 
-def _reason_to_drop(facts: AudioFacts, min_seconds: float) -> tuple[str, str] | None:
+def _reason_to_drop(facts: AudioInfo, min_seconds: float) -> tuple[str, str] | None:
     if is_silent(facts.peak) and facts.lost_share:
         return "not_finite", _lost(facts)
     if is_silent(facts.peak):
@@ -201,7 +201,7 @@ def _reason_to_drop(facts: AudioFacts, min_seconds: float) -> tuple[str, str] | 
     return None
 
 
-def _warnings(facts: AudioFacts) -> list[tuple[str, str]]:
+def _warnings(facts: AudioInfo) -> list[tuple[str, str]]:
     found = []
     if facts.lost_share:
         found.append(("not_finite", _lost(facts)))
@@ -212,5 +212,5 @@ def _warnings(facts: AudioFacts) -> list[tuple[str, str]]:
     return found
 
 
-def _lost(facts: AudioFacts) -> str:
+def _lost(facts: AudioInfo) -> str:
     return f"{facts.lost_share:.2%} of its samples are NaN, infinite or beyond any sound"

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 
 BLOCK_SECONDS = 10.0
 """Decoded at a time: memory stays flat however long the file claims to be."""
@@ -39,7 +39,7 @@ MISSING_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Recording:
+class AudioSignal:
     """Decoded audio.
 
     Args:
@@ -56,7 +56,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class AudioFacts:
+class AudioInfo:
     """What listening to a whole file tells.
 
     Args:
@@ -80,43 +80,43 @@ class AudioFacts:
     artist: str | None
 
 
-def decode(source: Path | BinaryIO, max_seconds: float) -> Recording:
+def decode(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
     """Decode the first ``max_seconds`` of a file to mono.
 
     Raises:
-        AudioFault: ``empty``, ``undecodable``.
+        AudioError: ``empty``, ``undecodable``.
     """
     with _open(source) as file:
         rate = int(file.samplerate)
         samples = _mono(file, int(max_seconds * rate))
-    return Recording(samples, rate)
+    return AudioSignal(samples, rate)
 
 
-def decode_whole(source: Path | BinaryIO, max_seconds: float) -> Recording:
+def decode_whole(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
     """Decode a file to mono, all of it or nothing: where its header claims too much, nothing is decoded.
 
     Raises:
-        AudioFault: ``empty``, ``undecodable``, ``unsupported``, ``too_long``.
+        AudioError: ``empty``, ``undecodable``, ``unsupported``, ``too_long``.
     """
     with _open(source) as file:
         rate, channels = int(file.samplerate), int(file.channels)
         if channels > MOST_CHANNELS or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
             heard = f"up to {MOST_CHANNELS} are heard, at {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-            raise AudioFault("unsupported", f"{channels} channels at {rate} Hz; {heard}")
+            raise AudioError("unsupported", f"{channels} channels at {rate} Hz; {heard}")
         limit = int(min(max_seconds * rate, MOST_FRAMES))
         if limit < file.frames < UNKNOWN_FRAMES:
-            raise AudioFault("too_long", f"{file.frames / rate:.0f} s; at most {limit / rate:.0f} s are heard")
+            raise AudioError("too_long", f"{file.frames / rate:.0f} s; at most {limit / rate:.0f} s are heard")
         samples = _mono(file, limit + 1)
     if len(samples) > limit:
-        raise AudioFault("too_long", f"at most {limit / rate:.0f} s are heard")
-    return Recording(samples, rate)
+        raise AudioError("too_long", f"at most {limit / rate:.0f} s are heard")
+    return AudioSignal(samples, rate)
 
 
-def listen(path: Path, max_seconds: float) -> AudioFacts:
+def listen(path: Path, max_seconds: float) -> AudioInfo:
     """Decode up to ``max_seconds`` of a file, block by block, and describe it.
 
     Raises:
-        AudioFault: ``empty``, ``undecodable``.
+        AudioError: ``empty``, ``undecodable``.
     """
     peak, frames, lost, quiet, tenths = 0.0, 0, 0, 0, 0
     with _open(path) as file:
@@ -130,13 +130,11 @@ def listen(path: Path, max_seconds: float) -> AudioFacts:
             tenths += len(loudness)
             quiet += int(np.sum(loudness < 10 ** ((SILENT_DBFS + 20) / 20)))
     if not frames:
-        raise AudioFault("undecodable", "no audio frames")
-    return AudioFacts(
-        frames / rate, rate, channels, peak, lost / frames, quiet / max(tenths, 1), claimed / rate, artist
-    )
+        raise AudioError("undecodable", "no audio frames")
+    return AudioInfo(frames / rate, rate, channels, peak, lost / frames, quiet / max(tenths, 1), claimed / rate, artist)
 
 
-def resample(recording: Recording, sample_rate_hz: int) -> np.ndarray:
+def resample(recording: AudioSignal, sample_rate_hz: int) -> np.ndarray:
     """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` would give (soxr, high quality),
     without the seconds that a process takes to import that.
     """
@@ -158,14 +156,14 @@ def is_silent(peak: float) -> bool:
 def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
     size = source.stat().st_size if isinstance(source, Path) else source.seek(0, 2)
     if not size:
-        raise AudioFault("empty", "0 bytes")
+        raise AudioError("empty", "0 bytes")
     if not isinstance(source, Path):
         source.seek(0)
     try:
         return soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         # Without a format that fits, libsndfile's own words ("File does not exist ...") mislead.
-        raise AudioFault(
+        raise AudioError(
             "undecodable", "no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
         ) from error
 
@@ -182,7 +180,7 @@ def _mono(file: soundfile.SoundFile, limit: int) -> np.ndarray:
     """(samples,) float32, at most ``limit`` of them."""
     blocks = [block for block, _ in _mono_blocks(file, limit)]
     if not blocks:
-        raise AudioFault("undecodable", "no audio frames")
+        raise AudioError("undecodable", "no audio frames")
     return np.concatenate(blocks)
 
 
@@ -195,7 +193,7 @@ def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[tuple[np.nda
         try:
             samples = file.read(min(block, limit), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioFault("undecodable", str(error.error_string)) from error
+            raise AudioError("undecodable", str(error.error_string)) from error
         if not len(samples):
             return
         limit -= len(samples)

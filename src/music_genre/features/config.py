@@ -16,7 +16,7 @@ Stored spectrograms are known by their file, the transform and this number.
 """
 
 
-class MelTransform(BaseModel):
+class MelConfig(BaseModel):
     """Everything that turns audio into what the networks see.
 
     Args:
@@ -39,7 +39,7 @@ class MelTransform(BaseModel):
     clip_seconds: Annotated[float, Field(gt=0, le=3600)]
 
     @model_validator(mode="after")
-    def hear_all_that_is_seen(self) -> MelTransform:
+    def hear_all_that_is_seen(self) -> MelConfig:
         if self.clip_seconds < self.window_seconds:
             raise ValueError(f"clip_seconds must be at least the {self.window_seconds:.1f} s that the frames cover")
         return self

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from music_genre.errors import AudioFault
-from music_genre.features.audio import Recording, is_silent, resample
-from music_genre.features.config import FLOOR_DB, MelTransform
+from music_genre.errors import AudioError
+from music_genre.features.audio import AudioSignal, is_silent, resample
+from music_genre.features.config import FLOOR_DB, MelConfig
 
 WINDOWS = 64
 """Fourier transforms at a time: what they give stays in the processor's cache until the mel bands are summed."""
@@ -17,37 +17,37 @@ AMIN = 1e-10
 """Power under this counts as this: librosa's ``amin``."""
 
 
-def log_mel(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
+def log_mel(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
     """Log-mel spectrogram of one clip, as the networks see it.
 
     Args:
         audio: (samples,) mono float32 in [-1, 1] at ``transform.sample_rate_hz``.
-        transform: window, hop, bands and length; see ``MelTransform``.
+        transform: window, hop, bands and length; see ``MelConfig``.
 
     Returns:
         (transform.frames, transform.n_mels) float32 dB in [-80, 0]; 0 is the loudest cell of the whole clip.
 
     Raises:
-        AudioFault: the clip is silent or shorter than one window of the Fourier transform.
+        AudioError: the clip is silent or shorter than one window of the Fourier transform.
     """
     if len(audio) < transform.n_fft:
-        raise AudioFault("short", f"{len(audio)} samples, one window takes {transform.n_fft}")
+        raise AudioError("short", f"{len(audio)} samples, one window takes {transform.n_fft}")
     if is_silent(float(np.max(np.abs(audio)))):
-        raise AudioFault("silent", "no sound above -80 dBFS")
+        raise AudioError("silent", "no sound above -80 dBFS")
     decibels = power_to_db(mel_power(audio, transform))[: transform.frames]
     if decibels.max() <= FLOOR_DB:
-        raise AudioFault("silent", f"no sound above {FLOOR_DB:.0f} dB of what follows the last frame")
+        raise AudioError("silent", f"no sound above {FLOOR_DB:.0f} dB of what follows the last frame")
     missing = transform.frames - len(decibels)
     return np.pad(decibels, ((0, missing), (0, 0)), constant_values=FLOOR_DB).astype(np.float32)
 
 
-def mel_power(audio: np.ndarray, transform: MelTransform) -> np.ndarray:
+def mel_power(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
     """Power in every mel band: what ``librosa.feature.melspectrogram`` gives, with its filters made once and no
     spectrum of the whole clip in memory.
 
     Args:
         audio: (samples,) float32.
-        transform: see ``MelTransform``.
+        transform: see ``MelConfig``.
 
     Returns:
         (1 + samples // hop_length, n_mels) float32.
@@ -73,38 +73,38 @@ def power_to_db(power: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(decibels, decibels.max() + FLOOR_DB))
 
 
-def clip_features(recording: Recording, transform: MelTransform) -> np.ndarray:
+def extract_first_clip(recording: AudioSignal, transform: MelConfig) -> np.ndarray:
     """Features of a recording's first clip.
 
     Args:
         recording: at any sample rate; what lies after ``transform.clip_seconds`` is not heard.
-        transform: see ``MelTransform``.
+        transform: see ``MelConfig``.
 
     Returns:
         (transform.frames, transform.n_mels) float32 dB.
 
     Raises:
-        AudioFault: see ``log_mel``.
+        AudioError: see ``log_mel``.
     """
     audio = resample(recording, transform.sample_rate_hz)
     return log_mel(audio[: _clip_samples(transform)], transform)
 
 
-def song_features(recording: Recording, transform: MelTransform) -> tuple[np.ndarray, np.ndarray]:
+def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndarray, np.ndarray]:
     """Features of a whole song: clips that overlap by about half, each with its own 0 dB.
 
-    A recording that one clip spans gives just what ``clip_features`` gives. Clips without sound are left out.
+    A recording that one clip spans gives just what ``extract_first_clip`` gives. Clips without sound are left out.
 
     Args:
         recording: at any sample rate.
-        transform: see ``MelTransform``.
+        transform: see ``MelConfig``.
 
     Returns:
         start of each clip (clips,) float64 seconds, and features (clips, transform.frames, transform.n_mels)
         float32 dB.
 
     Raises:
-        AudioFault: every clip is silent, or the recording is shorter than one window of the Fourier transform.
+        AudioError: every clip is silent, or the recording is shorter than one window of the Fourier transform.
     """
     audio = resample(recording, transform.sample_rate_hz)
     starts, features, fault = [], [], None
@@ -112,14 +112,14 @@ def song_features(recording: Recording, transform: MelTransform) -> tuple[np.nda
         try:
             features.append(log_mel(audio[start : start + _clip_samples(transform)], transform))
             starts.append(start / transform.sample_rate_hz)
-        except AudioFault as quiet:
+        except AudioError as quiet:
             fault = quiet
     if fault is not None and not features:
         raise fault
     return np.asarray(starts), np.stack(features)
 
 
-def clip_starts(samples: int, transform: MelTransform) -> list[int]:
+def clip_starts(samples: int, transform: MelConfig) -> list[int]:
     """First sample of each clip of a song of ``samples`` samples: evenly spaced, the last one ending with the song."""
     window = transform.frames * transform.hop_length
     if samples <= _clip_samples(transform):
@@ -137,7 +137,7 @@ def _hann(n_fft: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _mel_filters(transform: MelTransform) -> np.ndarray:
+def _mel_filters(transform: MelConfig) -> np.ndarray:
     """(1 + n_fft // 2, n_mels) weights of every frequency in every band, librosa's (Slaney's scale and norm)."""
     from librosa.filters import mel
 
@@ -145,5 +145,5 @@ def _mel_filters(transform: MelTransform) -> np.ndarray:
     return np.ascontiguousarray(filters.T, np.float32)
 
 
-def _clip_samples(transform: MelTransform) -> int:
+def _clip_samples(transform: MelConfig) -> int:
     return int(transform.clip_seconds * transform.sample_rate_hz)

@@ -14,8 +14,8 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.features.config import FEATURES_VERSION, FLOOR_DB, MelTransform
+from music_genre.errors import AudioError, MusicGenreError
+from music_genre.features.config import FEATURES_VERSION, FLOOR_DB, MelConfig
 
 CLIPS_PER_SHARD = 512
 INDEX = "index.parquet"
@@ -23,7 +23,7 @@ DESCRIPTION = "spectrogram.json"
 
 
 @dataclass(frozen=True)
-class SplitArrays:
+class MelDataset:
     """The clips of one split, read from disk as they are asked for.
 
     Args:
@@ -56,7 +56,7 @@ class SplitArrays:
             mel[target] = self.shards[self.shard[position]][self.row[position]]
         return mel
 
-    def part(self, share: float) -> SplitArrays:
+    def part(self, share: float) -> MelDataset:
         """A share of the clips of each genre, at least one, drawn by a digest of their ids: a smaller share is part of
         every larger one.
         """
@@ -64,7 +64,7 @@ class SplitArrays:
         drawn = lots.groupby(self.label).rank(method="first").to_numpy()
         counts = np.bincount(self.label)[self.label]
         kept = drawn <= np.maximum(1, np.round(share * counts))
-        return SplitArrays(self.track_id[kept], self.label[kept], self.shards, self.shard[kept], self.row[kept])
+        return MelDataset(self.track_id[kept], self.label[kept], self.shards, self.shard[kept], self.row[kept])
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Every clip in order: (size or fewer, frames, n_mels) float32 dB."""
@@ -73,7 +73,7 @@ class SplitArrays:
 
 
 @dataclass(frozen=True)
-class Spectrograms:
+class SpectrogramStore:
     """A folder of shards.
 
     Args:
@@ -87,11 +87,11 @@ class Spectrograms:
     folder: Path
     index: pd.DataFrame
     genres: tuple[str, ...]
-    transform: MelTransform | None
+    transform: MelConfig | None
     min_seconds: float
 
     @classmethod
-    def open(cls, folder: Path) -> Spectrograms:
+    def open(cls, folder: Path) -> SpectrogramStore:
         """Read what ``write_index`` wrote.
 
         Raises:
@@ -105,7 +105,7 @@ class Spectrograms:
             folder,
             pd.read_parquet(folder / INDEX),
             tuple(description["genres"]),
-            MelTransform.model_validate(transform) if transform else None,
+            MelConfig.model_validate(transform) if transform else None,
             description["min_seconds"],
         )
 
@@ -114,12 +114,12 @@ class Spectrograms:
         """(frames, n_mels) of every clip."""
         return int(self.index["frames"].iloc[0]), int(self.index["n_mels"].iloc[0])
 
-    def split(self, name: str) -> SplitArrays:
+    def split(self, name: str) -> MelDataset:
         """The clips of ``training``, ``validation`` or ``test``."""
         rows = self.index[self.index["split"] == name]
         codes, files = pd.factorize(rows["shard"])
         shards = tuple(np.load(self.folder / file, mmap_mode="r", allow_pickle=False) for file in files)
-        return SplitArrays(
+        return MelDataset(
             rows["track_id"].to_numpy(), rows["label"].to_numpy(), shards, np.asarray(codes), rows["row"].to_numpy()
         )
 
@@ -143,7 +143,7 @@ def plan_shards(track_ids: Sequence[int]) -> list[list[int]]:
 def store_shard(
     folder: Path,
     stem: str,
-    clips: Iterable[tuple[int, np.ndarray | AudioFault]],
+    clips: Iterable[tuple[int, np.ndarray | AudioError]],
     origin: Mapping[int, str] | None = None,
 ) -> None:
     """Write ``<stem>.npy`` and, last, ``<stem>.json``: an interruption leaves nothing that looks finished.
@@ -156,7 +156,7 @@ def store_shard(
     """
     known, faults = [], []
     for track_id, clip in clips:
-        if isinstance(clip, AudioFault):
+        if isinstance(clip, AudioError):
             faults.append([track_id, clip.reason, clip.detail])
         else:
             known.append((track_id, clip.astype(np.float16)))
@@ -224,7 +224,7 @@ def place_shard(stored: Path, stem: str, target: Path) -> tuple[pd.DataFrame, li
 
 
 def write_index(
-    folder: Path, clips: pd.DataFrame, splits: pd.DataFrame, transform: MelTransform | None, min_seconds: float
+    folder: Path, clips: pd.DataFrame, splits: pd.DataFrame, transform: MelConfig | None, min_seconds: float
 ) -> None:
     """Write ``index.parquet`` and ``spectrogram.json``, and with them the label order: genres sorted by name."""
     genres = sorted(splits["genre"].unique())

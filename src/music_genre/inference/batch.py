@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from music_genre.compute import map_clips
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.features.audio import decode_whole
 from music_genre.inference.predictor import Clips, answer, clips_of
 
 if TYPE_CHECKING:
-    from music_genre.models.bundle import PackedModel, Packing
+    from music_genre.models.bundle import BundleManifest, ModelBundle
 
 MAX_SECONDS = 3600.0
 """Of a recording; longer ones are refused."""
@@ -31,21 +31,21 @@ def audio_files(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def hear(file: Path, packing: Packing) -> Clips:
+def hear(file: Path, packing: BundleManifest) -> Clips:
     """What a file looks like to a model.
 
     Raises:
-        AudioFault: it cannot be used; the reason is a word of ``AudioFault``.
+        AudioError: it cannot be used; the reason is a word of ``AudioError``.
     """
     if not file.is_file():
-        raise AudioFault("missing", "no audio files in this folder" if file.is_dir() else "no such file")
+        raise AudioError("missing", "no audio files in this folder" if file.is_dir() else "no such file")
     try:
         return clips_of(decode_whole(file, MAX_SECONDS), packing)
     except OSError as error:
-        raise AudioFault("unreadable", error.strerror or str(error)) from error
+        raise AudioError("unreadable", error.strerror or str(error)) from error
 
 
-def rows(model: PackedModel, sure_from: float, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+def rows(model: ModelBundle, sure_from: float, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """A row a file, in order: file, genre, confidence, confident, seconds, error, and a probability a genre.
 
     Args:
@@ -56,7 +56,7 @@ def rows(model: PackedModel, sure_from: float, files: Sequence[Path]) -> Iterato
     genres = model.packing.genres
     heard = map_clips(partial(_try, packing=model.packing), files, "Tagging", _crashed)
     for file, clips in zip(files, heard, strict=True):
-        if isinstance(clips, AudioFault):
+        if isinstance(clips, AudioError):
             yield {"file": str(file), "error": str(clips)}
             continue
         result = answer(clips, model.predict(clips.mel), genres, sure_from, timeline=False)
@@ -69,12 +69,12 @@ def columns(genres: Sequence[str]) -> list[str]:
     return ["file", "genre", "confidence", "confident", "seconds", "error", *genres]
 
 
-def _try(file: Path, packing: Packing) -> Clips | AudioFault:
+def _try(file: Path, packing: BundleManifest) -> Clips | AudioError:
     try:
         return hear(file, packing)
-    except AudioFault as fault:
+    except AudioError as fault:
         return fault
 
 
-def _crashed(file: Path) -> AudioFault:
-    return AudioFault("undecodable", "the decoder crashed on it")
+def _crashed(file: Path) -> AudioError:
+    return AudioError("undecodable", "the decoder crashed on it")

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.errors import AudioFault
-from music_genre.features.audio import Recording
-from music_genre.features.mel import song_features
-from music_genre.models.bundle import Packing
+from music_genre.errors import AudioError
+from music_genre.features.audio import AudioSignal
+from music_genre.features.mel import extract_clips
+from music_genre.models.bundle import BundleManifest
 
 CONFIDENT = 0.5
 """Where validation has set no threshold, an answer is confident if its genre is likelier than all others together."""
@@ -38,17 +38,17 @@ class Clips:
     seconds: float
 
 
-def clips_of(recording: Recording, packing: Packing) -> Clips:
+def clips_of(recording: AudioSignal, packing: BundleManifest) -> Clips:
     """Features of a whole recording, made as the model's training data was.
 
     Raises:
-        AudioFault: ``unsupported`` where the model has no transform, ``too_short``, ``silent``.
+        AudioError: ``unsupported`` where the model has no transform, ``too_short``, ``silent``.
     """
     if packing.transform is None:
-        raise AudioFault("unsupported", "this model was trained on ready spectrograms and has no transform for audio")
+        raise AudioError("unsupported", "this model was trained on ready spectrograms and has no transform for audio")
     if recording.seconds < packing.min_seconds:
-        raise AudioFault("too_short", f"{recording.seconds:.1f} s; at least {packing.min_seconds:g} s are needed")
-    starts, mel = song_features(recording, packing.transform)
+        raise AudioError("too_short", f"{recording.seconds:.1f} s; at least {packing.min_seconds:g} s are needed")
+    starts, mel = extract_clips(recording, packing.transform)
     ends = np.minimum(starts + packing.transform.window_seconds, recording.seconds)
     return Clips(mel, starts, ends, recording.seconds)
 

@@ -15,7 +15,7 @@ from music_genre.interpretation import activations as layers
 from music_genre.interpretation import plots as pictures
 from music_genre.interpretation import saliency
 from music_genre.interpretation.plots import Scale, Shown
-from music_genre.models.bundle import PackedModel
+from music_genre.models.bundle import ModelBundle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,10 +47,10 @@ def explain(folder: Path, recording: Path, max_seconds: float) -> Explanation:
         max_seconds: heard of it.
 
     Raises:
-        AudioFault: the recording cannot be heard, or the model hears no audio.
+        AudioError: the recording cannot be heard, or the model hears no audio.
         MusicGenreError: the model has a member without gradients.
     """
-    model = PackedModel(folder)
+    model = ModelBundle(folder)
     packing = model.packing
     others = [member.name for member in packing.members if not member.file.endswith(".keras")]
     if others:

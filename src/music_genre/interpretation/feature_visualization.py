@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.features.config import FLOOR_DB
-from music_genre.features.store import SplitArrays
+from music_genre.features.store import MelDataset
 from music_genre.interpretation.activations import WINDOW_FRAMES, Part, maps
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def activations(heard: keras.Model, mel: np.ndarray) -> np.ndarray:
     return means.reshape(len(mel), stretches, -1)
 
 
-def answers(heard: keras.Model, clips: SplitArrays) -> np.ndarray:
+def answers(heard: keras.Model, clips: MelDataset) -> np.ndarray:
     """``activations`` of every clip of a split, in order."""
     return np.concatenate([activations(heard, mel) for mel in clips.batches(BATCH)])
 
@@ -104,7 +104,7 @@ def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -
 
 
 def wake(
-    part: Part, clips: SplitArrays, genres: Sequence[str], count: int, seed: int
+    part: Part, clips: MelDataset, genres: Sequence[str], count: int, seed: int
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Show what the filters of a convolution that tell genres apart best want to hear, each kind of them once.
 
@@ -175,7 +175,7 @@ def _own(heard: keras.Model, woken: np.ndarray, chosen: np.ndarray) -> np.ndarra
     return np.asarray(activations(heard, woken)[np.arange(len(chosen)), 0, chosen])
 
 
-def _loudest(answered: np.ndarray, clips: SplitArrays, width: int) -> np.ndarray:
+def _loudest(answered: np.ndarray, clips: MelDataset, width: int) -> np.ndarray:
     """The stretch, (width, n_mels) dB, that wakes a filter most, whose activations are (n, stretches)."""
     clip, stretch = np.unravel_index(answered.argmax(), answered.shape)
     return clips.read(np.array([clip]))[0, stretch * width : (stretch + 1) * width]

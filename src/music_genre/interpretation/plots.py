@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from music_genre.features.config import FLOOR_DB, MelTransform
+from music_genre.features.config import FLOOR_DB, MelConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class Scale:
         start_seconds: where in a recording the clip begins.
     """
 
-    transform: MelTransform | None
+    transform: MelConfig | None
     start_seconds: float = 0.0
 
     @property

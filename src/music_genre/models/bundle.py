@@ -19,8 +19,8 @@ from typing import get_args
 
 import numpy as np
 
-from music_genre.features.config import MelTransform
-from music_genre.features.store import Spectrograms, SplitArrays
+from music_genre.features.config import MelConfig
+from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.models.ensemble import average, with_temperature
 from music_genre.params import NetworkName
 
@@ -70,7 +70,7 @@ class Member(Share):
 
 
 @dataclass(frozen=True)
-class Packing:
+class BundleManifest:
     """What ``packed.json`` says.
 
     Args:
@@ -88,15 +88,15 @@ class Packing:
     temperature: float
     genres: tuple[str, ...]
     shape: tuple[int, int]
-    transform: MelTransform | None
+    transform: MelConfig | None
     min_seconds: float
 
 
-class PackedModel:
+class ModelBundle:
     """A loaded folder, ready to predict."""
 
     def __init__(self, folder: Path) -> None:
-        self.packing = read_packing(folder)
+        self.packing = read_manifest(folder)
         self._members = [load_predictor(folder / member.file) for member in self.packing.members]
         self._weights = np.array([member.weight for member in self.packing.members])
 
@@ -105,14 +105,14 @@ class PackedModel:
         """Trained figures in all members."""
         return sum(member.parameters for member in self._members)
 
-    def uncalibrated(self) -> PackedModel:
+    def uncalibrated(self) -> ModelBundle:
         """The same members and weights with every temperature at 1."""
         plain = copy(self)
         members = tuple(replace(member, temperature=1.0) for member in self.packing.members)
         plain.packing = replace(self.packing, members=members, temperature=1.0)
         return plain
 
-    def predict_split(self, clips: SplitArrays) -> np.ndarray:
+    def predict_split(self, clips: MelDataset) -> np.ndarray:
         """(n, classes) probabilities of a split's clips, in order."""
         return np.concatenate([self.predict(mel) for mel in clips.batches(BATCH)])
 
@@ -141,7 +141,7 @@ def ensemble_file(models: Path) -> Path:
 
 
 @contextmanager
-def packed_model(models: Path, name: str, data: Spectrograms) -> Iterator[Path]:
+def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterator[Path]:
     """A temporary packed folder of a trained model.
 
     Args:
@@ -167,12 +167,12 @@ def write_ensemble(models: Path, members: Sequence[Share], temperature: float, g
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _describe(models: Path, name: str, data: Spectrograms) -> Packing:
+def _describe(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
     members, temperature = [Share(name, 1.0, 1.0)], 1.0
     if name == ENSEMBLE:
         values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
         members, temperature = [Share(**member) for member in values["members"]], values["temperature"]
-    return Packing(
+    return BundleManifest(
         name=name,
         members=tuple(
             Member(share.name, share.weight, share.temperature, f"{share.name}{model_file(models, share.name).suffix}")
@@ -186,7 +186,7 @@ def _describe(models: Path, name: str, data: Spectrograms) -> Packing:
     )
 
 
-def _pack(folder: Path, packing: Packing, models: Path) -> None:
+def _pack(folder: Path, packing: BundleManifest, models: Path) -> None:
     folder.mkdir()
     for member in packing.members:
         shutil.copyfile(model_file(models, member.name), folder / member.file)
@@ -204,21 +204,21 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def read_packing(folder: Path) -> Packing:
+def read_manifest(folder: Path) -> BundleManifest:
     """The description of a packed folder."""
-    return parse_packing((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    return parse_manifest((folder / DESCRIPTION).read_text(encoding="utf-8"))
 
 
-def parse_packing(text: str) -> Packing:
+def parse_manifest(text: str) -> BundleManifest:
     """What the text of a ``packed.json`` says."""
     values = json.loads(text)
-    return Packing(
+    return BundleManifest(
         name=values["name"],
         members=tuple(Member(**member) for member in values["members"]),
         temperature=float(values["temperature"]),
         genres=tuple(values["genres"]),
         shape=(values["shape"][0], values["shape"][1]),
-        transform=MelTransform.model_validate(values["transform"]) if values["transform"] else None,
+        transform=MelConfig.model_validate(values["transform"]) if values["transform"] else None,
         min_seconds=float(values["min_seconds"]),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from music_genre.errors import MusicGenreError
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 """A full disk, a used-up quota, what may not be written or read: nothing that a traceback would help to mend."""
@@ -38,7 +38,7 @@ def configure_libraries() -> None:
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 
-def stage(work: Callable[[Project], None]) -> Callable[[], None]:
+def stage(work: Callable[[ProjectPaths], None]) -> Callable[[], None]:
     """A stage's entry point: runs ``work`` on the checkout it is called in; a known failure, or what
     the disk refuses, is one line and exit code 1.
     """
@@ -48,7 +48,7 @@ def stage(work: Callable[[Project], None]) -> Callable[[], None]:
         # TensorFlow makes a million objects that stay: to look through them for rubbish is a tenth of a stage's time.
         gc.set_threshold(50_000)
         try:
-            work(Project.here())
+            work(ProjectPaths.here())
         except MusicGenreError as error:
             sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
         except OSError as error:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from music_genre.features.store import Spectrograms, SplitArrays
-from music_genre.models.bundle import ENSEMBLE, PackedModel, Share, packed_model, write_ensemble
+from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.models.bundle import ENSEMBLE, ModelBundle, Share, temporary_bundle, write_ensemble
 from music_genre.models.ensemble import calibrate
 from music_genre.params import load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.tracking import provenance
 from music_genre.tracking import runs as tracking
 
 
 @stage
-def main(project: Project) -> None:
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+def main(project: ProjectPaths) -> None:
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     members, validation = params.ensemble.members, data.split("validation")
     answers = [predict(project, name, data, validation) for name in members]
     temperatures, temperature = calibrate(answers, validation.label)
@@ -33,10 +33,10 @@ def main(project: Project) -> None:
         )
 
 
-def predict(project: Project, name: str, data: Spectrograms, clips: SplitArrays) -> np.ndarray:
+def predict(project: ProjectPaths, name: str, data: SpectrogramStore, clips: MelDataset) -> np.ndarray:
     """(n, classes) probabilities of one member."""
-    with packed_model(project.models, name, data) as folder:
-        return PackedModel(folder).predict_split(clips)
+    with temporary_bundle(project.models, name, data) as folder:
+        return ModelBundle(folder).predict_split(clips)
 
 
 if __name__ == "__main__":

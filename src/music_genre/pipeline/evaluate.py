@@ -13,10 +13,10 @@ from music_genre.evaluation import metrics as evaluation
 from music_genre.evaluation import model_comparison as disagreement
 from music_genre.evaluation import plots as figures
 from music_genre.evaluation.model_comparison import COMPARED
-from music_genre.features.store import Spectrograms
-from music_genre.models.bundle import ENSEMBLE, NAMES, NETWORKS, PackedModel, packed_model
+from music_genre.features.store import SpectrogramStore
+from music_genre.models.bundle import ENSEMBLE, NAMES, NETWORKS, ModelBundle, temporary_bundle
 from music_genre.params import ServingParams, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 JUDGED = ("validation", "test")
@@ -25,12 +25,12 @@ SHOWN = 8
 
 
 @stage
-def main(project: Project) -> None:
-    params, data, rows = load_params(project.params), Spectrograms.open(project.spectrograms), []
+def main(project: ProjectPaths) -> None:
+    params, data, rows = load_params(project.params), SpectrogramStore.open(project.spectrograms), []
     answers: dict[str, dict[str, np.ndarray]] = {}
     for name in NAMES:
-        with packed_model(project.models, name, data) as folder:
-            model = PackedModel(folder)
+        with temporary_bundle(project.models, name, data) as folder:
+            model = ModelBundle(folder)
         answers[name] = {split: model.predict_split(data.split(split)) for split in JUDGED}
         metrics = report(project.evaluation(name), data, answers[name], params.serving)
         draw(project.evaluation(name), name, data, answers[name], metrics["test"]["accuracy"])
@@ -50,7 +50,7 @@ def main(project: Project) -> None:
     print(table.round(3).to_string(index=False))
 
 
-def differ(project: Project) -> None:
+def differ(project: ProjectPaths) -> None:
     """Write, beside the ensemble's tables, where its networks differ and what their average gains: ``clips.csv``,
     ``by_genre.csv``, ``agreement.png``, and what is confused, ``confusions.csv``.
     """
@@ -66,7 +66,9 @@ def differ(project: Project) -> None:
     pd.concat(ranked).to_csv(folder / "confusions.csv", index=False)
 
 
-def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:
+def calibration(
+    folder: Path, data: SpectrogramStore, before: dict[str, np.ndarray], after: dict[str, np.ndarray]
+) -> None:
     """Write what the temperatures did: ``calibration.csv`` and, of test, ``calibration.png``."""
     rows, curves = [], {}
     for state, answers in (("before", before), ("after", after)):
@@ -78,7 +80,7 @@ def calibration(folder: Path, data: Spectrograms, before: dict[str, np.ndarray],
     figures.save(figures.reliability(curves, "ensemble, test"), folder / "pictures/calibration.png")
 
 
-def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.ndarray]]) -> None:
+def compare(folder: Path, data: SpectrogramStore, answers: dict[str, dict[str, np.ndarray]]) -> None:
     """Write whether the models differ, ``paired.csv``, and what they are worth where they are sure, ``coverage.csv``
     and, of test, ``coverage.png``.
     """
@@ -99,7 +101,7 @@ def compare(folder: Path, data: Spectrograms, answers: dict[str, dict[str, np.nd
 
 
 def report(
-    folder: Path, data: Spectrograms, answers: dict[str, np.ndarray], serving: ServingParams
+    folder: Path, data: SpectrogramStore, answers: dict[str, np.ndarray], serving: ServingParams
 ) -> dict[str, dict[str, float]]:
     """Write one model's metrics and tables; returns the metrics by split."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,7 @@ def report(
     return metrics
 
 
-def draw(folder: Path, name: str, data: Spectrograms, answers: dict[str, np.ndarray], accuracy: float) -> None:
+def draw(folder: Path, name: str, data: SpectrogramStore, answers: dict[str, np.ndarray], accuracy: float) -> None:
     """Draw one model's ``confusion.png`` and ``mistakes.png`` of test, and ``reliability.png``."""
     clips = data.split("test")
     table = evaluation.predictions(clips.track_id, clips.label, answers["test"], data.genres)

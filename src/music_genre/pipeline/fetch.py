@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from music_genre.params import Params, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     staging = project.cache / "fetch/raw"
     shutil.rmtree(staging, ignore_errors=True)

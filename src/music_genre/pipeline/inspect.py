@@ -9,12 +9,12 @@ import pandas as pd
 from music_genre.datasets import arrays, fma, folder
 from music_genre.datasets.inspection import index_audio, index_spectrograms, refuse_too_many
 from music_genre.params import DataParams, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     data = load_params(project.params).data
     listed = list_tracks(project.raw, data)
     if data.source == "arrays":

@@ -12,7 +12,7 @@ import pandas as pd
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import plots as figures
-from music_genre.features.store import Spectrograms, SplitArrays
+from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation import activations as layers
 from music_genre.interpretation import architecture, embedding, saliency
 from music_genre.interpretation import feature_visualization as filters
@@ -22,7 +22,7 @@ from music_genre.interpretation.plots import Scale, Shown
 from music_genre.interpretation.saliency import Predict
 from music_genre.models.bundle import BATCH, NETWORKS, load_predictor
 from music_genre.params import load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ EXEMPLARS = 4
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
-    seed, data = load_params(project.params).seed, Spectrograms.open(project.spectrograms)
+    seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
     folder, network = project.explanation(name), layers.load_network(project.model_file(name))
     title = f"{name}: {network.count_params():,} weights"
     figures.save(architecture.picture(network, title), folder / "pictures/architecture.png")
@@ -51,12 +51,12 @@ def main(project: Project) -> None:
     explain_embedding(folder, name, network, data, seed)
 
 
-def some(clips: SplitArrays, count: int) -> SplitArrays:
+def some(clips: MelDataset, count: int) -> MelDataset:
     """About so many clips, of every genre; at least one of each."""
     return clips.part(min(1.0, count / len(clips)))
 
 
-def explain_filters(folder: Path, name: str, network: keras.Model, data: Spectrograms, seed: int) -> None:
+def explain_filters(folder: Path, name: str, network: keras.Model, data: SpectrogramStore, seed: int) -> None:
     """Write what wakes filters of the first and the last convolution, and what they make of a real clip."""
     heard = some(data.split("training"), HEARD)
     clip, tables, blocks = heard.read(np.zeros(1, int)), [], []
@@ -75,7 +75,7 @@ def explain_filters(folder: Path, name: str, network: keras.Model, data: Spectro
 
 
 def filter_sheet(
-    name: str, part: Part, heard: SplitArrays, data: Spectrograms, count: int, seed: int
+    name: str, part: Part, heard: MelDataset, data: SpectrogramStore, count: int, seed: int
 ) -> tuple[pd.DataFrame, Figure]:
     """What wakes filters of a convolution, as ``filters.wake`` tells and as a picture."""
     table, woken = filters.wake(part, heard, data.genres, count, seed)
@@ -87,7 +87,7 @@ def filter_sheet(
     return table, pictures.filter_sheet(woken, titles, Scale(data.transform), title)
 
 
-def look_into(project: Project, name: str, layer: str, count: int) -> tuple[Figure, str]:
+def look_into(project: ProjectPaths, name: str, layer: str, count: int) -> tuple[Figure, str]:
     """``filter_sheet`` of any convolution of a trained network by its name, and what it shows.
 
     Raises:
@@ -97,14 +97,14 @@ def look_into(project: Project, name: str, layer: str, count: int) -> tuple[Figu
         raise MusicGenreError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
     if not project.model_file(name).is_file():
         raise MusicGenreError(f"{project.model_file(name)} is missing: `dvc repro` makes it, `dvc pull` fetches it")
-    seed, data = load_params(project.params).seed, Spectrograms.open(project.spectrograms)
+    seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
     part = layers.convolution(layers.load_network(project.model_file(name)), layer)
     table, sheet = filter_sheet(name, part, some(data.split("training"), HEARD), data, count, seed)
     return sheet, f"what wakes {len(table)} of the {part.layer.output.shape[-1]} filters of {part.name} of {name}"
 
 
 def explain_answers(
-    folder: Path, name: str, network: keras.Model, predict: Predict, data: Spectrograms, seed: int
+    folder: Path, name: str, network: keras.Model, predict: Predict, data: SpectrogramStore, seed: int
 ) -> None:
     """Write what answers to test clips rest on, ``saliency.png``, and whether that is so, ``faithfulness.csv``."""
     tried, gradient = some(data.split("test"), TRIED), saliency.gradients([(network, 1.0)])
@@ -129,7 +129,7 @@ def explain_answers(
     print(f"{name}\n{table}")
 
 
-def explain_embedding(folder: Path, name: str, network: keras.Model, data: Spectrograms, seed: int) -> None:
+def explain_embedding(folder: Path, name: str, network: keras.Model, data: SpectrogramStore, seed: int) -> None:
     """Write where test clips lie just before the answer, ``embedding.png``, and how they cluster, ``clusters.json``."""
     test, penultimate = some(data.split("test"), MAPPED), layers.penultimate(network, *data.shape)
     features = np.concatenate([penultimate(mel).numpy() for mel in test.batches(BATCH)])

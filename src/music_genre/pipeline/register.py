@@ -17,20 +17,20 @@ from mlflow.entities.model_registry import ModelVersion
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import metrics as evaluation
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
-from music_genre.models.bundle import PackedModel, Packing
+from music_genre.models.bundle import BundleManifest, ModelBundle
 from music_genre.params import Params, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.registry import gate
 from music_genre.registry import versions as registry
-from music_genre.registry.gate import Candidate, Criterion, Judged
+from music_genre.registry.gate import Candidate, Criterion, GateResult
 from music_genre.reporting import model_card as card
 from music_genre.tracking import artifacts as completion
 from music_genre.tracking import provenance
 from music_genre.tracking import runs as tracking
-from music_genre.tracking.runs import RunPointer
+from music_genre.tracking.runs import RunRef
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Registration:
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     if os.environ.get("DVC_EXP_NAME"):
-        decide(project, load_params(project.params), Spectrograms.open(project.spectrograms))
+        decide(project, load_params(project.params), SpectrogramStore.open(project.spectrograms))
         print("An experiment: nothing is registered. `dvc exp apply` and `music-genre register` register what it made.")
         return
     print(describe(register(project)))
 
 
-def register(project: Project) -> Registration:
+def register(project: ProjectPaths) -> Registration:
     """Register the best model of ``models/``.
 
     Raises:
@@ -68,20 +68,20 @@ def register(project: Project) -> Registration:
         raise MusicGenreError(
             f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
         ) from missing
-    tracking.write_whole(project.registration, json.dumps(asdict(registration), indent=2) + "\n")
+    tracking.atomic_write_text(project.registration, json.dumps(asdict(registration), indent=2) + "\n")
     if registration.verdict == gate.REFUSED:
         raise MusicGenreError(f"the gate refused version {registration.version}\n{describe(registration)}")
     return registration
 
 
-def _register(project: Project) -> Registration:
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+def _register(project: ProjectPaths) -> Registration:
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     client, name = tracking.connect(project.root), params.registry.name
     with tracking.lock(project.root):
         pointers = {model: complete_run(client, project, model, params, data) for model in packed.NAMES}
         judged = decide(project, params, data)
         pointer = pointers[judged.candidate.name]
-        with packed.packed_model(project.models, judged.candidate.name, data) as folder:
+        with packed.temporary_bundle(project.models, judged.candidate.name, data) as folder:
             digest = packed.digest(folder)
             judged = judge_here(client, project, params, data, judged, folder)
             tags = client.get_run(pointer.run_id).data.tags
@@ -101,9 +101,11 @@ def _register(project: Project) -> Registration:
     )
 
 
-def complete_run(client: MlflowClient, project: Project, name: str, params: Params, data: Spectrograms) -> RunPointer:
+def complete_run(
+    client: MlflowClient, project: ProjectPaths, name: str, params: Params, data: SpectrogramStore
+) -> RunRef:
     """The run of a trained model, with its evaluation; made again from ``models/`` where the store lacks it."""
-    with packed.packed_model(project.models, name, data) as folder:
+    with packed.temporary_bundle(project.models, name, data) as folder:
         pointer = tracking.find(client, packed.digest(folder))
     if pointer is None:
         origin = provenance.origin(project.root, params.data.source, project.lock)
@@ -121,7 +123,7 @@ def complete_run(client: MlflowClient, project: Project, name: str, params: Para
     return pointer
 
 
-def decide(project: Project, params: Params, data: Spectrograms) -> Judged:
+def decide(project: ProjectPaths, params: Params, data: SpectrogramStore) -> GateResult:
     """Choose a model and judge it by its files; ``gate.json`` says what came of it, the same wherever it runs: without
     the store's ids, what this machine measures and how the registry's champion does.
     """
@@ -133,8 +135,13 @@ def decide(project: Project, params: Params, data: Spectrograms) -> Judged:
 
 
 def judge_here(
-    client: MlflowClient, project: Project, params: Params, data: Spectrograms, judged: Judged, folder: Path
-) -> Judged:
+    client: MlflowClient,
+    project: ProjectPaths,
+    params: Params,
+    data: SpectrogramStore,
+    judged: GateResult,
+    folder: Path,
+) -> GateResult:
     """Add what needs the packed model at work, this machine, its audio, and the registry's champion."""
     name, asked = params.registry.name, params.registry.gate
     known = registry.find_version(client, name, packed.digest(folder))
@@ -142,20 +149,22 @@ def judge_here(
 
     difference = registry.measured(known, gate.FEATURES)
     if difference is None:
-        difference, missing = compare_features(project, data, packed.read_packing(folder))
+        difference, missing = compare_features(project, data, packed.read_manifest(folder))
         notes += [missing] if missing else []
     criteria += [] if difference is None else [gate.features_criterion(difference, asked)]
 
     latency = registry.measured(known, gate.LATENCY)
     if latency is None:
-        latency = gate.latency_ms(PackedModel(folder), data.split("validation").read(np.arange(1)))
+        latency = gate.latency_ms(ModelBundle(folder), data.split("validation").read(np.arange(1)))
     criteria.append(gate.latency_criterion(latency, asked))
 
     compared, note = compare_champion(client, name, known, data, judged.candidate, folder, params)
-    return Judged(judged.candidate, [*criteria, *compared], [*notes, note])
+    return GateResult(judged.candidate, [*criteria, *compared], [*notes, note])
 
 
-def compare_features(project: Project, data: Spectrograms, packing: Packing) -> tuple[float | None, str | None]:
+def compare_features(
+    project: ProjectPaths, data: SpectrogramStore, packing: BundleManifest
+) -> tuple[float | None, str | None]:
     """How far the packed model's features of some validation clips lie from the stored ones, in dB; or why that cannot
     be said.
     """
@@ -174,7 +183,7 @@ def compare_champion(
     client: MlflowClient,
     name: str,
     known: ModelVersion | None,
-    data: Spectrograms,
+    data: SpectrogramStore,
     chosen: Candidate,
     folder: Path,
     params: Params,
@@ -189,13 +198,13 @@ def compare_champion(
         return [], "champion: this very model"
     try:
         rival = registry.packed_folder(client.get_model_version(name, number))
-        reason = gate.incomparable(packed.read_packing(rival), packed.read_packing(folder))
+        reason = gate.incomparable(packed.read_manifest(rival), packed.read_manifest(folder))
     except (MusicGenreError, FileNotFoundError) as lost:
         reason = f"its files cannot be read ({' '.join(str(lost).split())[:200]})"
     if reason is not None:
         return [], f"champion: not compared with version {number}: {reason}"
     clips = data.split("validation")
-    answers = PackedModel(rival).predict_split(clips)
+    answers = ModelBundle(rival).predict_split(clips)
     theirs = evaluation.predictions(clips.track_id, clips.label, answers, data.genres)
     low, high = gate.paired_difference(chosen.predictions, theirs, params.seed)
     note = f"champion: macro-F1 lies {low:+.3f} to {high:+.3f} above that of version {number} on the same clips"

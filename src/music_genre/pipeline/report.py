@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from music_genre.evaluation import plots as figures
-from music_genre.features.store import Spectrograms, SplitArrays
+from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation import plots as pictures
 from music_genre.interpretation.plots import Scale
-from music_genre.models.bundle import BATCH, ENSEMBLE, NAMES, NETWORKS, packed_model
+from music_genre.models.bundle import BATCH, ENSEMBLE, NAMES, NETWORKS, temporary_bundle
 from music_genre.params import Params, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.registry import gate
 from music_genre.registry.gate import Candidate
@@ -25,8 +25,8 @@ from music_genre.reporting.page import page
 
 
 @stage
-def main(project: Project) -> None:
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+def main(project: ProjectPaths) -> None:
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     ensemble = project.evaluation(ENSEMBLE)
     tracks = pd.read_parquet(project.tracks, columns=["track_id", "path", "title"])
     judged = gate.judge_files(
@@ -61,14 +61,14 @@ def main(project: Project) -> None:
     print(f"{project.page} shows what was found")
 
 
-def card_of(project: Project, params: Params, data: Spectrograms, chosen: Candidate) -> str:
+def card_of(project: ProjectPaths, params: Params, data: SpectrogramStore, chosen: Candidate) -> str:
     """The card of the model that is put forward, as far as it is known before it has a run."""
     name, reports, tags = params.registry.name, project.comparison.parent, {"data_source": params.data.source}
-    with packed_model(project.models, chosen.name, data) as folder:
+    with temporary_bundle(project.models, chosen.name, data) as folder:
         return card.markdown(card.gather(name, reports, project.tracks, data, chosen, folder, tags))
 
 
-def typical(clips: SplitArrays, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
+def typical(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The clip of each genre whose mean spectrum is nearest to the genre's: (frames, n_mels) dB by genre."""
     spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(BATCH)])
     found = {}

@@ -20,10 +20,10 @@ import pandas as pd
 from music_genre.compute import map_clips
 from music_genre.datasets import arrays
 from music_genre.datasets.splits import SPLITS
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.features import audio
 from music_genre.features import mel as spectrogram
-from music_genre.features.config import FEATURES_VERSION, MelTransform
+from music_genre.features.config import FEATURES_VERSION, MelConfig
 from music_genre.features.store import (
     find_clips,
     is_stored,
@@ -34,7 +34,7 @@ from music_genre.features.store import (
     write_index,
 )
 from music_genre.params import Params, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 
@@ -48,7 +48,7 @@ class Shard:
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks, splits = pd.read_parquet(project.tracks).set_index("track_id"), pd.read_parquet(project.splits)
     stored = project.cache / "spectrograms"
@@ -92,10 +92,10 @@ def plan(splits: pd.DataFrame, origin: pd.Series) -> list[Shard]:
     return shards
 
 
-def spectrograms(raw: Path, tracks: pd.DataFrame, params: Params) -> Iterator[tuple[int, np.ndarray | AudioFault]]:
+def spectrograms(raw: Path, tracks: pd.DataFrame, params: Params) -> Iterator[tuple[int, np.ndarray | AudioError]]:
     """(track_id, (frames, n_mels) dB or what is wrong) of every track, in order."""
     if params.data.source == "arrays":
-        made: Iterator[np.ndarray | AudioFault] = from_arrays(raw, tracks, params.data.arrays.scale)
+        made: Iterator[np.ndarray | AudioError] = from_arrays(raw, tracks, params.data.arrays.scale)
     else:
         work = partial(features, raw, transform=params.spectrogram)
         made = map_clips(work, tracks["path"].tolist(), "Spectrograms", on_crash=crashed)
@@ -113,23 +113,23 @@ def from_arrays(raw: Path, tracks: pd.DataFrame, scale: str) -> Iterator[np.ndar
         yield arrays.to_db(stored[row[track_id]], scale)
 
 
-def features(raw: Path, path: str, transform: MelTransform) -> np.ndarray | AudioFault:
+def features(raw: Path, path: str, transform: MelConfig) -> np.ndarray | AudioError:
     """One file's spectrogram, in the precision it is stored with, or what is wrong with it."""
     try:
         # A second more than a clip: resampling its end takes a few samples from beyond it.
         recording = audio.decode(raw / path, transform.clip_seconds + 1)
-        return spectrogram.clip_features(recording, transform).astype(np.float16)
-    except AudioFault as fault:
+        return spectrogram.extract_first_clip(recording, transform).astype(np.float16)
+    except AudioError as fault:
         return fault
 
 
-def crashed(path: str) -> AudioFault:
+def crashed(path: str) -> AudioError:
     """What is said of a file that ended its worker."""
-    return AudioFault("undecodable", "the decoder crashed")
+    return AudioError("undecodable", "the decoder crashed")
 
 
 def place(
-    project: Project, shards: list[Shard], stored: Path, tracks: pd.DataFrame, splits: pd.DataFrame, params: Params
+    project: ProjectPaths, shards: list[Shard], stored: Path, tracks: pd.DataFrame, splits: pd.DataFrame, params: Params
 ) -> None:
     """Put the shards, their index and what was found faulty into ``data/spectrograms``; forget what no shard needs."""
     shutil.rmtree(project.spectrograms, ignore_errors=True)

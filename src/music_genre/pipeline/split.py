@@ -6,12 +6,12 @@ import pandas as pd
 
 from music_genre.datasets.splits import assign_splits, split_table
 from music_genre.params import load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks = pd.read_parquet(project.tracks)
     split = params.split

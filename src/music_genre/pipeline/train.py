@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from music_genre import models as networks
-from music_genre.features.store import INDEX, Spectrograms
+from music_genre.features.store import INDEX, SpectrogramStore
 from music_genre.models.serialization import save_baseline, save_network
 from music_genre.params import NetworkParams, Params, load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.tracking import provenance
 from music_genre.tracking import runs as tracking
@@ -26,9 +26,9 @@ OnEpoch = Callable[[dict[str, float]], None]
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
-    params, data = load_params(project.params), Spectrograms.open(project.spectrograms)
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     # A server that does not answer is told now, not after training.
     tracking.connect(project.root)
     origin = provenance.origin(project.root, params.data.source, project.lock)
@@ -45,7 +45,9 @@ def main(project: Project) -> None:
         record(lambda: tracking.log_trained(project.models, name, data, origin.data).write(project.pointer(name)))
 
 
-def train_baseline(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
+def train_baseline(
+    project: ProjectPaths, name: str, params: Params, data: SpectrogramStore, log_epoch: OnEpoch
+) -> pd.DataFrame:
     """Fit the support-vector machine; its history is one row."""
     from music_genre.models import baseline
 
@@ -54,7 +56,7 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     statistics = baseline.statistics_of(learnt.batches(64), settings.features)
     machine = baseline.fit(statistics, learnt.label, settings)
     save_baseline(machine, project.model_file(name))
-    row = training.one_epoch(
+    row = training.single_epoch_history(
         machine.predict_proba(statistics),
         learnt.label,
         machine.predict_proba(baseline.statistics_of(held_out.batches(64), settings.features)),
@@ -64,7 +66,9 @@ def train_baseline(project: Project, name: str, params: Params, data: Spectrogra
     return pd.DataFrame([row])
 
 
-def train_network(project: Project, name: str, params: Params, data: Spectrograms, log_epoch: OnEpoch) -> pd.DataFrame:
+def train_network(
+    project: ProjectPaths, name: str, params: Params, data: SpectrogramStore, log_epoch: OnEpoch
+) -> pd.DataFrame:
     """Build and fit a network; each epoch is logged as it ends."""
     settings, classes = getattr(params.models, name), len(data.genres)
     learnt, held_out = data.split("training").part(settings.training_share), data.split("validation")
@@ -76,7 +80,7 @@ def train_network(project: Project, name: str, params: Params, data: Spectrogram
     return history
 
 
-def identity(project: Project, name: str, settings: NetworkParams, seed: int) -> str:
+def identity(project: ProjectPaths, name: str, settings: NetworkParams, seed: int) -> str:
     """A name that stands for all that determines a training: params, seed, clips, code."""
     code = [Path(training.__file__), Path(augmentation.__file__), *sorted(Path(networks.__file__).parent.glob("*.py"))]
     total = hashlib.sha256(f"{name} {seed} {settings.model_dump_json()}".encode())

@@ -10,13 +10,13 @@ from music_genre.datasets.splits import is_official
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import INDEX
 from music_genre.params import load_params
-from music_genre.paths import Project
+from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.validation import expectations as checks
 
 
 @stage
-def main(project: Project) -> None:
+def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     index = pd.read_parquet(project.spectrograms / INDEX)
     if params.data.source == "arrays":

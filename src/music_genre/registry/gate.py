@@ -13,10 +13,10 @@ import pandas as pd
 
 from music_genre.evaluation.metrics import macro_f1_difference
 from music_genre.features.audio import decode
-from music_genre.features.config import MelTransform
-from music_genre.features.mel import clip_features
-from music_genre.features.store import Spectrograms
-from music_genre.models.bundle import ENSEMBLE, NETWORKS, PackedModel, Packing, packed_model
+from music_genre.features.config import MelConfig
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.store import SpectrogramStore
+from music_genre.models.bundle import ENSEMBLE, NETWORKS, BundleManifest, ModelBundle, temporary_bundle
 from music_genre.params import GateParams
 
 CANDIDATES = (*NETWORKS, ENSEMBLE)
@@ -64,7 +64,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Judged:
+class GateResult:
     """A candidate and what the gate says.
 
     Args:
@@ -82,7 +82,9 @@ class Judged:
         return PASSED if all(criterion.passed for criterion in self.criteria) else REFUSED
 
 
-def judge_files(reports: Path, summary: Path, models: Path, data: Spectrograms, gate: GateParams, seed: int) -> Judged:
+def judge_files(
+    reports: Path, summary: Path, models: Path, data: SpectrogramStore, gate: GateParams, seed: int
+) -> GateResult:
     """Choose a model and judge it by what the stages left on disk: the same on every machine.
 
     Args:
@@ -95,7 +97,7 @@ def judge_files(reports: Path, summary: Path, models: Path, data: Spectrograms, 
     """
     chosen = choose([read_candidate(reports, name) for name in CANDIDATES], gate, seed)
     quality = json.loads(summary.read_text(encoding="utf-8"))["success"]
-    with packed_model(models, chosen.name, data) as folder:
+    with temporary_bundle(models, chosen.name, data) as folder:
         megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     return judge(chosen, quality, megabytes, gate)
 
@@ -143,7 +145,7 @@ def figures(candidate: Candidate, gate: GateParams) -> list[Criterion]:
     ]
 
 
-def judge(candidate: Candidate, data_quality: bool, megabytes: float, gate: GateParams) -> Judged:
+def judge(candidate: Candidate, data_quality: bool, megabytes: float, gate: GateParams) -> GateResult:
     """The part of the verdict that follows from files alone: the same on every machine."""
     criteria = [
         *figures(candidate, gate),
@@ -152,7 +154,7 @@ def judge(candidate: Candidate, data_quality: bool, megabytes: float, gate: Gate
     ]
     low = {genre: recall for genre, recall in candidate.recalls.items() if recall < gate.recall}
     named = ", ".join(f"{genre} {recall:.3f}" for genre, recall in low.items())
-    return Judged(candidate, criteria, [f"recall below {gate.recall}: {named}"] if low else [])
+    return GateResult(candidate, criteria, [f"recall below {gate.recall}: {named}"] if low else [])
 
 
 def features_criterion(difference_db: float, gate: GateParams) -> Criterion:
@@ -170,7 +172,7 @@ def champion_criterion(interval: tuple[float, float], gate: GateParams) -> Crite
     return Criterion(CHAMPION, interval[1], -gate.champion_margin, interval[1] >= -gate.champion_margin)
 
 
-def feature_difference(transform: MelTransform, audio: Sequence[Path], stored: np.ndarray) -> float:
+def feature_difference(transform: MelConfig, audio: Sequence[Path], stored: np.ndarray) -> float:
     """Largest distance in dB between features that the model's own transform makes of audio, and the pipeline's.
 
     Args:
@@ -179,13 +181,13 @@ def feature_difference(transform: MelTransform, audio: Sequence[Path], stored: n
         stored: (n, frames, n_mels) dB, of the same clips, rounded to float16 as the pipeline stores them.
     """
     distances = [
-        np.abs(clip_features(decode(path, transform.clip_seconds + 1), transform).astype(np.float16) - clip).max()
+        np.abs(extract_first_clip(decode(path, transform.clip_seconds + 1), transform).astype(np.float16) - clip).max()
         for path, clip in zip(audio, stored, strict=True)
     ]
     return float(max(distances))
 
 
-def latency_ms(model: PackedModel, clip: np.ndarray) -> float:
+def latency_ms(model: ModelBundle, clip: np.ndarray) -> float:
     """Fastest of some forward passes of one clip (1, frames, n_mels): what a busy machine adds is left out."""
     model.predict(clip)
     times = []
@@ -196,7 +198,7 @@ def latency_ms(model: PackedModel, clip: np.ndarray) -> float:
     return round(1000 * min(times), 2)
 
 
-def incomparable(champion: Packing, candidate: Packing) -> str | None:
+def incomparable(champion: BundleManifest, candidate: BundleManifest) -> str | None:
     """Why two models' answers to the same clips cannot be compared, if so."""
     if champion.genres != candidate.genres:
         return f"it names other genres ({', '.join(champion.genres)})"

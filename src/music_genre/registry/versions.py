@@ -12,9 +12,9 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
-from music_genre.registry.gate import PASSED, REFUSED, Judged
+from music_genre.registry.gate import PASSED, REFUSED, GateResult
 from music_genre.service.shadow import SHADOW_TAG, Shadow, read_shadow
-from music_genre.tracking.runs import DIGEST_TAG, RunPointer
+from music_genre.tracking.runs import DIGEST_TAG, RunRef
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 HISTORY_TAG, BEGUN_TAG, FORCED_TAG = "champion_", "begun", "forced"
@@ -62,7 +62,7 @@ class Registered:
 
 
 def register(
-    client: MlflowClient, name: str, digest: str, pointer: RunPointer, judged: Judged, description: str = ""
+    client: MlflowClient, name: str, digest: str, pointer: RunRef, judged: GateResult, description: str = ""
 ) -> ModelVersion:
     """Register a model once: a digest that is there already keeps its version and is judged anew.
 
@@ -97,7 +97,7 @@ def measured(version: ModelVersion | None, criterion: str) -> float | None:
     return next((float(c["value"]) for c in criteria if c["name"] == criterion and c["passed"]), None)
 
 
-def _verdict_tags(judged: Judged) -> dict[str, str]:
+def _verdict_tags(judged: GateResult) -> dict[str, str]:
     """In the order that keeps a version safe while they are written: what it is, why, and last the verdict."""
     figures = {
         f"{split}_{name}": repr(value)
@@ -113,7 +113,7 @@ def _verdict_tags(judged: Judged) -> dict[str, str]:
     }
 
 
-def _judge_anew(client: MlflowClient, version: ModelVersion, judged: Judged, description: str) -> None:
+def _judge_anew(client: MlflowClient, version: ModelVersion, judged: GateResult, description: str) -> None:
     tags = _verdict_tags(judged)
     if judged.verdict == REFUSED:
         # A version that is no longer trusted says so before it says why.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from music_genre.registry.gate import Judged
+from music_genre.registry.gate import GateResult
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Findings:
     comparison: pd.DataFrame
     paired: pd.DataFrame
     per_class: Mapping[str, pd.DataFrame]
-    judged: Judged
+    judged: GateResult
     clips: pd.DataFrame
     by_genre: pd.DataFrame
     confusions: pd.DataFrame

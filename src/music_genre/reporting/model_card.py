@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from music_genre.features.store import Spectrograms
-from music_genre.models.bundle import Packing, digest, read_packing
+from music_genre.features.store import SpectrogramStore
+from music_genre.models.bundle import BundleManifest, digest, read_manifest
 from music_genre.registry.gate import Candidate
 from music_genre.tracking.provenance import CHANGES
 
@@ -42,7 +42,7 @@ class Facts:
     """
 
     registered: str
-    packing: Packing
+    packing: BundleManifest
     digest: str
     parameters: int
     run_id: str
@@ -57,7 +57,7 @@ def gather(
     registered: str,
     reports: Path,
     tracks: Path,
-    data: Spectrograms,
+    data: SpectrogramStore,
     chosen: Candidate,
     folder: Path,
     tags: Mapping[str, str],
@@ -80,7 +80,7 @@ def gather(
     classes = pd.read_csv(reports / chosen.name / "per_class.csv")
     return Facts(
         registered=registered,
-        packing=read_packing(folder),
+        packing=read_manifest(folder),
         digest=digest(folder),
         parameters=chosen.parameters,
         run_id=run_id,

@@ -21,8 +21,8 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from music_genre.compute import THREAD_LIMITS, cores
-from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.features.audio import Recording, decode_whole
+from music_genre.errors import AudioError, MusicGenreError
+from music_genre.features.audio import AudioSignal, decode_whole
 from music_genre.inference.predictor import Clips, answer, clips_of
 from music_genre.pipeline import configure_libraries
 from music_genre.service import schemas
@@ -131,7 +131,7 @@ class MusicGenre:
                             recording = await self.in_thread(decode, upload)
                         return JSONResponse(await self.answered(recording, upload.timeline))
                 except TimeoutError as error:
-                    raise AudioFault("busy", f"no answer within {WORK_SECONDS:g} s") from error
+                    raise AudioError("busy", f"no answer within {WORK_SECONDS:g} s") from error
 
     @app.get(
         "/model",
@@ -153,7 +153,7 @@ class MusicGenre:
             }
         )
 
-    async def answered(self, recording: Recording, timeline: bool) -> dict[str, Any]:
+    async def answered(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
         """The answer to a recording; where the version changes meanwhile, by the new one."""
         while True:
             loaded = await self.current()
@@ -186,12 +186,12 @@ class MusicGenre:
         """The version that answers.
 
         Raises:
-            AudioFault: ``busy`` where none does after ``START_SECONDS``.
+            AudioError: ``busy`` where none does after ``START_SECONDS``.
         """
         with anyio.move_on_after(START_SECONDS):
             await self.known.wait()
         if self.loaded is None:
-            raise AudioFault("busy", "the model is being loaded")
+            raise AudioError("busy", "the model is being loaded")
         return self.loaded
 
     async def follow(self) -> None:
@@ -224,8 +224,8 @@ class MusicGenre:
         return await to_thread.run_sync(work, *arguments, limiter=self.threads)
 
 
-@app.exception_handler(AudioFault)
-async def refuse(request: Request, fault: AudioFault) -> JSONResponse:
+@app.exception_handler(AudioError)
+async def refuse(request: Request, fault: AudioError) -> JSONResponse:
     return describe_fault(fault)
 
 
@@ -248,7 +248,7 @@ for middleware in MIDDLEWARES:
     MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
 
 
-def decode(upload: Upload) -> Recording:
+def decode(upload: Upload) -> AudioSignal:
     """An upload as sound."""
     return decode_whole(upload.audio, MAX_SECONDS)
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Message, Receive, Scope, Send
 
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 from music_genre.service.observability import HttpMiddleware
 
 KEY_VARIABLE = "MUSIC_GENRE_API_KEY"
@@ -60,11 +60,11 @@ async def authorised(
     """Let pass whoever brings the key, and everybody where none is set.
 
     Raises:
-        AudioFault: ``unauthorized``.
+        AudioError: ``unauthorized``.
     """
     key, given = os.environ.get(KEY_VARIABLE, ""), bearer.credentials if bearer else header or ""
     if key and not hmac.compare_digest(given.encode("latin-1"), key.encode()):
-        raise AudioFault("unauthorized", "send the API key as `Authorization: Bearer ...` or `X-API-Key: ...`")
+        raise AudioError("unauthorized", "send the API key as `Authorization: Bearer ...` or `X-API-Key: ...`")
 
 
 class Places:
@@ -78,10 +78,10 @@ class Places:
         """A place for the length of the block.
 
         Raises:
-            AudioFault: ``busy``.
+            AudioError: ``busy``.
         """
         if self.taken >= self.most:
-            raise AudioFault("busy", f"{self.most} requests are at work already")
+            raise AudioError("busy", f"{self.most} requests are at work already")
         self.taken += 1
         try:
             yield
@@ -153,6 +153,6 @@ class Patient(HttpMiddleware):
         await self.app(scope, watched, patient)
 
 
-def describe_fault(fault: AudioFault) -> JSONResponse:
+def describe_fault(fault: AudioError) -> JSONResponse:
     """A fault as the API tells it."""
     return refusal({"short": "too_short"}.get(fault.reason, fault.reason), fault.detail)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 import numpy as np
 
-from music_genre.models.bundle import BATCH, PackedModel
+from music_genre.models.bundle import BATCH, ModelBundle
 from music_genre.pipeline import configure_libraries
 from music_genre.service.bento import Champion
 from music_genre.service.served_model import Loaded, Registry, UnusableError, find, in_bento, ready
@@ -53,7 +53,7 @@ class GenreModel:
         self.loaded, folder = find()
         self.models = {self.loaded.version: ready(self.loaded, folder)}
         self.challenger: Loaded | None = None
-        self.shadows: dict[str, PackedModel] = {}
+        self.shadows: dict[str, ModelBundle] = {}
         self.unkept: dict[str, Shadow] = {}
         self.counting = threading.Lock()
         if not in_bento():
@@ -122,7 +122,7 @@ class GenreModel:
         self.loaded = loaded
         logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
 
-    def readied(self, loaded: Loaded, folder: Path) -> PackedModel:
+    def readied(self, loaded: Loaded, folder: Path) -> ModelBundle:
         """Load a version that is to hear what the one that answers hears."""
         if loaded.packing.transform is None and self.loaded.packing.transform is not None:
             raise UnusableError(f"{loaded.name} version {loaded.version} has no transform for audio")
@@ -185,7 +185,7 @@ class Watch:
             self.told = reason
 
 
-def answers(models: dict[str, PackedModel], clips: list[Clip]) -> list[Answer]:
+def answers(models: dict[str, ModelBundle], clips: list[Clip]) -> list[Answer]:
     """Every clip's answer by the version that it was made for, in order."""
     found: list[Answer] = [None] * len(clips)
     for version, model in models.items():

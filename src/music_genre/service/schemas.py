@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music_genre.features.config import MelTransform
+from music_genre.features.config import MelConfig
 
 Code = Literal[
     "undecodable",
@@ -61,7 +61,7 @@ class Description(BaseModel):
     name: str = Field(examples=["music-genre"])
     version: str = Field(examples=["3"])
     genres: list[str] = Field(examples=[list(PROBABILITIES)])
-    transform: MelTransform | None = Field(description="What makes spectrograms of audio.")
+    transform: MelConfig | None = Field(description="What makes spectrograms of audio.")
     metrics: dict[str, float] = Field(examples=[{"validation_macro_f1": 0.52, "test_macro_f1": 0.49}])
 
 

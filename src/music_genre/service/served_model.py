@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from music_genre.errors import AudioFault, MusicGenreError
-from music_genre.features.audio import Recording
+from music_genre.errors import AudioError, MusicGenreError
+from music_genre.features.audio import AudioSignal
 from music_genre.inference.predictor import clips_of, confident_from
-from music_genre.models.bundle import DESCRIPTION, Packing, parse_packing
-from music_genre.paths import Project
+from music_genre.models.bundle import DESCRIPTION, BundleManifest, parse_manifest
+from music_genre.paths import ProjectPaths
 from music_genre.service.shadow import Shadow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from music_genre.models.bundle import PackedModel
+    from music_genre.models.bundle import ModelBundle
 
 BENTO = Path(__file__).parents[3]
 """Of code that was packed in a bento: the bento."""
@@ -48,7 +48,7 @@ class Loaded:
     description: str
     metrics: dict[str, float]
     sure_from: float
-    packing: Packing = field(init=False, compare=False)
+    packing: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "packing", _read(self.name, self.version, self.description))
@@ -69,7 +69,7 @@ class Registry:
         from music_genre.params import load_params
         from music_genre.tracking import runs as tracking
 
-        project = Project.here()
+        project = ProjectPaths.here()
         params = load_params(project.params)
         self.client, self.name = tracking.connect(project.root), params.registry.name
         self.shadow = params.serving.shadow
@@ -139,17 +139,17 @@ def packed_in(bento: Path) -> tuple[Loaded, Path]:
     return _loaded(model.tag.name, facts["version"], folder, facts["tags"]), folder
 
 
-def ready(loaded: Loaded, folder: Path) -> PackedModel:
+def ready(loaded: Loaded, folder: Path) -> ModelBundle:
     """Load a version and let it answer once, from sound to probabilities.
 
     Raises:
         UnusableError: it cannot; the message says why.
     """
-    from music_genre.models.bundle import PackedModel
+    from music_genre.models.bundle import ModelBundle
 
     rehearse(loaded)
     try:
-        model = PackedModel(folder)
+        model = ModelBundle(folder)
         answers = model.predict(np.zeros((1, *loaded.packing.shape), np.float32))
     except Exception as error:  # whatever a file of unknown origin makes the libraries say
         raise _unusable(loaded.name, loaded.version, error) from error
@@ -170,8 +170,8 @@ def rehearse(loaded: Loaded) -> None:
     seconds = max(loaded.packing.min_seconds, 0.1) + transform.n_fft / transform.sample_rate_hz
     noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * 44_100)).astype(np.float32)
     try:
-        made = clips_of(Recording(noise, 44_100), loaded.packing).mel.shape[1:]
-    except (AudioFault, ValueError, MemoryError) as error:
+        made = clips_of(AudioSignal(noise, 44_100), loaded.packing).mel.shape[1:]
+    except (AudioError, ValueError, MemoryError) as error:
         raise _unusable(loaded.name, loaded.version, error) from error
     if made != loaded.packing.shape:
         raise _unusable(loaded.name, loaded.version, f"its transform gives {made}, it takes {loaded.packing.shape}")
@@ -186,9 +186,9 @@ def _loaded(name: str, version: str, folder: Path, tags: dict[str, str]) -> Load
         raise _unusable(name, version, error) from error
 
 
-def _read(name: str, version: str, description: str) -> Packing:
+def _read(name: str, version: str, description: str) -> BundleManifest:
     try:
-        return parse_packing(description)
+        return parse_manifest(description)
     except (ValidationError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise _unusable(name, version, error) from error
 

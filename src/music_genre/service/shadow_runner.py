@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.features.audio import Recording
+from music_genre.features.audio import AudioSignal
 from music_genre.inference.predictor import Clips, clips_of
 from music_genre.service.observability import metrics
 from music_genre.service.served_model import Loaded
@@ -34,7 +34,7 @@ class Shadowing:
         self.told = ""
 
     def begin(
-        self, recording: Recording, clips: Clips, champion: Loaded, answered: dict[str, Any], seconds: float
+        self, recording: AudioSignal, clips: Clips, champion: Loaded, answered: dict[str, Any], seconds: float
     ) -> None:
         """Start to compare, where there is a challenger and it is free.
 
@@ -55,7 +55,7 @@ class Shadowing:
         self.task = asyncio.create_task(self.compare(heard, champion, challenger, answered["genre"], seconds))
 
     async def compare(
-        self, heard: Clips | Recording, champion: Loaded, challenger: Loaded, genre: str, seconds: float
+        self, heard: Clips | AudioSignal, champion: Loaded, challenger: Loaded, genre: str, seconds: float
     ) -> None:
         """Count whether the challenger names the same genre; what goes wrong here disturbs nobody."""
         result = "failed"

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from music_genre.errors import AudioFault
+from music_genre.errors import AudioError
 
 MAX_BYTES = 50 * 2**20
 """Of a whole request: a quarter of an hour of mp3, five minutes of CD audio."""
@@ -41,11 +41,11 @@ async def open_upload(request: Request) -> AsyncIterator[Upload]:
     """Read the multipart fields ``audio`` and ``timeline``; what lies on disk of it is gone at the end.
 
     Raises:
-        AudioFault: ``unsupported``, ``too_large``, ``too_slow``, ``empty``; nothing beyond a limit is read.
+        AudioError: ``unsupported``, ``too_large``, ``too_slow``, ``empty``; nothing beyond a limit is read.
     """
     kind = request.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/form-data"):
-        raise AudioFault(
+        raise AudioError(
             "unsupported",
             f"the body is {kind[:80] or 'of no stated type'}; send multipart/form-data with a field audio",
         )
@@ -64,7 +64,7 @@ async def _read_form(request: Request) -> FormData:
         with anyio.fail_after(BODY_SECONDS):
             return await bounded.form(max_files=1, max_fields=4, max_part_size=MAX_FORM_BYTES)
     except HTTPException as error:
-        raise AudioFault("unsupported", f"the form cannot be read: {error.detail}") from error
+        raise AudioError("unsupported", f"the form cannot be read: {error.detail}") from error
     except TimeoutError as error:
         raise _too_slow(BODY_SECONDS) from error
 
@@ -72,9 +72,9 @@ async def _read_form(request: Request) -> FormData:
 def _chosen(form: FormData) -> Upload:
     audio = form.get("audio")
     if not isinstance(audio, UploadFile):
-        raise AudioFault("unsupported", "no file in the form field audio")
+        raise AudioError("unsupported", "no file in the form field audio")
     if not audio.size:
-        raise AudioFault("empty", "the file has 0 bytes")
+        raise AudioError("empty", "the file has 0 bytes")
     return Upload(audio.file, str(form.get("timeline", "")).lower() in {"true", "1"})
 
 
@@ -102,9 +102,9 @@ def _bounded(receive: Receive) -> Receive:
     return bounded
 
 
-def _too_large() -> AudioFault:
-    return AudioFault("too_large", f"more than {MAX_BYTES // 2**20} MiB")
+def _too_large() -> AudioError:
+    return AudioError("too_large", f"more than {MAX_BYTES // 2**20} MiB")
 
 
-def _too_slow(seconds: float) -> AudioFault:
-    return AudioFault("too_slow", f"the body did not arrive: nothing more came for {seconds:g} s")
+def _too_slow(seconds: float) -> AudioError:
+    return AudioError("too_slow", f"the body did not arrive: nothing more came for {seconds:g} s")

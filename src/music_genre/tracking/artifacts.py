@@ -15,10 +15,10 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import DatasetInput, InputTag
 
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.tracking import runs as tracking
-from music_genre.tracking.runs import RunPointer
+from music_genre.tracking.runs import RunRef
 
 EVALUATION_TAG = "evaluation_digest"
 EXPLANATION_TAG = "explanation_digest"
@@ -27,7 +27,7 @@ CHECKS_TAG = "data_checks"
 CARD_TAG = "card_digest"
 
 
-def log_evaluation(client: MlflowClient, pointer: RunPointer, reports: Path, data: Spectrograms, digest: str) -> None:
+def log_evaluation(client: MlflowClient, pointer: RunRef, reports: Path, data: SpectrogramStore, digest: str) -> None:
     """Add a model's evaluation to its run, once: figures by data set, per-class table, pictures.
 
     Args:
@@ -62,7 +62,7 @@ def _by_genre(split: str, classes: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def log_explanation(client: MlflowClient, pointer: RunPointer, explanation: Path) -> None:
+def log_explanation(client: MlflowClient, pointer: RunRef, explanation: Path) -> None:
     """Add what explains a model to its run, once: sheets, maps and tables; a model that nothing explains has none.
 
     Args:
@@ -78,7 +78,7 @@ def log_explanation(client: MlflowClient, pointer: RunPointer, explanation: Path
         client.set_tag(pointer.run_id, EXPLANATION_TAG, digest)
 
 
-def log_overview(client: MlflowClient, pointer: RunPointer, pictures: Sequence[Path]) -> None:
+def log_overview(client: MlflowClient, pointer: RunRef, pictures: Sequence[Path]) -> None:
     """Add pictures of all models and of what they learnt from to a run, once; one that was not drawn is left out."""
     drawn = [path for path in pictures if path.is_file()]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in drawn)).hexdigest()
@@ -88,7 +88,7 @@ def log_overview(client: MlflowClient, pointer: RunPointer, pictures: Sequence[P
         client.set_tag(pointer.run_id, OVERVIEW_TAG, digest)
 
 
-def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None:
+def log_checks(client: MlflowClient, pointer: RunRef, summary: Path) -> None:
     """Add what the data checks said to a run: ``summary.json``, and the tag ``data_checks`` to filter by."""
     suites = json.loads(summary.read_text(encoding="utf-8"))["suites"].values()
     failed = [e["severity"] for suite in suites for e in suite["expectations"] if not e["success"]]
@@ -98,7 +98,7 @@ def log_checks(client: MlflowClient, pointer: RunPointer, summary: Path) -> None
         client.set_tag(pointer.run_id, CHECKS_TAG, verdict)
 
 
-def log_card(client: MlflowClient, pointer: RunPointer, text: str, page: str) -> None:
+def log_card(client: MlflowClient, pointer: RunRef, text: str, page: str) -> None:
     """Add a model's card to its run, once: ``model_card.md`` and ``model_card.html``."""
     digest = hashlib.sha256(page.encode()).hexdigest()
     if client.get_run(pointer.run_id).data.tags.get(CARD_TAG) != digest:

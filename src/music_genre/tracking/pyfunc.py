@@ -16,9 +16,9 @@ class GenreModel(PythonModel):  # type: ignore[misc]  # MLflow has no types here
     """(n, frames, n_mels) float32 dB to (n, classes) probabilities in label order."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        from music_genre.models.bundle import PackedModel
+        from music_genre.models.bundle import ModelBundle
 
-        self.packed = PackedModel(Path(context.artifacts["packed"]))
+        self.packed = ModelBundle(Path(context.artifacts["packed"]))
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None

@@ -31,7 +31,7 @@ from mlflow.types import Schema, TensorSpec
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation.metrics import summary
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.tracking.provenance import CHANGES, UNKNOWN, Origin, params_digest
 
@@ -74,17 +74,17 @@ TENSORFLOW = ("tensorflow-cpu", "tensorflow")
 
 
 @dataclass(frozen=True)
-class RunPointer:
+class RunRef:
     """Where a model is in the tracking store: ``run.json``."""
 
     run_id: str
     model_id: str
 
     def write(self, path: Path) -> None:
-        write_whole(path, json.dumps({"run_id": self.run_id, "model_id": self.model_id}, indent=2) + "\n")
+        atomic_write_text(path, json.dumps({"run_id": self.run_id, "model_id": self.model_id}, indent=2) + "\n")
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write_text(path: Path, text: str) -> None:
     """Write a file so that whoever reads it sees all of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
@@ -234,7 +234,7 @@ def log_history(history: pd.DataFrame) -> None:
         log_epoch(row)
 
 
-def log_trained(models: Path, name: str, data: Spectrograms, digest: str) -> RunPointer:
+def log_trained(models: Path, name: str, data: SpectrogramStore, digest: str) -> RunRef:
     """Log a trained model to the open run: its data, and itself packed, with signature, input example and validation
     figures.
 
@@ -247,9 +247,9 @@ def log_trained(models: Path, name: str, data: Spectrograms, digest: str) -> Run
     mlflow.log_input(dataset(data, "training", digest), "training")
     validation, held_out = data.split("validation"), dataset(data, "validation", digest)
     mlflow.log_input(held_out, "validation")
-    with packed.packed_model(models, name, data) as folder:
+    with packed.temporary_bundle(models, name, data) as folder:
         pointer = _log_model(folder, validation.read(np.arange(1)))
-        answers = packed.PackedModel(folder).predict_split(validation)
+        answers = packed.ModelBundle(folder).predict_split(validation)
         figures = named("validation", summary(validation.label, answers))
         mlflow.log_metrics(figures, model_id=pointer.model_id, dataset=held_out)
         # Last: a run with this tag is whole.
@@ -257,9 +257,9 @@ def log_trained(models: Path, name: str, data: Spectrograms, digest: str) -> Run
     return pointer
 
 
-def _log_model(folder: Path, example: np.ndarray) -> RunPointer:
+def _log_model(folder: Path, example: np.ndarray) -> RunRef:
     """Log a packed folder with a real clip (1, frames, n_mels) float32 dB."""
-    packing = packed.read_packing(folder)
+    packing = packed.read_manifest(folder)
     package = Path(packed.__file__).parents[1]
     signature = ModelSignature(
         Schema([TensorSpec(np.dtype(np.float32), (-1, *packing.shape))]),
@@ -275,10 +275,10 @@ def _log_model(folder: Path, example: np.ndarray) -> RunPointer:
         pip_requirements=_requirements(),
         tags={DIGEST_TAG: packed.digest(folder)},
     )
-    return RunPointer(info.run_id, info.model_id)
+    return RunRef(info.run_id, info.model_id)
 
 
-def dataset(data: Spectrograms, split: str, digest: str) -> Dataset:
+def dataset(data: SpectrogramStore, split: str, digest: str) -> Dataset:
     """A split's clips as MLflow lists data sets: under DVC's digest, or MLflow's own where DVC has none."""
     rows = data.index.loc[data.index["split"] == split, ["track_id", "genre"]].astype(str)
     source = mlflow.data.sources.LocalArtifactDatasetSource(str(data.folder))
@@ -286,7 +286,7 @@ def dataset(data: Spectrograms, split: str, digest: str) -> Dataset:
     return mlflow.data.from_pandas(rows, source, targets="genre", name=f"spectrograms-{split}", digest=known)
 
 
-def find(client: MlflowClient, digest: str) -> RunPointer | None:
+def find(client: MlflowClient, digest: str) -> RunRef | None:
     """The newest finished run that made the model with this digest."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs(
@@ -300,7 +300,7 @@ def find(client: MlflowClient, digest: str) -> RunPointer | None:
             [experiment.experiment_id], f"source_run_id = '{found.info.run_id}'", output_format="list"
         )
         if models:
-            return RunPointer(found.info.run_id, models[0].model_id)
+            return RunRef(found.info.run_id, models[0].model_id)
     return None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.store import SplitArrays
+from music_genre.features.store import MelDataset
 from music_genre.models.assembly import assemble
 from music_genre.params import NetworkParams
 from music_genre.training.augmentation import augment
@@ -28,8 +28,8 @@ HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lea
 
 def train(
     name: str,
-    training: SplitArrays,
-    validation: SplitArrays,
+    training: MelDataset,
+    validation: MelDataset,
     classes: int,
     settings: NetworkParams,
     seed: int,
@@ -141,8 +141,8 @@ def make_deterministic(seed: int) -> None:
 
 def fit(
     model: keras.Model,
-    training: SplitArrays,
-    validation: SplitArrays,
+    training: MelDataset,
+    validation: MelDataset,
     settings: NetworkParams,
     seed: int,
     on_epoch: Callable[[Row], None],
@@ -251,7 +251,9 @@ def _rules(settings: NetworkParams) -> list[keras.callbacks.Callback]:
     ]
 
 
-def one_epoch(training: np.ndarray, label: np.ndarray, validation: np.ndarray, validation_label: np.ndarray) -> Row:
+def single_epoch_history(
+    training: np.ndarray, label: np.ndarray, validation: np.ndarray, validation_label: np.ndarray
+) -> Row:
     """The history of a model that learns in one go, from its probabilities (n, classes) and the right classes (n,)."""
     from music_genre.evaluation.metrics import probability_scores
 
@@ -265,7 +267,7 @@ def one_epoch(training: np.ndarray, label: np.ndarray, validation: np.ndarray, v
     }
 
 
-def _batches(clips: SplitArrays, settings: NetworkParams, classes: int, seed: int | None, epoch: int = 0) -> Any:
+def _batches(clips: MelDataset, settings: NetworkParams, classes: int, seed: int | None, epoch: int = 0) -> Any:
     """A Keras data set that reads each batch from disk; shuffled anew each epoch, and augmented where the recipe is
     the improved one, if there is a seed. It begins with ``epoch``, counted from 0.
     """

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from music_genre.features.audio import decode
-from music_genre.features.store import Spectrograms
+from music_genre.features.store import SpectrogramStore
 
 WriteParams = Callable[[Path, dict[str, Any]], None]
 NO_DATA = "MUSIC_GENRE_REAL_DATA is not set"
@@ -59,7 +59,7 @@ def test_every_known_fault_is_found_by_looking(recordings: Path) -> None:
 
 
 def test_only_genres_with_usable_audio_become_classes(recordings: Path) -> None:
-    assert Spectrograms.open(recordings / "data/spectrograms").genres == ("Classical", "Electronic", "Pop", "Rock")
+    assert SpectrogramStore.open(recordings / "data/spectrograms").genres == ("Classical", "Electronic", "Pop", "Rock")
 
 
 def test_the_official_splits_are_kept_and_what_they_share_is_told(recordings: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_official_splits_are_kept_and_what_they_share_is_told(recordings: Pa
 def test_stored_features_are_librosas(recordings: Path) -> None:
     import librosa
 
-    data = Spectrograms.open(recordings / "data/spectrograms")
+    data = SpectrogramStore.open(recordings / "data/spectrograms")
     paths = pd.read_parquet(recordings / "data/tracks.parquet").set_index("track_id")["path"]
     clips = data.split("validation")
     for position in range(0, len(clips), 5):
@@ -102,7 +102,7 @@ def test_ready_spectrograms_of_fma_small_reach_the_checks(tmp_path: Path, write_
     stages(folder, "fetch", "index", "split", "spectrograms", "validate")
     faults = pd.read_csv(folder / "data/faults.csv")
     assert faults[["track_id", "reason"]].to_numpy().tolist() == [[107535, "silent"]]
-    data = Spectrograms.open(folder / "data/spectrograms")
+    data = SpectrogramStore.open(folder / "data/spectrograms")
     assert data.transform is None
     assert [len(data.split(name)) for name in ("training", "validation", "test")] == [5594, 800, 799]
     with np.load(path / "test.npz") as archive:

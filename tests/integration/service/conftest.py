@@ -18,7 +18,7 @@ import yaml
 from mlflow import MlflowClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from music_genre.models.bundle import DESCRIPTION, PackedModel
+from music_genre.models.bundle import DESCRIPTION, ModelBundle
 from music_genre.registry import versions as registry
 from music_genre.tracking import runs as tracking
 
@@ -171,12 +171,12 @@ def song(tone: Callable[..., np.ndarray], wav: Callable[..., bytes]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def model(checkout: Path) -> PackedModel:
+def model(checkout: Path) -> ModelBundle:
     """The champion, loaded here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         version = registry.resolve(tracking.connect(checkout), "music-genre", "champion")
-        return PackedModel(registry.packed_folder(version))
+        return ModelBundle(registry.packed_folder(version))
 
 
 @pytest.fixture

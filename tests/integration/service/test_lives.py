@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from music_genre.features.audio import decode
 from music_genre.inference.predictor import clips_of
-from music_genre.models.bundle import PackedModel
+from music_genre.models.bundle import ModelBundle
 from music_genre.registry import versions as registry
 
 pytestmark = pytest.mark.service
@@ -126,7 +126,7 @@ def test_a_moved_alias_is_followed_without_a_failed_request(
         recording = decode(file, 10)
     for version in (old, new):
         folder = registry.packed_folder(client.get_model_version("music-genre", version))
-        model = PackedModel(folder)
+        model = ModelBundle(folder)
         expected[version] = float(model.predict(clips_of(recording, model.packing).mel).mean(axis=0).max())
     with Load(port, content) as load:
         load.until(lambda: version_of(server) == old, 30)

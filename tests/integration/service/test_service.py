@@ -21,7 +21,7 @@ import pytest
 from music_genre import cli
 from music_genre.features.audio import decode
 from music_genre.inference.predictor import clips_of
-from music_genre.models.bundle import PackedModel
+from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas
 
 pytestmark = pytest.mark.service
@@ -118,7 +118,7 @@ def training_clips(checkout: Path) -> Iterator[tuple[Path, np.ndarray]]:
         yield checkout / "data/raw" / tracks.loc[row["track_id"], "path"], shard[row["row"]]
 
 
-def test_the_service_sees_what_training_saw(checkout: Path, model: PackedModel) -> None:
+def test_the_service_sees_what_training_saw(checkout: Path, model: ModelBundle) -> None:
     compared = 0
     for path, stored in training_clips(checkout):
         with path.open("rb") as upload:
@@ -130,7 +130,7 @@ def test_the_service_sees_what_training_saw(checkout: Path, model: PackedModel) 
     assert compared == 6
 
 
-def test_the_service_answers_a_training_clip_as_training_would(checkout: Path, ask: Ask, model: PackedModel) -> None:
+def test_the_service_answers_a_training_clip_as_training_would(checkout: Path, ask: Ask, model: ModelBundle) -> None:
     answers, expected = [], []
     for path, stored in training_clips(checkout):
         answers.append(list(ask(path.read_bytes(), path.name).json()["probabilities"].values()))
@@ -140,7 +140,7 @@ def test_the_service_answers_a_training_clip_as_training_would(checkout: Path, a
 
 
 def test_a_large_song_of_many_clips_is_answered_whole_and_in_order(
-    ask: Ask, model: PackedModel, tone: Callable[..., np.ndarray], wav: Callable[..., bytes]
+    ask: Ask, model: ModelBundle, tone: Callable[..., np.ndarray], wav: Callable[..., bytes]
 ) -> None:
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
     content = wav(np.concatenate([tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
@@ -170,7 +170,7 @@ def test_a_files_name_and_stated_type_decide_nothing(checkout: Path, ask: Ask, n
     assert response.json() == ask(content).json()
 
 
-def test_the_model_describes_itself(checkout: Path, server: httpx.Client, model: PackedModel) -> None:
+def test_the_model_describes_itself(checkout: Path, server: httpx.Client, model: ModelBundle) -> None:
     response = server.get("/model")
     assert response.status_code == 200
     told = response.json()
