@@ -68,7 +68,7 @@ def heard(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFra
         sys.exit("benchmarks/drift.py: ready spectrograms have no audio to change")
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in KINDS}
     for track_id in data.index["track_id"]:
-        recording = decode(project.raw / tracks.loc[track_id, "path"], data.transform.clip_seconds + 1)
+        recording = decode(project.raw / tracks.loc[track_id, "path"], data.transform.clip_duration_s + 1)
         for name, change in KINDS.items():
             mel = extract_first_clip(change(recording), data.transform).astype(np.float16)
             genre = data.genres[int(predict(mel[None].astype(np.float32))[0].argmax())]
@@ -77,7 +77,7 @@ def heard(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFra
 
 
 def main() -> None:
-    project = ProjectPaths.here()
+    project = ProjectPaths.find()
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     clips = heard(project, data)
     own, limits = clips["the same kind"], drift.Limits(params.drift.distance, params.drift.false_alarm)

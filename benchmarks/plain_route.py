@@ -17,7 +17,7 @@ folder = registry.packed_folder(registry.resolve(client, name, registry.CHAMPION
 packing = read_manifest(folder)
 transform = packing.transform
 members = [keras.models.load_model(folder / member.file) for member in packing.members]
-samples = transform.frames * transform.hop_length
+samples = transform.n_frames * transform.hop_length
 app = FastAPI()
 
 
@@ -39,8 +39,8 @@ def log_mel(y: np.ndarray, rate: int) -> np.ndarray:
     power = librosa.feature.melspectrogram(
         y=y[:samples], sr=rate, n_fft=transform.n_fft, hop_length=transform.hop_length, n_mels=transform.n_mels
     )
-    mel = librosa.power_to_db(power, ref=np.max).T[: transform.frames]
-    return np.pad(mel, ((0, transform.frames - len(mel)), (0, 0)), constant_values=-80)
+    mel = librosa.power_to_db(power, ref=np.max).T[: transform.n_frames]
+    return np.pad(mel, ((0, transform.n_frames - len(mel)), (0, 0)), constant_values=-80)
 
 
 if __name__ == "__main__":

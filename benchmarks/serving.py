@@ -102,7 +102,7 @@ def answered(files: list[Path], model: ModelBundle) -> list[Path]:
     heard = []
     for path in files:
         with suppress(AudioError):
-            clips_of(decode_whole(path, MAX_SECONDS), model.packing)
+            clips_of(decode_whole(path, MAX_SECONDS), model.manifest)
             heard.append(path)
     return heard
 
@@ -112,7 +112,7 @@ def in_process(model: ModelBundle, files: list[Path]) -> list[float]:
 
     def work(path: Path) -> None:
         with path.open("rb") as audio:
-            model.predict(clips_of(decode_whole(audio, MAX_SECONDS), model.packing).mel)
+            model.predict(clips_of(decode_whole(audio, MAX_SECONDS), model.manifest).mel)
 
     work(files[0])
     return [1000 * seconds(lambda path=path: work(path)) for path in files]

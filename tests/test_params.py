@@ -54,7 +54,7 @@ def refusal(path: Path) -> str:
 def test_the_committed_file_loads_with_its_values_in_place() -> None:
     params = load_params(COMMITTED)
     assert params.data.source == "sample"
-    assert (params.spectrogram.sample_rate_hz, params.spectrogram.hop_length, params.spectrogram.frames) == (
+    assert (params.spectrogram.sample_rate_hz, params.spectrogram.hop_length, params.spectrogram.n_frames) == (
         22_050,
         1024,
         640,
@@ -68,8 +68,16 @@ def test_the_committed_file_loads_with_its_values_in_place() -> None:
 def test_the_committed_file_has_every_key_that_the_contract_names() -> None:
     values = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
     assert set(values) == {"seed", "data", "split", "spectrogram", "models", "ensemble", "registry", "serving", "drift"}
-    assert values["data"].keys() >= {"source", "min_seconds", "max_fault_share", "sample", "fma", "folder", "arrays"}
-    assert (values["data"]["min_seconds"], values["data"]["max_fault_share"]) == (10, 0.10)
+    assert values["data"].keys() >= {
+        "source",
+        "min_duration_s",
+        "max_skipped_fraction",
+        "sample",
+        "fma",
+        "folder",
+        "arrays",
+    }
+    assert (values["data"]["min_duration_s"], values["data"]["max_skipped_fraction"]) == (10, 0.10)
     assert values["split"] == {"method": "official", "validation": 0.1, "test": 0.1}
     assert values["models"].keys() == {"baseline", "crnn", "parallel"}
 
@@ -84,7 +92,7 @@ def test_values_cannot_be_changed_after_loading() -> None:
 
 def test_a_models_params_are_its_own_section_and_the_seed() -> None:
     params = load_params(COMMITTED)
-    baseline = {"features": "bands", "training_share": 1.0, "c": 10.0, "gamma": "scale"}
+    baseline = {"features": "bands", "train_fraction": 1.0, "c": 10.0, "gamma": "scale"}
     assert params.of_model("baseline") == baseline | {"seed": 7}
     assert params.of_model("ensemble") == {"members": ("crnn", "parallel"), "seed": 7}
     assert params.of_model("parallel")["pools"] == params.models.parallel.pools
@@ -95,7 +103,7 @@ def test_an_unknown_key_is_named(tmp_path: Path, key: str) -> None:
     assert f"{key} is not a known key" in refusal(written(tmp_path, changed(key, 1)))
 
 
-@pytest.mark.parametrize("key", ["seed", "data.folder", "data.fma.mirror", "spectrogram.frames", "registry.gate"])
+@pytest.mark.parametrize("key", ["seed", "data.folder", "data.fma.mirror", "spectrogram.n_frames", "registry.gate"])
 def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     assert f"{key} is missing" in refusal(written(tmp_path, without(key)))
 
@@ -105,8 +113,8 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     [
         ("seed", -1),
         ("data.source", "bogus"),
-        ("data.min_seconds", 0),
-        ("data.max_fault_share", 1.5),
+        ("data.min_duration_s", 0),
+        ("data.max_skipped_fraction", 1.5),
         ("data.sample.tracks_per_genre", 2),
         ("data.fma.subset", "tiny"),
         ("data.arrays.scale", "amplitude"),
@@ -144,7 +152,7 @@ def test_pools_that_do_not_fit_the_convolutions_are_refused(tmp_path: Path, pool
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("key", ["models.crnn.learning_rate", "models.baseline.c", "data.min_seconds"])
+@pytest.mark.parametrize("key", ["models.crnn.learning_rate", "models.baseline.c", "data.min_duration_s"])
 def test_a_number_that_is_not_finite_is_impossible(tmp_path: Path, key: str, value: float) -> None:
     message = refusal(written(tmp_path, changed(key, value)))
     assert key in message

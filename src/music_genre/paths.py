@@ -1,4 +1,4 @@
-"""Where everything lies. Only stages, the command line and the service ask."""
+"""Where everything lies. Only stages, the command line and the service know."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ class ProjectPaths:
     root: Path
 
     @classmethod
-    def here(cls) -> ProjectPaths:
-        """The checkout that the working directory belongs to."""
+    def find(cls) -> ProjectPaths:
+        """The checkout that the working directory belongs to.
+
+        Raises:
+            MusicGenreError: it belongs to none.
+        """
         start = Path.cwd()
         for folder in (start, *start.parents):
             if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
@@ -34,6 +38,11 @@ class ProjectPaths:
     @property
     def lock(self) -> Path:
         return self.root / "dvc.lock"
+
+    @property
+    def cache(self) -> Path:
+        """What must outlive an interrupted stage; ignored by git and DVC."""
+        return self.root / ".cache"
 
     @property
     def raw(self) -> Path:
@@ -52,67 +61,79 @@ class ProjectPaths:
         return self.root / "data/splits.parquet"
 
     @property
-    def split_table(self) -> Path:
-        return self.root / "reports/splits.csv"
-
-    @property
     def spectrograms(self) -> Path:
         return self.root / "data/spectrograms"
 
-    @property
-    def data_quality(self) -> Path:
-        return self.root / "reports/data_quality"
-
-    @property
-    def comparison(self) -> Path:
-        return self.root / "reports/evaluation/comparison.csv"
-
-    @property
-    def coverage_picture(self) -> Path:
-        return self.root / "reports/evaluation/coverage.png"
-
-    @property
-    def genre_sheet(self) -> Path:
-        return self.root / "reports/genres.png"
-
-    @property
-    def page(self) -> Path:
-        return self.root / "reports/index.html"
-
-    @property
-    def registration(self) -> Path:
-        return self.root / "reports/registration.json"
-
-    @property
-    def gate(self) -> Path:
-        return self.root / "reports/gate.json"
-
-    @property
-    def drift(self) -> Path:
-        return self.root / "reports/drift"
+    def predictions(self, name: str) -> Path:
+        """Probabilities of a model for the evaluated splits."""
+        return self.root / "data/predictions" / f"{name}.npz"
 
     @property
     def models(self) -> Path:
-        """A folder a model; see ``packed``."""
+        """A folder for each model; see ``models.bundle``."""
         return self.root / "models"
 
-    @property
-    def cache(self) -> Path:
-        """What must outlive an interrupted stage; ignored by git and DVC."""
-        return self.root / ".cache"
-
     def model_file(self, name: str) -> Path:
-        """Of a trained model; all but the baseline are networks."""
-        return self.models / name / ("model.skops" if name == "baseline" else "model.keras")
+        """The file of a trained model, whatever its suffix.
+
+        Raises:
+            MusicGenreError: the model has not been trained.
+        """
+        for path in sorted((self.models / name).glob("model.*")):
+            return path
+        raise MusicGenreError(f"{self.models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
 
     def history(self, name: str) -> Path:
         return self.models / name / "history.csv"
 
-    def pointer(self, name: str) -> Path:
-        return self.models / name / "run.json"
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
 
-    def explanation(self, name: str) -> Path:
-        return self.root / "reports/explain" / name
+    def mlflow_ref(self, name: str) -> Path:
+        """Which MLflow run a model has in this checkout's store; neither in git nor in DVC."""
+        return self.reports / "runs" / f"{name}.json"
 
-    def evaluation(self, name: str) -> Path:
-        return self.root / "reports/evaluation" / name
+    @property
+    def split_table(self) -> Path:
+        return self.reports / "splits.csv"
+
+    @property
+    def data_quality(self) -> Path:
+        return self.reports / "data_quality"
+
+    @property
+    def data_checks(self) -> Path:
+        return self.data_quality / "summary.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """A folder for each model, and the tables that compare them; see ``evaluation.results``."""
+        return self.reports / "evaluation"
+
+    @property
+    def risk_coverage_plot(self) -> Path:
+        return self.evaluation / "plots/risk_coverage.png"
+
+    def interpretation(self, name: str) -> Path:
+        return self.reports / "interpretation" / name
+
+    @property
+    def genre_examples_plot(self) -> Path:
+        return self.reports / "genre_examples.png"
+
+    @property
+    def run_report(self) -> Path:
+        return self.reports / "index.html"
+
+    @property
+    def gate(self) -> Path:
+        return self.reports / "gate.json"
+
+    @property
+    def registration(self) -> Path:
+        return self.reports / "registration.json"
+
+    @property
+    def drift(self) -> Path:
+        return self.reports / "drift"

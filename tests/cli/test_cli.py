@@ -314,7 +314,7 @@ def test_another_version_is_another_model(command: Command, sandbox: Path, tone:
     client = tracking.connect(sandbox)
     served = registry.versions(client, "music-genre")[0].model
     other = next(name for name in ("crnn", "parallel") if name != served)
-    model_id = json.loads((sandbox / f"models/{other}/run.json").read_text())["model_id"]
+    model_id = json.loads((sandbox / f"reports/runs/{other}.json").read_text())["model_id"]
     client.create_model_version("music-genre", f"models:/{model_id}", model_id=model_id)
     soundfile.write(sandbox / "a.wav", tone("R&B", 70, 3.8), 22_050)
     first, second = (
@@ -494,7 +494,7 @@ def test_versions_are_listed_for_people(command: Command, here: Path) -> None:
 
 def register_by_hand(folder: Path) -> None:
     """What somebody may do in MLflow's own pages: a version that no gate has judged."""
-    model_id = json.loads((folder / "models/crnn/run.json").read_text())["model_id"]
+    model_id = json.loads((folder / "reports/runs/crnn.json").read_text())["model_id"]
     tracking.connect(folder).create_model_version("music-genre", f"models:/{model_id}", model_id=model_id)
 
 

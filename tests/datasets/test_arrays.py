@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from music_genre.datasets.arrays import fetch, read_arrays, spread, to_db, tracks
+from music_genre.datasets.arrays import ArraysParams, fetch, read_arrays, spread, to_db, tracks
 from music_genre.errors import MusicGenreError
-from music_genre.params import ArraysParams
 from music_genre.pipeline.spectrograms import from_arrays
 
 SPLITS = ("training", "validation", "test")

@@ -19,9 +19,8 @@ import pytest
 
 from music_genre.datasets import fma
 from music_genre.datasets.download import ARCHIVES, Archive
-from music_genre.datasets.fma import METADATA, fetch, tracks
+from music_genre.datasets.fma import METADATA, FmaParams, fetch, tracks
 from music_genre.errors import MusicGenreError
-from music_genre.params import FmaParams
 
 COLUMNS = [
     ("album", "title"),

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from music_genre.datasets.folder import DECODED, NOT_DECODED, fetch, tracks
+from music_genre.datasets.folder import DECODED, NOT_DECODED, FolderParams, fetch, tracks
 from music_genre.errors import MusicGenreError
-from music_genre.params import FolderParams
 
 
 def write(root: Path, *names: str) -> None:

@@ -100,7 +100,7 @@ def listed() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def indexed(raw: Path, listed: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return index_audio(listed, raw, min_seconds=1.0)
+    return index_audio(listed, raw, min_duration_s=1.0)
 
 
 Indexed = tuple[pd.DataFrame, pd.DataFrame]
@@ -174,10 +174,10 @@ def test_the_listing_is_left_as_it_was(listed: pd.DataFrame, indexed: Indexed) -
 
 def test_a_file_longer_than_any_song_is_dropped(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexing, "MAX_SECONDS", 2.5)
-    heard = hear(raw, "7.flac", min_seconds=1.0)
+    heard = hear(raw, "7.flac", min_duration_s=1.0)
     assert heard.fault is not None
     assert heard.fault[0] == "too_long"
-    assert hear(raw, "1.wav", min_seconds=1.0).fault is None
+    assert hear(raw, "1.wav", min_duration_s=1.0).fault is None
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +286,7 @@ def test_more_faults_than_allowed_stop_with_the_count_and_the_first_few() -> Non
         refuse_too_many(dropped(6), 20, 0.1)
     message = str(caught.value)
     assert "6 of 20" in message
-    assert "data.max_fault_share" in message
+    assert "data.max_skipped_fraction" in message
     assert "10%" in message
     assert "0.mp3 silent; 1.mp3 silent; 2.mp3 silent" in message
     assert "data/faults.csv" in message

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.datasets.splits import SPLITS, assign_splits, is_official, split_table
+from music_genre.datasets.splits import SPLITS, SplitMethod, assign_splits, is_official, split_table
 from music_genre.errors import MusicGenreError
-from music_genre.params import SplitMethod
 
 GENRES = [f"Genre {letter}" for letter in "ABCDEFGH"]
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre.datasets.splits import SplitParams
 from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference
-from music_genre.params import BaselineParams, SplitParams
+from music_genre.models.baseline import BaselineParams
 
 SHARES = SplitParams(method="official", validation=0.2, test=0.2)
-SETTINGS = BaselineParams(features="bands", training_share=1.0, c=10.0, gamma="scale")
+SETTINGS = BaselineParams(features="bands", train_fraction=1.0, c=10.0, gamma="scale")
 
 
 def collection(sound_of_artists: float) -> tuple[pd.DataFrame, np.ndarray]:

@@ -9,10 +9,9 @@ import numpy as np
 import soundfile
 
 from music_genre.features.audio import decode
-from music_genre.features.config import FEATURES_VERSION, MelConfig
-from music_genre.features.mel import extract_first_clip
+from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
 
-TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, frames=20, clip_seconds=1)
+TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, frames=20, clip_duration_s=1)
 GOLDEN = {1: "4a5843ae7c7415c166bbfa83606e025f98c05e0e1d4dae5e7cb613496f323375"}
 """By features version, SHA-256 of the features of ``recording`` in steps of 0.1 dB."""
 

@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 from music_genre.features.audio import AudioSignal, decode, resample
-from music_genre.features.config import MelConfig
-from music_genre.features.mel import extract_first_clip, power_to_db
+from music_genre.features.mel import MelConfig, extract_first_clip, power_to_db
 from music_genre.models import baseline
 
 RATE = 22_050
@@ -52,7 +51,7 @@ def test_a_clip_is_the_studys_own_spectrogram_and_storage_in_half_precision_cost
     hop_length: int, seconds: float
 ) -> None:
     transform = MelConfig(
-        sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, frames=640, clip_seconds=31
+        sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, frames=640, clip_duration_s=31
     )
     audio = music(seconds, RATE)
     power = librosa.feature.melspectrogram(y=audio, sr=RATE, n_fft=2048, hop_length=hop_length)

@@ -12,11 +12,10 @@ import soundfile
 
 from music_genre.errors import AudioError
 from music_genre.features.audio import AudioSignal, decode
-from music_genre.features.config import FLOOR_DB, MelConfig
-from music_genre.features.mel import clip_starts, extract_clips, extract_first_clip, log_mel
+from music_genre.features.mel import FLOOR_DB, MelConfig, clip_starts, extract_clips, extract_first_clip, log_mel
 
 RATE = 22_050
-PUBLISHED = MelConfig(sample_rate_hz=RATE, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
+PUBLISHED = MelConfig(sample_rate_hz=RATE, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_duration_s=31)
 HALF_HOP = PUBLISHED.model_copy(update={"hop_length": 512})
 BOTH_HOPS = pytest.mark.parametrize("transform", [PUBLISHED, HALF_HOP], ids=["hop 1024", "hop 512"])
 
@@ -31,8 +30,8 @@ def music(seconds: float, rate: int = RATE, seed: int = 3) -> np.ndarray:
 def test_a_process_makes_features_without_what_librosa_compiles_on_import() -> None:
     script = (
         "import sys, numpy as np\nfrom music_genre.features.audio import AudioSignal\n"
-        "from music_genre.features.mel import extract_first_clip\nfrom music_genre.features.config import MelConfig\n"
-        "transform = MelConfig(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, frames=9, clip_seconds=1)"
+        "from music_genre.features.mel import extract_first_clip\nfrom music_genre.features.mel import MelConfig\n"
+        "transform = MelConfig(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, frames=9, clip_duration_s=1)"
         "\n"
         "extract_first_clip(AudioSignal(np.ones(11_025, np.float32), 11_025), transform)\n"
         "print(*(name for name in ('librosa.core.audio', 'librosa.util.utils', 'matplotlib') if name in sys.modules))"
@@ -42,8 +41,8 @@ def test_a_process_makes_features_without_what_librosa_compiles_on_import() -> N
 
 
 def test_640_frames_of_1024_samples_are_29_7_seconds() -> None:
-    assert PUBLISHED.window_seconds == pytest.approx(29.72, abs=0.01)
-    assert HALF_HOP.window_seconds == pytest.approx(14.86, abs=0.01)
+    assert PUBLISHED.frames_duration_s == pytest.approx(29.72, abs=0.01)
+    assert HALF_HOP.frames_duration_s == pytest.approx(14.86, abs=0.01)
 
 
 @BOTH_HOPS
@@ -135,7 +134,7 @@ def test_a_recording_that_one_clip_spans_gives_exactly_the_clips_features(
 @pytest.mark.parametrize("seconds", [31.1, 35.0, 38.0, 45.0, 47.0, 61.5, 90.0, 200.0, 600.0])
 def test_no_moment_of_a_song_lies_between_two_clips(transform: MelConfig, seconds: float) -> None:
     samples = int(seconds * RATE)
-    window = transform.frames * transform.hop_length
+    window = transform.n_frames * transform.hop_length
     starts = clip_starts(samples, transform)
     assert starts[0] == 0
     assert starts[-1] + window == samples
@@ -145,7 +144,7 @@ def test_no_moment_of_a_song_lies_between_two_clips(transform: MelConfig, second
 @BOTH_HOPS
 @pytest.mark.parametrize("seconds", [90.0, 120.5, 200.0, 600.0])
 def test_the_clips_of_a_long_song_overlap_by_about_half(transform: MelConfig, seconds: float) -> None:
-    steps = np.diff(clip_starts(int(seconds * RATE), transform)) / (transform.frames * transform.hop_length)
+    steps = np.diff(clip_starts(int(seconds * RATE), transform)) / (transform.n_frames * transform.hop_length)
     assert 0.4 <= steps.min() <= steps.max() <= 0.6
 
 

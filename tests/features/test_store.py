@@ -13,7 +13,7 @@ import pytest
 
 from music_genre.errors import AudioError
 from music_genre.features import store as shards
-from music_genre.features.config import MelConfig
+from music_genre.features.mel import MelConfig
 from music_genre.features.store import (
     MelDataset,
     SpectrogramStore,
@@ -27,7 +27,9 @@ from music_genre.features.store import (
 )
 
 FRAMES, BANDS = 6, 4
-TRANSFORM = MelConfig(sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=BANDS, frames=FRAMES, clip_seconds=31)
+TRANSFORM = MelConfig(
+    sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=BANDS, frames=FRAMES, clip_duration_s=31
+)
 CHOSEN = {"training": [30, 2, 17, 4, 9, 8, 21], "validation": [5, 1], "test": [40, 3]}
 GENRES = {"Rock": [30, 2, 5, 40], "Blues": [17, 4, 1, 3], "Hip-Hop": [9, 8, 21]}
 COLUMNS = [
@@ -240,7 +242,7 @@ def test_a_shard_of_faulty_clips_alone_is_no_file(tmp_path: Path) -> None:
 def test_the_transform_and_the_shortest_clip_come_back(folder: Path) -> None:
     stored = SpectrogramStore.open(folder)
     assert stored.transform == TRANSFORM
-    assert stored.min_seconds == 10.0
+    assert stored.min_duration_s == 10.0
     assert stored.shape == (FRAMES, BANDS)
 
 

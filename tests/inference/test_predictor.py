@@ -9,19 +9,18 @@ import pytest
 
 from music_genre.errors import AudioError
 from music_genre.features.audio import AudioSignal
-from music_genre.features.config import MelConfig
-from music_genre.features.mel import extract_first_clip
+from music_genre.features.mel import MelConfig, extract_first_clip
 from music_genre.inference.predictor import CONFIDENT, Clips, answer, clips_of, confident_from
 from music_genre.models.bundle import BundleManifest
 
 RATE = 8000
-TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, frames=40, clip_seconds=2.5)
+TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, frames=40, clip_duration_s=2.5)
 WINDOW = 2.0
 GENRES = ("Blues", "R&B", "Rock")
 
 
-def packing(transform: MelConfig | None = TRANSFORM, min_seconds: float = 1.0) -> BundleManifest:
-    return BundleManifest("crnn", (), 1.0, GENRES, (40, 16), transform, min_seconds)
+def packing(transform: MelConfig | None = TRANSFORM, min_duration_s: float = 1.0) -> BundleManifest:
+    return BundleManifest("crnn", (), 1.0, GENRES, (40, 16), transform, min_duration_s)
 
 
 def noise(seconds: float, rate: int = RATE) -> AudioSignal:
@@ -47,9 +46,9 @@ def test_a_recording_shorter_than_training_allowed_is_too_short(seconds: float) 
 
 
 def test_the_model_decides_what_is_too_short() -> None:
-    assert len(clips_of(noise(1.0), packing(min_seconds=1.0)).mel) == 1
+    assert len(clips_of(noise(1.0), packing(min_duration_s=1.0)).mel) == 1
     with pytest.raises(AudioError) as fault:
-        clips_of(noise(1.0), packing(min_seconds=10.0))
+        clips_of(noise(1.0), packing(min_duration_s=10.0))
     assert fault.value.reason == "too_short"
 
 

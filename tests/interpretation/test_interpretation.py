@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from music_genre.models.assembly import assemble
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation import model_comparison as disagreement
-from music_genre.features.config import MelConfig
+from music_genre.features.mel import MelConfig
 from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation import activations as layers
 from music_genre.interpretation import architecture, embedding, saliency
 from music_genre.interpretation import feature_visualization as filters
 from music_genre.interpretation.plots import Scale
 from music_genre.models import crnn, parallel
-from music_genre.models.assembly import assemble
 from music_genre.models.bundle import load_predictor
 from music_genre.params import load_params
 from music_genre.training.trainer import make_deterministic
@@ -294,7 +294,9 @@ def test_a_diagram_shows_every_weight_once_and_readers_below_what_they_read(
 
 
 def test_axes_are_in_seconds_and_hertz_where_audio_is_known() -> None:
-    transform = MelConfig(sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
+    transform = MelConfig(
+        sample_rate_hz=22_050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_duration_s=31
+    )
     assert Scale(transform).time(640) == pytest.approx(29.72, abs=0.01)
     positions, names = Scale(transform).ticks(128)
     assert names == ["100", "500", "1k", "2k", "5k", "10k"]

@@ -113,7 +113,7 @@ def test_a_packed_folder_says_what_made_its_clips(checkout: Path, data: Spectrog
     assert packing.genres == ("Folk", "R&B", "Rock")
     assert packing.shape == (64, 32)
     assert packing.transform == data.transform
-    assert packing.min_seconds == 1
+    assert packing.min_duration_s == 1
 
 
 def test_the_folder_is_gone_when_its_block_ends(checkout: Path, data: SpectrogramStore) -> None:
@@ -138,7 +138,7 @@ def test_the_same_model_has_the_same_digest_wherever_it_is_packed(
         {"temperature": 1.5},
         {"genres": ["Folk", "Rap", "Rock"]},
         {"genres": ["R&B", "Folk", "Rock"]},
-        {"min_seconds": 2.0},
+        {"min_duration_s": 2.0},
         {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 2.0, "temperature": 1.0}]},
         {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 1.0, "temperature": 2.0}]},
         {"transform": None},
@@ -154,7 +154,7 @@ def test_whatever_a_packed_folder_says_is_part_of_its_digest(
         assert digest(folder) != before
 
 
-@pytest.mark.parametrize("key", ["sample_rate_hz", "n_fft", "hop_length", "clip_seconds"])
+@pytest.mark.parametrize("key", ["sample_rate_hz", "n_fft", "hop_length", "clip_duration_s"])
 def test_another_transform_is_another_model(checkout: Path, data: SpectrogramStore, key: str) -> None:
     with temporary_bundle(checkout / "models", "crnn", data) as folder:
         before = digest(folder)
@@ -256,5 +256,5 @@ def test_a_model_of_ready_spectrograms_has_no_transform(
     with temporary_bundle(checkout / "models", "crnn", data) as folder:
         changed(folder, transform=None)
         model = ModelBundle(folder)
-    assert model.packing.transform is None
+    assert model.manifest.transform is None
     assert model.predict(mel).shape == (len(mel), 3)

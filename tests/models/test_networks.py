@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from music_genre.models.assembly import assemble
+from music_genre.models.scaling import decibels_to_ln_power
 
 from music_genre.errors import MusicGenreError
 from music_genre.models import baseline, crnn, parallel
-from music_genre.models.assembly import assemble
-from music_genre.models.scaling import decibels_to_ln_power
 from music_genre.params import Params, load_params
 from music_genre.training.trainer import build_published
 

@@ -101,7 +101,7 @@ def told(healed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[st
     for place in (folder, folder / "before"):
         place.mkdir(exist_ok=True)
         shutil.copyfile(healed / "mlflow.db", place / "mlflow.db")
-    pointer = json.loads((healed / "models/crnn/run.json").read_text())
+    pointer = json.loads((healed / "reports/runs/crnn.json").read_text())
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), "killed", pointer["model_id"], pointer["run_id"]],
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},

@@ -19,10 +19,10 @@ from music_genre.errors import MusicGenreError
 from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.models.bundle import ModelBundle
-from music_genre.params import GateParams
 from music_genre.registry import gate
 from music_genre.registry import versions as registry
 from music_genre.registry.gate import Candidate, Criterion, GateResult, judge
+from music_genre.registry.params import GateParams
 from music_genre.service.shadow import SHADOW_TAG, Shadow
 from music_genre.tracking import runs as tracking
 from music_genre.tracking.runs import RunRef
@@ -203,7 +203,7 @@ class Registry:
 
 @pytest.fixture
 def models(client: MlflowClient, healed: Path, request: pytest.FixtureRequest) -> Registry:
-    pointer = RunRef(**json.loads((healed / "models/crnn/run.json").read_text()))
+    pointer = RunRef(**json.loads((healed / "reports/runs/crnn.json").read_text()))
     return Registry(client, f"music-{abs(hash(request.node.name))}", pointer)
 
 
@@ -621,13 +621,13 @@ def test_register_restores_every_run_of_a_lost_store_without_training(checkout: 
         assert of_the_model(run.data.metrics) == pytest.approx(of_the_model(before[name].data.metrics))
         assert run.data.params == before[name].data.params
         assert run.data.tags["data_digest"] == before[name].data.tags["data_digest"]
-        assert json.loads((healed / f"models/{name}/run.json").read_text())["run_id"] == run.info.run_id
+        assert json.loads((healed / f"reports/runs/{name}.json").read_text())["run_id"] == run.info.run_id
 
 
 @pytest.mark.parametrize("name", ["crnn", "parallel"])
 def test_register_restores_every_epoch_of_a_lost_run(name: str, checkout: Path, healed: Path) -> None:
     client = tracking.connect(healed)
-    run_id = json.loads((healed / f"models/{name}/run.json").read_text())["run_id"]
+    run_id = json.loads((healed / f"reports/runs/{name}.json").read_text())["run_id"]
     history = pd.read_csv(checkout / f"models/{name}/history.csv")
     for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
         logged = client.get_metric_history(run_id, metric)

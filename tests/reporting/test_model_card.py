@@ -8,13 +8,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from music_genre.features.config import MelConfig
+from music_genre.features.mel import MelConfig
 from music_genre.models.bundle import BundleManifest, Member
 from music_genre.reporting import model_card as card
 from music_genre.reporting.model_card import Facts
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_seconds=31)
+TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, frames=640, clip_duration_s=31)
 
 
 def facts(genres: tuple[str, ...] = ("Folk", "Rock")) -> Facts:
@@ -115,7 +115,7 @@ def test_a_model_without_mistakes_has_no_confusions() -> None:
 
 
 def test_a_model_of_ready_spectrograms_hears_no_audio() -> None:
-    packing = replace(facts().packing, transform=None)
+    packing = replace(facts().manifest, transform=None)
     assert "takes ready spectrograms and no audio" in card.markdown(replace(facts(), packing=packing))
 
 

@@ -56,7 +56,7 @@ def runs(client: MlflowClient) -> dict[str, Run]:
 
 
 def pointer(folder: Path, name: str) -> RunRef:
-    return RunRef(**json.loads((folder / f"models/{name}/run.json").read_text()))
+    return RunRef(**json.loads((folder / f"reports/runs/{name}.json").read_text()))
 
 
 def digest_of(folder: Path, name: str) -> str:

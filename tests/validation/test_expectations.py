@@ -76,7 +76,7 @@ def verdict_on(
         data.splits,
         data.index,
         SHAPE,
-        min_seconds=MIN_SECONDS,
+        min_duration_s=MIN_SECONDS,
         artists_may_span=artists_may_span,
         is_fma_small=is_fma_small,
     )

@@ -29,14 +29,15 @@ def packed_folder(wanted: str) -> Iterator[tuple[Path, float]]:
     from music_genre.features.store import SpectrogramStore
     from music_genre.inference import predictor as prediction
     from music_genre.models import bundle as packed
+    from music_genre.params import load_params
     from music_genre.registry import versions as registry
 
-    if wanted not in packed.NAMES:
+    if wanted not in load_params(ProjectPaths.find().params).model_names:
         client, name = connect()
         version = registry.resolve(client, name, wanted)
         yield registry.packed_folder(version), prediction.confident_from(version.tags)
         return
-    project = ProjectPaths.here()
+    project = ProjectPaths.find()
     with ExitStack() as kept:
         try:
             data = SpectrogramStore.open(project.spectrograms)
@@ -45,9 +46,9 @@ def packed_folder(wanted: str) -> Iterator[tuple[Path, float]]:
             raise MusicGenreError(
                 f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
             ) from missing
-        measured = project.evaluation(wanted) / "metrics.json"
+        measured = project.evaluation / wanted / "metrics.json"
         figures = json.loads(measured.read_text(encoding="utf-8"))["validation"] if measured.is_file() else {}
-        yield folder, figures.get("confident_from", prediction.CONFIDENT)
+        yield folder, figures.get("confidence_threshold", prediction.CONFIDENT)
 
 
 def connect() -> tuple[MlflowClient, str]:
@@ -55,5 +56,5 @@ def connect() -> tuple[MlflowClient, str]:
     from music_genre.params import load_params
     from music_genre.tracking import runs as tracking
 
-    project = ProjectPaths.here()
+    project = ProjectPaths.find()
     return tracking.connect(project.root), load_params(project.params).registry.name

@@ -15,16 +15,16 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
 
     from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference
     from music_genre.features.store import SpectrogramStore
-    from music_genre.models.baseline import statistics_of
+    from music_genre.models import baseline
     from music_genre.params import load_params
 
     if options.seeds < 2:
         parser.error("--seeds takes at least 2: one split says little")
-    project = ProjectPaths.here()
+    project = ProjectPaths.find()
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     splits = [data.split(name) for name in data.index["split"].unique()]
-    settings = params.models.baseline
-    statistics = np.concatenate([statistics_of(clips.batches(64), settings.features) for clips in splits])
+    settings = params.models["baseline"]
+    statistics = np.concatenate([baseline.extract(mel, settings) for clips in splits for mel in clips.batches(64)])
     order = np.concatenate([clips.track_id for clips in splits])
     tracks = pd.read_parquet(project.tracks).set_index("track_id").loc[order].reset_index()
     if tracks["artist_id"].isna().all():
@@ -44,25 +44,27 @@ def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     from music_genre.features.store import SpectrogramStore
     from music_genre.params import load_params
     from music_genre.registry import versions as registry
+    from music_genre.settings import load_settings
     from music_genre.validation import drift
     from music_genre.validation import expectations as checks
 
-    project = ProjectPaths.here()
+    project = ProjectPaths.find()
     params = load_params(project.params)
-    folder = options.log or params.serving.request_log
+    settings = load_settings(project.root)
+    folder = options.log or settings.request_log
     if folder is None:
-        raise MusicGenreError("there is no request log: serve with serving.request_log set, or name one with --log")
-    requests = drift.read_log(project.root / folder, params.drift.requests)
-    if len(requests) < params.drift.least:
-        print(f"{len(requests)} different requests in {folder}; {params.drift.least} are needed to tell")
+        raise MusicGenreError("there is no request log: serve with MUSIC_GENRE_REQUEST_LOG set, or name one with --log")
+    requests = drift.read_log(project.root / folder, settings.drift_window)
+    if len(requests) < settings.drift_min_requests:
+        print(f"{len(requests)} different requests in {folder}; {settings.drift_min_requests} are needed to tell")
         return 0
     data, version = SpectrogramStore.open(project.spectrograms), requests["version"].iloc[-1]
     models = {known.version: known.model for known in registry.versions(*connect())}
-    predictions = project.evaluation(models.get(version, "")) / "predictions.csv"
+    predictions = project.evaluation / models.get(version, "") / "predictions.csv"
     if not predictions.is_file():
         raise MusicGenreError(f"nothing is known of version {version}, which answered: {predictions} is not there")
     training = data.index[data.index["split"] == "training"]
-    limits = drift.Limits(params.drift.distance, params.drift.false_alarm)
+    limits = drift.Limits(settings.drift_js_threshold, settings.drift_alpha)
     figures = drift.compare(training, pd.read_csv(predictions)["predicted"], requests, limits, params.seed)
     suite = checks.Suite("requests", requests, "request_id", checks.of_clips(data.shape))
     failures = checks.run([suite], project.drift / "checks").failures

@@ -52,7 +52,7 @@ def run_runs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> in
 def run_register(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from music_genre.pipeline.register import describe, register
 
-    print(describe(register(ProjectPaths.here())))
+    print(describe(register(ProjectPaths.find())))
     return 0
 
 
@@ -63,7 +63,7 @@ def run_promote(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     if options.force != bool(options.reason):
         parser.error("--force and --reason TEXT go together")
     client, name = connect()
-    with tracking.lock(ProjectPaths.here().root):
+    with tracking.lock(ProjectPaths.find().root):
         version = registry.promote(client, name, options.version, options.reason)
     print(f"{name} version {version} is champion")
     return 0
@@ -74,7 +74,7 @@ def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     from music_genre.tracking import runs as tracking
 
     client, name = connect()
-    with tracking.lock(ProjectPaths.here().root):
+    with tracking.lock(ProjectPaths.find().root):
         version = registry.rollback(client, name)
     print(f"{name} version {version} is champion again")
     return 0

@@ -43,7 +43,7 @@ def predict_table(model: ModelBundle, sure_from: float, paths: list[Path], out: 
     files, wrong = audio_files(paths), 0
     try:
         with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table:
-            writer = csv.DictWriter(table, columns(model.packing.genres))
+            writer = csv.DictWriter(table, columns(model.manifest.genres))
             writer.writeheader()
             for row in rows(model, sure_from, files):
                 writer.writerow(row)
@@ -61,11 +61,11 @@ def predict_file(model: ModelBundle, sure_from: float, path: Path, options: argp
     from music_genre.inference.predictor import answer
 
     try:
-        clips = hear(path, model.packing)
+        clips = hear(path, model.manifest)
     except AudioError as fault:
         print(f"music-genre: {path}: {fault}", file=sys.stderr)
         return 1
-    result = answer(clips, model.predict(clips.mel), model.packing.genres, sure_from, options.timeline)
+    result = answer(clips, model.predict(clips.mel), model.manifest.genres, sure_from, options.timeline)
     if options.json:
         print(json.dumps({"file": str(path), **result}))
         return 0
@@ -90,14 +90,14 @@ def predict_arrays(model: ModelBundle, source: Path, out: Path) -> int:
     stored = read_arrays(source)
     if not np.isfinite(stored.mel).all():
         raise MusicGenreError(f"{source}: mel has values that are not finite")
-    if stored.mel.shape[1:] != model.packing.shape:
+    if stored.mel.shape[1:] != model.manifest.shape:
         raise MusicGenreError(
-            f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.packing.shape}"
+            f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.manifest.shape}"
         )
-    scale = load_params(ProjectPaths.here().params).data.arrays.scale
+    scale = load_params(ProjectPaths.find().params).data["arrays"].scale
     starts = range(0, len(stored.mel), 64)
     probabilities = np.concatenate([model.predict(to_db(stored.mel[start : start + 64], scale)) for start in starts])
-    genres = np.asarray(model.packing.genres)
+    genres = np.asarray(model.manifest.genres)
     track_id = np.arange(len(stored.mel)) if stored.track_id is None else stored.track_id
     table = pd.DataFrame({"track_id": track_id, "genre": genres[probabilities.argmax(axis=1)]})
     pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(out, index=False)
@@ -132,7 +132,7 @@ def run_filters(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     check_picture(out, parser)
     if options.count < 1:
         parser.error("--count takes at least 1")
-    picture, told = look_into(ProjectPaths.here(), options.network, options.layer, options.count)
+    picture, told = look_into(ProjectPaths.find(), options.network, options.layer, options.count)
     save_picture(picture, out)
     print(f"{out} shows {told}")
     return 0
@@ -147,9 +147,9 @@ def check_picture(out: Path, parser: argparse.ArgumentParser) -> None:
 
 
 def save_picture(picture: Figure, out: Path) -> None:
-    from music_genre.evaluation.plots import save
+    from music_genre.evaluation.plots import save_figure
 
     try:
-        save(picture, out)
+        save_figure(picture, out)
     except OSError as error:
         raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error

@@ -1,1 +1,1 @@
-"""One module a kind of collection: how it gets to ``data/raw`` and which tracks it holds."""
+"""What to train on: one module a kind of collection, under the name that ``params.yaml`` gives it; splits; inspection."""

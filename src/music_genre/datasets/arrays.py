@@ -10,14 +10,16 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from music_genre.config import ParamsModel
+from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
-from music_genre.features.config import FLOOR_DB
-from music_genre.params import ArraysParams
+from music_genre.features.mel import FLOOR_DB
 
 SPLITS = ("training", "validation", "test")
 GENRES = "genres.json"
@@ -40,7 +42,19 @@ class ArraySet:
     label: np.ndarray | None
 
 
-def fetch(raw: Path, params: ArraysParams) -> None:
+class ArraysParams(ParamsModel):
+    """The section ``data.arrays``.
+
+    Args:
+        path: a folder that holds the archives and ``genres.json``.
+        scale: what floats are: dB, or natural logarithms of power.
+    """
+
+    path: Path | None
+    scale: Literal["db", "ln_power"]
+
+
+def copy_archives(raw: Path, params: ArraysParams, cache: Path | None = None, seed: int = 0) -> None:
     """Copy the three archives and ``genres.json``.
 
     Raises:
@@ -57,7 +71,7 @@ def fetch(raw: Path, params: ArraysParams) -> None:
         shutil.copyfile(params.path / name, raw / name)
 
 
-def tracks(raw: Path) -> pd.DataFrame:
+def load_tracks(raw: Path) -> pd.DataFrame:
     """Every spectrogram of the three archives, in their order.
 
     Returns:
@@ -155,3 +169,10 @@ def _zero_based(labels: dict[str, np.ndarray | None], genres: int) -> dict[str, 
     if every.min() < first or every.max() >= genres + first:
         raise MusicGenreError(f"labels run from {every.min()} to {every.max()}; {GENRES} names {genres} genres")
     return {split: label - first for split, label in found.items()}
+
+
+def _load(raw: Path, params: ArraysParams) -> pd.DataFrame:
+    return load_tracks(raw)
+
+
+DATASET = Dataset(ArraysParams, copy_archives, _load, has_audio=False)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from tqdm import tqdm
 
+from music_genre.config import ParamsModel
 from music_genre.datasets.download import ARCHIVES, Archive, download
 from music_genre.datasets.extract import unpack
+from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
 from music_genre.files import require_room, size_of
-from music_genre.params import FmaParams
 
 SUBSETS = ("small", "medium", "large", "full")
 ADDRESS = "https://os.unil.cloud.switch.ch/fma/"
@@ -32,7 +34,21 @@ COLUMNS = {
 }
 
 
-def fetch(raw: Path, params: FmaParams, cache: Path) -> None:
+class FmaParams(ParamsModel):
+    """The section ``data.fma``.
+
+    Args:
+        subset: which of FMA's subsets.
+        path: a folder that holds ``fma_metadata/`` and ``fma_<subset>/``; None: download.
+        mirror: an address to download from instead of the published one.
+    """
+
+    subset: Literal["small", "medium", "large", "full"]
+    path: Path | None
+    mirror: str | None
+
+
+def download_subset(raw: Path, params: FmaParams, cache: Path, seed: int = 0) -> None:
     """Bring the metadata and the subset's clips: from the unpacked folder ``params.path``, or by download where none is
     named. What is lacking, ``index`` finds missing.
 
@@ -40,6 +56,7 @@ def fetch(raw: Path, params: FmaParams, cache: Path) -> None:
         raw: the folder to fill, not there yet.
         params: the subset and where it is to be had.
         cache: where archives come to lie, and stay for the next time.
+        seed: not used.
 
     Raises:
         MusicGenreError: the folder is not in FMA's layout, or an archive is not to be had.
@@ -49,7 +66,7 @@ def fetch(raw: Path, params: FmaParams, cache: Path) -> None:
     else:
         address = params.mirror or ADDRESS
         _download(raw, ARCHIVES["metadata"], address, cache, {METADATA.as_posix()})
-        _download(raw, ARCHIVES[params.subset], address, cache, set(tracks(raw, params.subset)["path"]))
+        _download(raw, ARCHIVES[params.subset], address, cache, set(load_tracks(raw, params.subset)["path"]))
 
 
 def _download(raw: Path, archive: Archive, address: str, cache: Path, wanted: set[str]) -> None:
@@ -67,7 +84,7 @@ def _copy(raw: Path, root: Path, subset: str) -> None:
     (raw / METADATA).parent.mkdir(parents=True)
     shutil.copyfile(metadata, raw / METADATA)
     clips = _clip_folder(root, subset)
-    wanted = {raw / path: clips / Path(path).relative_to(f"fma_{subset}") for path in tracks(raw, subset)["path"]}
+    wanted = {raw / path: clips / Path(path).relative_to(f"fma_{subset}") for path in load_tracks(raw, subset)["path"]}
     there = {target: source for target, source in wanted.items() if source.is_file()}
     require_room(raw, sum(map(size_of, there.values())))
     for target, source in tqdm(there.items(), desc="Copying clips", unit="clip"):
@@ -75,7 +92,7 @@ def _copy(raw: Path, root: Path, subset: str) -> None:
         shutil.copyfile(source, target)
 
 
-def tracks(raw: Path, subset: str) -> pd.DataFrame:
+def load_tracks(raw: Path, subset: str) -> pd.DataFrame:
     """Labelled tracks of a subset, as the metadata lists them.
 
     Args:
@@ -119,3 +136,10 @@ def _clip_folder(root: Path, subset: str) -> Path:
         if folder.is_dir():
             return folder
     raise MusicGenreError(f"data.fma.path: {root} holds none of {', '.join(folder.name for folder in candidates)}")
+
+
+def _load(raw: Path, params: FmaParams) -> pd.DataFrame:
+    return load_tracks(raw, params.subset)
+
+
+DATASET = Dataset(FmaParams, download_subset, _load)

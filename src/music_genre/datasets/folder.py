@@ -9,18 +9,42 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from pydantic import field_validator
 from tqdm import tqdm
 
+from music_genre.config import ParamsModel
+from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
 from music_genre.files import require_room, size_of
-from music_genre.params import FolderParams
 
 DECODED = frozenset({".mp3", ".wav", ".flac", ".ogg", ".opus", ".au", ".aif", ".aiff"})
 NOT_DECODED = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
 """Names of audio files. Those that libsndfile does not read are listed, too, so that they are told as faults."""
 
 
-def fetch(raw: Path, params: FolderParams) -> None:
+class FolderParams(ParamsModel):
+    """The section ``data.folder``.
+
+    Args:
+        path: a folder with a folder for each genre.
+        artist_pattern: a regular expression over the file's name whose first group is the artist.
+    """
+
+    path: Path | None
+    artist_pattern: str | None
+
+    @field_validator("artist_pattern")
+    @classmethod
+    def check_artist_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            if pattern is not None and re.compile(pattern).groups < 1:
+                raise ValueError("a regular expression with a group is needed")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+
+def copy_folder(raw: Path, params: FolderParams, cache: Path | None = None, seed: int = 0) -> None:
     """Copy every audio file of ``params.path``. Links that lead out of it, nowhere or, below a genre, to folders, names
     that are no UTF-8 and what may not be read are left behind, and told.
 
@@ -54,7 +78,7 @@ def fetch(raw: Path, params: FolderParams) -> None:
         raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {', '.join(sorted(DECODED))}")
 
 
-def tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
+def load_tracks(raw: Path, artist_pattern: str | None) -> pd.DataFrame:
     """Tracks of a copied collection, numbered by path.
 
     Args:
@@ -110,3 +134,10 @@ def _leave_behind(path: Path, reason: str) -> None:
 def _artist(path: Path, pattern: str | None) -> str | None:
     match = re.search(pattern, path.stem) if pattern else None
     return match.group(1) if match else None
+
+
+def _load(raw: Path, params: FolderParams) -> pd.DataFrame:
+    return load_tracks(raw, params.artist_pattern)
+
+
+DATASET = Dataset(FolderParams, copy_folder, _load, artists_from_tags=True)

@@ -44,14 +44,14 @@ class Heard:
 
 
 def index_audio(
-    listed: pd.DataFrame, raw: Path, min_seconds: float, artists_from_tags: bool = False
+    listed: pd.DataFrame, raw: Path, min_duration_s: float, artists_from_tags: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Listen to every listed track.
 
     Args:
         listed: columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split.
         raw: the folder of the collection.
-        min_seconds: shorter clips are dropped.
+        min_duration_s: shorter clips are dropped.
         artists_from_tags: an artist that a file's tags name takes the place of the listed one.
 
     Returns:
@@ -64,7 +64,7 @@ def index_audio(
     ]
     listed = listed[~twice]
     paths = listed["path"].tolist()
-    heard = list(map_clips(partial(hear, raw, min_seconds=min_seconds), paths, "Listening", on_crash=crashed))
+    heard = list(map_clips(partial(hear, raw, min_duration_s=min_duration_s), paths, "Listening", on_crash=crashed))
     tracks = listed.copy()
     tracks["seconds"] = [h.facts.seconds if h.facts else None for h in heard]
     tracks["sample_rate_hz"] = [h.facts.sample_rate_hz if h.facts else None for h in heard]
@@ -119,7 +119,7 @@ def index_spectrograms(listed: pd.DataFrame, spread: np.ndarray) -> tuple[pd.Dat
     return listed.assign(**empty)[(spread != 0) & np.isfinite(spread)].reset_index(drop=True), faults_table(faults)
 
 
-def hear(raw: Path, path: str, min_seconds: float) -> Heard:
+def hear(raw: Path, path: str, min_duration_s: float) -> Heard:
     """Listen to one file."""
     file = raw / path
     if not file.is_file():
@@ -130,7 +130,7 @@ def hear(raw: Path, path: str, min_seconds: float) -> Heard:
         facts = listen(file, MAX_SECONDS + 1)
     except AudioError as fault:
         return Heard(None, digest, (fault.reason, fault.detail))
-    return Heard(facts, digest, _reason_to_drop(facts, min_seconds))
+    return Heard(facts, digest, _reason_to_drop(facts, min_duration_s))
 
 
 def crashed(path: str) -> Heard:
@@ -176,7 +176,7 @@ def refuse_too_many(faults: pd.DataFrame, listed: int, max_share: float) -> None
         return
     first = "; ".join(f"{row.path} {row.reason}" for row in dropped.head(3).itertuples())
     raise MusicGenreError(
-        f"{len(dropped)} of {listed} tracks cannot be used, data.max_fault_share allows {max_share:.0%}:"
+        f"{len(dropped)} of {listed} tracks cannot be used, data.max_skipped_fraction allows {max_share:.0%}:"
         f" {first or 'nothing is listed'};"
         " data/faults.csv has all"
     )
@@ -189,13 +189,13 @@ def faults_table(faults: list[Fault]) -> pd.DataFrame:
     )
 
 
-def _reason_to_drop(facts: AudioInfo, min_seconds: float) -> tuple[str, str] | None:
+def _reason_to_drop(facts: AudioInfo, min_duration_s: float) -> tuple[str, str] | None:
     if is_silent(facts.peak) and facts.lost_share:
         return "not_finite", _lost(facts)
     if is_silent(facts.peak):
         return "silent", f"peak {facts.peak:.6f} over {facts.seconds:.1f} s"
-    if facts.seconds < min_seconds:
-        return "short", f"{facts.seconds:.1f} s, data.min_seconds is {min_seconds:g}"
+    if facts.seconds < min_duration_s:
+        return "short", f"{facts.seconds:.1f} s, data.min_duration_s is {min_duration_s:g}"
     if facts.seconds > MAX_SECONDS:
         return "too_long", f"over {MAX_SECONDS:.0f} s"
     return None

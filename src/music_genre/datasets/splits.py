@@ -5,17 +5,44 @@ random one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
 
+from music_genre.config import Fraction, ParamsModel
 from music_genre.errors import MusicGenreError
-from music_genre.params import SplitMethod
 
 SPLITS = ("training", "validation", "test")
 
-MOST_FOLDS = 20
+MAX_FOLDS = 20
 """Finer shares are not worth the time, unless a share asks for them."""
+
+
+SplitMethod = Literal["official", "artist", "random"]
+
+
+class SplitParams(ParamsModel):
+    """The section ``split``.
+
+    Args:
+        method: ``official`` keeps the source's split and, where it has none, is ``artist``: no artist is in two splits.
+            ``random`` looks at genres alone; it overestimates accuracy (artist effect).
+        validation_fraction: of the tracks, where the split is not official.
+        test_fraction: likewise.
+    """
+
+    method: SplitMethod
+    validation_fraction: Fraction
+    test_fraction: Fraction
+
+    @model_validator(mode="after")
+    def check_split_sizes(self) -> SplitParams:
+        """Something must remain to train on."""
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction and test_fraction together must be below 1")
+        return self
 
 
 def assign_splits(
@@ -91,7 +118,7 @@ def _folds(validation: float, test: float, artists: int) -> tuple[int, int, int]
         error = abs(for_validation / folds - validation) + abs(for_test / folds - test)
         return (round(error, 6) if for_validation + for_test < folds else np.inf), folds, for_validation, for_test
 
-    most = min(artists, max(MOST_FOLDS, round(1 / min(validation, test))))
+    most = min(artists, max(MAX_FOLDS, round(1 / min(validation, test))))
     error, folds, for_validation, for_test = min(map(choice, range(len(SPLITS), most + 1)))
     if not np.isfinite(error):
         raise MusicGenreError(

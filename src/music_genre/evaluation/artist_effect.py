@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from music_genre.datasets.splits import assign_splits
+from music_genre.datasets.splits import SplitMethod, SplitParams, assign_splits
 from music_genre.models import baseline
-from music_genre.params import BaselineParams, SplitMethod, SplitParams
+from music_genre.models.baseline import BaselineParams
 
 METHODS: tuple[SplitMethod, ...] = ("artist", "random")
 
@@ -39,7 +39,9 @@ def accuracy_by_split(
     for seed in tqdm(seeds, desc="Training on both splits", unit="pair"):
         row: dict[str, float] = {}
         for method in METHODS:
-            split = assign_splits(tracks, shares.validation, shares.test, seed, method).set_index("track_id")["split"]
+            split = assign_splits(tracks, shares.validation_fraction, shares.test_fraction, seed, method).set_index(
+                "track_id"
+            )["split"]
             learnt = (split.loc[tracks["track_id"]] == "training").to_numpy()
             machine = baseline.fit(statistics[learnt], label[learnt], settings)
             row[method] = float(np.mean(machine.predict(statistics[~learnt]) == label[~learnt]))

@@ -4,18 +4,19 @@ worth; and whether two models differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
 CALIBRATION_BINS = 15
-RESAMPLES = 2000
+N_BOOTSTRAP = 2000
 
 
-def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+def classification_metrics(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """The figures of one split.
 
     Args:
@@ -29,7 +30,7 @@ def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     predicted, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
     right = int(np.sum(predicted == label))
     interval = binomtest(right, len(label)).proportion_ci(method="wilson")
-    macro_f1_low, macro_f1_high = macro_f1_interval(label, predicted)
+    macro_f1_low, macro_f1_high = macro_f1_ci(label, predicted)
     return {
         "accuracy": right / len(label),
         "accuracy_low": float(interval.low),
@@ -43,7 +44,7 @@ def summary(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 def probability_scores(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
     """How good the probabilities are, whatever class comes first: log_loss, brier (the multi-class score of Brier,
-    Monthly Weather Review 1950), ece. Arguments as for ``summary``.
+    Monthly Weather Review 1950), ece. Arguments as for ``classification_metrics``.
     """
     classes, exact = np.arange(probabilities.shape[1]), probabilities.astype(np.float64)
     return {
@@ -53,7 +54,7 @@ def probability_scores(label: np.ndarray, probabilities: np.ndarray) -> dict[str
     }
 
 
-def reliability(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def calibration_curve(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """Columns confidence, accuracy, share: the means of each of 15 equal bins of confidence that holds a clip, and its
     share of all clips.
     """
@@ -66,15 +67,15 @@ def reliability(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
 
 def expected_calibration_error(label: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
-    bins = reliability(label, probabilities)
+    bins = calibration_curve(label, probabilities)
     return float((bins["share"] * (bins["accuracy"] - bins["confidence"]).abs()).sum())
 
 
-def coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+def risk_coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     """What "not sure" buys: columns coverage (0.1 to 1), threshold, accuracy.
 
-    A row is the share of clips that the model is surest of, the least confidence among them, and how many of them it
-    names rightly.
+    A row is the share of clips that the model is most confident of, the least confidence among them, and how many of them it
+    predicts correctly.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
@@ -90,7 +91,7 @@ def coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
     )
 
 
-def confident_from(label: np.ndarray, probabilities: np.ndarray, accuracy: float) -> float:
+def confidence_threshold(label: np.ndarray, probabilities: np.ndarray, accuracy: float) -> float:
     """The least confidence from which on answers reach an accuracy: the point of the risk-coverage curve that keeps
     most answers.
 
@@ -119,7 +120,7 @@ def mcnemar(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[st
         second: (n,) the other's.
 
     Returns:
-        difference of accuracy (first above second), first_only and second_only (clips that one alone names rightly),
+        difference of accuracy (first above second), first_only and second_only (clips that one alone predicts correctly),
         p_value of a difference at least as large where neither is better.
     """
     first_only = int(np.sum((first == label) & (second != label)))
@@ -158,20 +159,20 @@ def predictions(
     )
 
 
-def worst_mistakes(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The wrong answers of ``predictions`` that the model was surest of, the surest first."""
+def top_errors(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The wrong answers of ``predictions`` that the model was most confident of, the surest first."""
     wrong = table[table["actual"] != table["predicted"]]
     return wrong.sort_values(["confidence", "track_id"], ascending=[False, True]).head(count)
 
 
-def confusion(table: pd.DataFrame, genres: Sequence[str]) -> np.ndarray:
+def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> np.ndarray:
     """(classes, classes) counts of ``predictions``: rows are actual genres, columns predicted ones."""
     actual = pd.Categorical(table["actual"], categories=list(genres))
     predicted = pd.Categorical(table["predicted"], categories=list(genres))
     return np.asarray(pd.crosstab(actual, predicted, dropna=False))
 
 
-def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
+def macro_f1_difference_ci(actual: np.ndarray, first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
     """95 % interval of how far macro-F1 of ``first`` lies above that of ``second`` on the same clips (paired
     bootstrap).
 
@@ -182,24 +183,38 @@ def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarra
         seed: of the resampling.
     """
     names, codes = np.unique(np.concatenate([actual, first, second]), return_inverse=True)
-    truth, one, other = codes.reshape(3, -1)
-    random = np.random.default_rng(seed)
-    differences = []
-    for _ in range(RESAMPLES):
-        drawn = random.integers(0, len(truth), len(truth))
-        differences.append(
-            _macro_f1(truth[drawn], one[drawn], len(names)) - _macro_f1(truth[drawn], other[drawn], len(names))
-        )
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return float(low), float(high)
+
+    def difference(truth: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        return _macro_f1(truth, a, len(names)) - _macro_f1(truth, b, len(names))
+
+    return _bootstrap_ci(tuple(codes.reshape(3, -1)), difference, seed)
 
 
-def macro_f1_interval(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """95 % bootstrap interval of macro-F1, from (n,) right classes and (n,) answers; the same for the same clips."""
-    random, classes = np.random.default_rng(0), int(max(actual.max(), predicted.max())) + 1
-    drawn = [random.integers(0, len(actual), len(actual)) for _ in range(RESAMPLES)]
-    low, high = np.percentile([_macro_f1(actual[d], predicted[d], classes) for d in drawn], [2.5, 97.5])
-    return float(low), float(high)
+def macro_f1_ci(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """95 % bootstrap interval of macro-F1, from (n,) labels and (n,) predictions; the same for the same clips."""
+    n_classes = int(max(actual.max(), predicted.max())) + 1
+    return _bootstrap_ci((actual, predicted), lambda truth, a: _macro_f1(truth, a, n_classes), 0)
+
+
+def _bootstrap_ci(samples: tuple[np.ndarray, ...], statistic: Callable[..., float], seed: int) -> tuple[float, float]:
+    """95 % interval of a statistic of paired samples (n,), bias-corrected and accelerated (Efron, JASA 1987)."""
+    # Where every resample gives the same value, as where every clip is right, BCa divides by zero: see below.
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        found = bootstrap(
+            samples,
+            statistic,
+            n_resamples=N_BOOTSTRAP,
+            paired=True,
+            vectorized=False,
+            confidence_level=0.95,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    if np.isfinite([found.low, found.high]).all():
+        return float(found.low), float(found.high)
+    value = float(statistic(*samples))
+    return value, value
 
 
 def _macro_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:

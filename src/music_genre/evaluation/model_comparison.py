@@ -8,11 +8,11 @@ from functools import reduce
 import numpy as np
 import pandas as pd
 
-COMPARED = ("crnn", "parallel")
+COMPARED_MODELS = ("crnn", "parallel")
 """The networks that are laid side by side: those of the study."""
 
 
-def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join_predictions(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """One row a clip: track_id, split, actual, and for each model <model> and <model>_confidence.
 
     Args:
@@ -26,29 +26,29 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return reduce(lambda left, right: left.merge(right, on=keys, validate="one_to_one"), tables)
 
 
-def who_is_right(table: pd.DataFrame, first: str, second: str) -> pd.Series:
-    """Of each clip of ``side_by_side``: ``both``, ``<first> only``, ``<second> only`` or ``neither``."""
+def agreement(table: pd.DataFrame, first: str, second: str) -> pd.Series:
+    """Of each clip of ``join_predictions``: ``both``, ``<first> only``, ``<second> only`` or ``neither``."""
     one, other = table[first] == table["actual"], table[second] == table["actual"]
     names = np.select([one & other, one, other], ["both", f"{first} only", f"{second} only"], "neither")
     return pd.Series(names, index=table.index)
 
 
-def by_genre(table: pd.DataFrame, first: str, second: str, together: str) -> pd.DataFrame:
+def agreement_by_genre(table: pd.DataFrame, first: str, second: str, ensemble: str) -> pd.DataFrame:
     """What each model knows of each genre, and what their average gains.
 
     Args:
-        table: from ``side_by_side``.
+        table: from ``join_predictions``.
         first: a member.
         second: the other.
-        together: the ensemble of both.
+        ensemble: the ensemble of both.
 
     Returns:
-        split, genre, clips, both, <first>_only, <second>_only, neither, <together>; gain, clips that the ensemble
-        names rightly above the better member; saved and lost, clips it names rightly against one member, or wrongly.
+        split, genre, clips, both, <first>_only, <second>_only, neither, <ensemble>; ensemble_gain, clips that the ensemble
+        predicts correctly above the better member; recovered and broken, clips it predicts correctly against one member, or wrongly.
     """
     rows = []
     for (split, genre), clips in table.groupby(["split", "actual"], sort=True):
-        one, other, both = (clips[name] == clips["actual"] for name in (first, second, together))
+        one, other, both = (clips[name] == clips["actual"] for name in (first, second, ensemble))
         rows.append(
             {
                 "split": split,
@@ -58,16 +58,16 @@ def by_genre(table: pd.DataFrame, first: str, second: str, together: str) -> pd.
                 f"{first}_only": int((one & ~other).sum()),
                 f"{second}_only": int((other & ~one).sum()),
                 "neither": int((~one & ~other).sum()),
-                together: int(both.sum()),
-                "gain": int(both.sum()) - max(int(one.sum()), int(other.sum())),
-                "saved": int((both & (one ^ other)).sum()),
-                "lost": int((~both & (one ^ other)).sum()),
+                ensemble: int(both.sum()),
+                "ensemble_gain": int(both.sum()) - max(int(one.sum()), int(other.sum())),
+                "recovered": int((both & (one ^ other)).sum()),
+                "broken": int((~both & (one ^ other)).sum()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def top_confusions(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Mistakes of a model, the commonest first: actual, predicted, clips, share of the actual genre's clips."""
     wrong = table[table["actual"] != table[name]]
     counted = wrong.groupby(["actual", name]).size().rename("clips").reset_index()

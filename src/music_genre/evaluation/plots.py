@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from music_genre.features.config import FLOOR_DB
+from music_genre.evaluation import metrics
+from music_genre.evaluation.results import ModelPredictions
+from music_genre.features.mel import FLOOR_DB
+from music_genre.features.store import SpectrogramStore
+
+N_ERRORS_SHOWN = 8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> Figure:
+def plot_confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> Figure:
     """Rows are actual genres, columns predicted ones; colour is the share of the row, the figure the count.
 
     Args:
@@ -42,11 +47,11 @@ def confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> F
     return figure
 
 
-def reliability(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
+def plot_calibration(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Accuracy against confidence; a calibrated model lies on the diagonal.
 
     Args:
-        curves: ``evaluation.reliability`` by what it is of.
+        curves: ``metrics.calibration_curve`` by what it is of.
         title: above the picture.
     """
     from matplotlib.figure import Figure
@@ -60,7 +65,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def learning(history: pd.DataFrame, title: str) -> Figure:
+def plot_learning_curves(history: pd.DataFrame, title: str) -> Figure:
     """Loss and accuracy by epoch, of training and validation.
 
     Args:
@@ -81,12 +86,12 @@ def learning(history: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def mistakes(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
+def plot_top_errors(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     """Wrongly named clips as the model sees them.
 
     Args:
         mel: (n, frames, n_mels) dB.
-        table: n rows of ``evaluation.predictions``.
+        table: n rows of ``metrics.predictions``.
         title: above the picture.
     """
     from matplotlib.figure import Figure
@@ -102,11 +107,11 @@ def mistakes(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
+def plot_risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Share of wrong answers against the share of clips that are answered, the surest first.
 
     Args:
-        tables: ``evaluation.coverage`` by model.
+        tables: ``metrics.risk_coverage`` by model.
         title: above the picture.
     """
     from matplotlib.figure import Figure
@@ -120,11 +125,11 @@ def risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
+def plot_agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
     """Of each genre, the clips that both networks, one of them, or neither names rightly.
 
     Args:
-        table: ``disagreement.by_genre`` of one split.
+        table: ``model_comparison.agreement_by_genre`` of one split.
         first: a network.
         second: the other.
         title: above the picture.
@@ -143,7 +148,32 @@ def agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figur
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a PNG; the same figure is the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def plot_evaluation(folder: Path, name: str, data: SpectrogramStore, predictions: ModelPredictions) -> None:
+    """Write a model's ``plots/``: the confusion matrix and the top errors of test, and calibration.
+
+    Args:
+        folder: ``reports/evaluation/<name>``.
+        name: of the model.
+        data: what was predicted.
+        predictions: of the model.
+    """
+    clips, probabilities = data.split("test"), predictions.probabilities["test"]
+    table = metrics.predictions(clips.track_id, clips.label, probabilities, data.genres)
+    accuracy = float((table["actual"] == table["predicted"]).mean())
+    title = f"{name}, test: {accuracy:.1%} of {len(clips)} clips"
+    confusion = plot_confusion_matrix(metrics.confusion_matrix(table, data.genres), data.genres, title)
+    save_figure(confusion, folder / "plots/confusion_matrix.png")
+    curves = {
+        split: metrics.calibration_curve(data.split(split).label, probabilities)
+        for split, probabilities in predictions.probabilities.items()
+    }
+    save_figure(plot_calibration(curves, f"{name}: calibration"), folder / "plots/calibration.png")
+    errors = metrics.top_errors(table, N_ERRORS_SHOWN)
+    figure = plot_top_errors(clips.read(errors.index.to_numpy()), errors, f"{name}, test: most confident errors")
+    save_figure(figure, folder / "plots/top_errors.png")

@@ -3,14 +3,60 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, model_validator
 
+from music_genre.config import ParamsModel
 from music_genre.errors import AudioError
 from music_genre.features.audio import AudioSignal, is_silent, resample
-from music_genre.features.config import FLOOR_DB, MelConfig
 
-WINDOWS = 64
+FLOOR_DB = -80.0
+"""The quietest value of a log-mel spectrogram, librosa's ``top_db``; short clips are padded with it."""
+
+
+FEATURES_VERSION = 1
+"""Rises with every change of code that changes the numbers of a spectrogram: decoding, downmix, resampling, mel bands.
+Stored spectrograms are known by their file, the transform and this number.
+"""
+
+
+class MelConfig(ParamsModel):
+    """Everything that turns audio into what the networks see.
+
+    Args:
+        sample_rate_hz: audio is resampled to this.
+        n_fft: samples a window of the short-time Fourier transform.
+        hop_length: samples between two frames.
+        n_mels: mel bands.
+        n_frames: frames kept; 640 frames of 1,024 samples at 22,050 Hz are 29.7 s.
+        clip_duration_s: audio that one clip may span; its loudest cell is 0 dB, even when it lies after the last
+            frame kept.
+    """
+
+    sample_rate_hz: Annotated[int, Field(ge=1000, le=384_000)]
+    n_fft: Annotated[int, Field(ge=16, le=65_536)]
+    hop_length: Annotated[int, Field(ge=1, le=65_536)]
+    n_mels: Annotated[int, Field(ge=1, le=1024)]
+    n_frames: Annotated[int, Field(ge=1, le=100_000)]
+    clip_duration_s: Annotated[float, Field(gt=0, le=3600)]
+
+    @model_validator(mode="after")
+    def check_clip_covers_frames(self) -> MelConfig:
+        if self.clip_duration_s < self.frames_duration_s:
+            raise ValueError(
+                f"clip_duration_s must be at least the {self.frames_duration_s:.1f} s that the frames cover"
+            )
+        return self
+
+    @property
+    def frames_duration_s(self) -> float:
+        """The audio that ``n_frames`` frames cover."""
+        return self.n_frames * self.hop_length / self.sample_rate_hz
+
+
+FFT_BATCH = 64
 """Fourier transforms at a time: what they give stays in the processor's cache until the mel bands are summed."""
 
 AMIN = 1e-10
@@ -25,7 +71,7 @@ def log_mel(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
         transform: window, hop, bands and length; see ``MelConfig``.
 
     Returns:
-        (transform.frames, transform.n_mels) float32 dB in [-80, 0]; 0 is the loudest cell of the whole clip.
+        (transform.n_frames, transform.n_mels) float32 dB in [-80, 0]; 0 is the loudest cell of the whole clip.
 
     Raises:
         AudioError: the clip is silent or shorter than one window of the Fourier transform.
@@ -34,10 +80,10 @@ def log_mel(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
         raise AudioError("short", f"{len(audio)} samples, one window takes {transform.n_fft}")
     if is_silent(float(np.max(np.abs(audio)))):
         raise AudioError("silent", "no sound above -80 dBFS")
-    decibels = power_to_db(mel_power(audio, transform))[: transform.frames]
+    decibels = power_to_db(mel_power(audio, transform))[: transform.n_frames]
     if decibels.max() <= FLOOR_DB:
         raise AudioError("silent", f"no sound above {FLOOR_DB:.0f} dB of what follows the last frame")
-    missing = transform.frames - len(decibels)
+    missing = transform.n_frames - len(decibels)
     return np.pad(decibels, ((0, missing), (0, 0)), constant_values=FLOOR_DB).astype(np.float32)
 
 
@@ -58,9 +104,9 @@ def mel_power(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, transform.n_fft)[:: transform.hop_length]
     taper, filters = _hann(transform.n_fft), _mel_filters(transform)
     power = np.empty((len(windows), transform.n_mels), np.float32)
-    for start in range(0, len(windows), WINDOWS):
-        spectrum = rfft(windows[start : start + WINDOWS] * taper, axis=1)
-        power[start : start + WINDOWS] = (spectrum.real**2 + spectrum.imag**2) @ filters
+    for start in range(0, len(windows), FFT_BATCH):
+        spectrum = rfft(windows[start : start + FFT_BATCH] * taper, axis=1)
+        power[start : start + FFT_BATCH] = (spectrum.real**2 + spectrum.imag**2) @ filters
     return power
 
 
@@ -77,11 +123,11 @@ def extract_first_clip(recording: AudioSignal, transform: MelConfig) -> np.ndarr
     """Features of a recording's first clip.
 
     Args:
-        recording: at any sample rate; what lies after ``transform.clip_seconds`` is not heard.
+        recording: at any sample rate; what lies after ``transform.clip_duration_s`` is not heard.
         transform: see ``MelConfig``.
 
     Returns:
-        (transform.frames, transform.n_mels) float32 dB.
+        (transform.n_frames, transform.n_mels) float32 dB.
 
     Raises:
         AudioError: see ``log_mel``.
@@ -100,7 +146,7 @@ def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndar
         transform: see ``MelConfig``.
 
     Returns:
-        start of each clip (clips,) float64 seconds, and features (clips, transform.frames, transform.n_mels)
+        start of each clip (clips,) float64 seconds, and features (clips, transform.n_frames, transform.n_mels)
         float32 dB.
 
     Raises:
@@ -121,7 +167,7 @@ def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndar
 
 def clip_starts(samples: int, transform: MelConfig) -> list[int]:
     """First sample of each clip of a song of ``samples`` samples: evenly spaced, the last one ending with the song."""
-    window = transform.frames * transform.hop_length
+    window = transform.n_frames * transform.hop_length
     if samples <= _clip_samples(transform):
         return [0]
     last = max(0, samples - window)
@@ -146,4 +192,4 @@ def _mel_filters(transform: MelConfig) -> np.ndarray:
 
 
 def _clip_samples(transform: MelConfig) -> int:
-    return int(transform.clip_seconds * transform.sample_rate_hz)
+    return int(transform.clip_duration_s * transform.sample_rate_hz)

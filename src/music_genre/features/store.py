@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import AudioError, MusicGenreError
-from music_genre.features.config import FEATURES_VERSION, FLOOR_DB, MelConfig
+from music_genre.features.mel import FEATURES_VERSION, FLOOR_DB, MelConfig
 
 CLIPS_PER_SHARD = 512
 INDEX = "index.parquet"
@@ -56,14 +56,14 @@ class MelDataset:
             mel[target] = self.shards[self.shard[position]][self.row[position]]
         return mel
 
-    def part(self, share: float) -> MelDataset:
+    def subsample(self, fraction: float) -> MelDataset:
         """A share of the clips of each genre, at least one, drawn by a digest of their ids: a smaller share is part of
         every larger one.
         """
         lots = pd.Series([_lot(track_id) for track_id in self.track_id], dtype="uint64")
         drawn = lots.groupby(self.label).rank(method="first").to_numpy()
         counts = np.bincount(self.label)[self.label]
-        kept = drawn <= np.maximum(1, np.round(share * counts))
+        kept = drawn <= np.maximum(1, np.round(fraction * counts))
         return MelDataset(self.track_id[kept], self.label[kept], self.shards, self.shard[kept], self.row[kept])
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
@@ -81,14 +81,14 @@ class SpectrogramStore:
         index: one row a clip.
         genres: names in label order.
         transform: what made them of audio, or None for a collection of ready spectrograms.
-        min_seconds: the shortest clip that the collection may hold.
+        min_duration_s: the shortest clip that the collection may hold.
     """
 
     folder: Path
     index: pd.DataFrame
     genres: tuple[str, ...]
     transform: MelConfig | None
-    min_seconds: float
+    min_duration_s: float
 
     @classmethod
     def open(cls, folder: Path) -> SpectrogramStore:
@@ -106,7 +106,7 @@ class SpectrogramStore:
             pd.read_parquet(folder / INDEX),
             tuple(description["genres"]),
             MelConfig.model_validate(transform) if transform else None,
-            description["min_seconds"],
+            description["min_duration_s"],
         )
 
     @property
@@ -224,7 +224,7 @@ def place_shard(stored: Path, stem: str, target: Path) -> tuple[pd.DataFrame, li
 
 
 def write_index(
-    folder: Path, clips: pd.DataFrame, splits: pd.DataFrame, transform: MelConfig | None, min_seconds: float
+    folder: Path, clips: pd.DataFrame, splits: pd.DataFrame, transform: MelConfig | None, min_duration_s: float
 ) -> None:
     """Write ``index.parquet`` and ``spectrogram.json``, and with them the label order: genres sorted by name."""
     genres = sorted(splits["genre"].unique())
@@ -237,7 +237,7 @@ def write_index(
         "transform": transform.model_dump() if transform else None,
         "features_version": FEATURES_VERSION,
         "genres": genres,
-        "min_seconds": min_seconds,
+        "min_duration_s": min_duration_s,
     }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

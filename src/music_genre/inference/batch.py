@@ -53,8 +53,8 @@ def rows(model: ModelBundle, sure_from: float, files: Sequence[Path]) -> Iterato
         sure_from: the least confidence of a sure answer.
         files: heard by a process a core.
     """
-    genres = model.packing.genres
-    heard = map_clips(partial(_try, packing=model.packing), files, "Tagging", _crashed)
+    genres = model.manifest.genres
+    heard = map_clips(partial(_try, packing=model.manifest), files, "Tagging", _crashed)
     for file, clips in zip(files, heard, strict=True):
         if isinstance(clips, AudioError):
             yield {"file": str(file), "error": str(clips)}

@@ -46,10 +46,10 @@ def clips_of(recording: AudioSignal, packing: BundleManifest) -> Clips:
     """
     if packing.transform is None:
         raise AudioError("unsupported", "this model was trained on ready spectrograms and has no transform for audio")
-    if recording.seconds < packing.min_seconds:
-        raise AudioError("too_short", f"{recording.seconds:.1f} s; at least {packing.min_seconds:g} s are needed")
+    if recording.seconds < packing.min_duration_s:
+        raise AudioError("too_short", f"{recording.seconds:.1f} s; at least {packing.min_duration_s:g} s are needed")
     starts, mel = extract_clips(recording, packing.transform)
-    ends = np.minimum(starts + packing.transform.window_seconds, recording.seconds)
+    ends = np.minimum(starts + packing.transform.frames_duration_s, recording.seconds)
     return Clips(mel, starts, ends, recording.seconds)
 
 

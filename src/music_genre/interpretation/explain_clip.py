@@ -51,7 +51,7 @@ def explain(folder: Path, recording: Path, max_seconds: float) -> Explanation:
         MusicGenreError: the model has a member without gradients.
     """
     model = ModelBundle(folder)
-    packing = model.packing
+    packing = model.manifest
     others = [member.name for member in packing.members if not member.file.endswith(".keras")]
     if others:
         raise MusicGenreError(f"{others[0]} is no network: only networks are explained")

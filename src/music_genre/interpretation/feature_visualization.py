@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from music_genre.features.config import FLOOR_DB
+from music_genre.features.mel import FLOOR_DB
 from music_genre.features.store import MelDataset
 from music_genre.interpretation.activations import WINDOW_FRAMES, Part, maps
 

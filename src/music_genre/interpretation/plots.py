@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from music_genre.features.config import FLOOR_DB, MelConfig
+from music_genre.features.mel import FLOOR_DB, MelConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

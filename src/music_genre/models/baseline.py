@@ -2,61 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from music_genre.errors import MusicGenreError
-from music_genre.params import BaselineParams, Features
+from music_genre.models.params import ModelParams
+from music_genre.models.registry import Classifier
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 TRUSTED_TYPES = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._TemperatureScaling"]
-"""What a stored baseline may hold beyond skops' own list."""
+"""What a stored classifier may hold beyond skops' own list."""
 
-CEPSTRA = 20
-"""Mel-frequency cepstral coefficients of a frame, as the FMA data set's own features have them."""
+N_MFCC = 20  # as in the FMA data set's own features
+
+FeatureKind = Literal["mel_statistics", "mfcc_statistics"]
 
 
-def band_statistics(mel: np.ndarray) -> np.ndarray:
-    """Four figures a band: mean, standard deviation, mean absolute change from frame to frame, maximum.
+class BaselineParams(ModelParams):
+    """The section ``models.baseline``.
 
     Args:
-        mel: (n, frames, n_mels) dB.
-
-    Returns:
-        (n, 4 * n_mels) float32.
+        features: what a clip's statistics are of.
+        C: penalty of the support-vector machine.
+        gamma: width of its kernel, as scikit-learn has it.
     """
-    change = np.abs(np.diff(mel, axis=1)).mean(axis=1)
-    return np.concatenate([mel.mean(axis=1), mel.std(axis=1), change, mel.max(axis=1)], axis=1).astype(np.float32)
+
+    features: FeatureKind
+    C: Annotated[float, Field(gt=0)]
+    gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]
 
 
-def cepstra(mel: np.ndarray) -> np.ndarray:
-    """Mel-frequency cepstral coefficients: (n, frames, n_mels) dB to (n, frames, ``CEPSTRA``), by an orthonormal cosine
+def mfcc(mel: np.ndarray) -> np.ndarray:
+    """Mel-frequency cepstral coefficients: (n, frames, n_mels) dB to (n, frames, ``N_MFCC``), by an orthonormal cosine
     transform over the bands of each frame.
     """
     from scipy.fft import dct
 
-    return np.asarray(dct(mel, axis=2, norm="ortho")[:, :, :CEPSTRA])
+    return np.asarray(dct(mel, axis=2, norm="ortho")[:, :, :N_MFCC])
 
 
-def statistics(mel: np.ndarray, features: Features) -> np.ndarray:
-    """What a machine trained on ``features`` takes: (n, frames, n_mels) dB to (n, 4 * bands or coefficients)."""
-    return band_statistics(cepstra(mel) if features == "mfcc" else mel)
+def clip_statistics(mel: np.ndarray, kind: FeatureKind) -> np.ndarray:
+    """Four numbers a band (or coefficient): mean, standard deviation, mean absolute change from frame to frame, maximum.
+
+    Args:
+        mel: (n, frames, n_mels) dB.
+        kind: statistics of mel bands or of MFCCs.
+
+    Returns:
+        (n, 4 * bands or coefficients) float32.
+    """
+    x = mfcc(mel) if kind == "mfcc_statistics" else mel
+    change = np.abs(np.diff(x, axis=1)).mean(axis=1)
+    return np.concatenate([x.mean(axis=1), x.std(axis=1), change, x.max(axis=1)], axis=1).astype(np.float32)
 
 
-def statistics_of(batches: Iterable[np.ndarray], features: Features) -> np.ndarray:
-    """``statistics`` of clips that come batch by batch."""
-    return np.concatenate([statistics(mel, features) for mel in batches])
+def extract(mel: np.ndarray, params: BaselineParams) -> np.ndarray:
+    """``clip_statistics`` as the params ask for them."""
+    return clip_statistics(mel, params.features)
 
 
-def fit(statistics: np.ndarray, label: np.ndarray, settings: BaselineParams) -> Pipeline:
-    """Train on ``statistics`` and labels (n,); the result has ``predict_proba`` and knows its ``features_of``.
+def fit(features: np.ndarray, labels: np.ndarray, params: BaselineParams) -> Pipeline:
+    """Train on features (n, d) and labels (n,); the result has ``predict_proba``.
 
-    The machine's scores become probabilities by one temperature, fitted on training clips left out in turn.
+    Scores become probabilities by one temperature, fitted on training clips left out in turn.
 
     Raises:
         MusicGenreError: a genre has a single clip, so that none can be left out.
@@ -66,30 +79,33 @@ def fit(statistics: np.ndarray, label: np.ndarray, settings: BaselineParams) -> 
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    machine = SVC(C=settings.c, gamma=settings.gamma)
-    folds = int(min(5, np.bincount(label).min()))
+    svc = SVC(C=params.C, gamma=params.gamma)
+    folds = int(min(5, np.bincount(labels).min()))
     if folds < 2:
         raise MusicGenreError("a genre has a single training clip; the baseline takes at least two of each")
-    calibrated = CalibratedClassifierCV(machine, method="temperature", cv=folds, ensemble=False)
-    # The first step is named after what it takes: the stored machine tells.
-    return Pipeline([(settings.features, StandardScaler()), ("machine", calibrated)]).fit(statistics, label)
+    calibrated = CalibratedClassifierCV(svc, method="temperature", cv=folds, ensemble=False)
+    # The first step has the name of what it takes, by which ``feature_kind`` knows it after loading.
+    return Pipeline([(params.features, StandardScaler()), ("svc", calibrated)]).fit(features, labels)
 
 
-def features_of(machine: Pipeline) -> Features:
-    """What ``statistics`` a trained machine takes."""
-    features: Features = machine.steps[0][0]
-    return features
+def feature_kind(classifier: Pipeline) -> FeatureKind:
+    """What statistics a trained classifier takes."""
+    kind: FeatureKind = classifier.steps[0][0]
+    return kind
 
 
 def load(path: Path) -> Pipeline:
-    """Read a stored baseline; types beyond skops' own list and ``TRUSTED_TYPES`` are refused."""
+    """Read a stored classifier; types beyond skops' own list and ``TRUSTED_TYPES`` are refused."""
     from skops.io import load as read
 
-    machine: Pipeline = read(path, trusted=TRUSTED_TYPES)
-    return machine
+    classifier: Pipeline = read(path, trusted=TRUSTED_TYPES)
+    return classifier
 
 
-def count_parameters(machine: Pipeline) -> int:
-    """Fitted figures: support vectors, their coefficients and the intercepts."""
-    fitted = machine[-1].calibrated_classifiers_[0].estimator
+def count_parameters(classifier: Pipeline) -> int:
+    """Fitted numbers: support vectors, their coefficients and the intercepts."""
+    fitted = classifier[-1].calibrated_classifiers_[0].estimator
     return int(fitted.support_vectors_.size + fitted.dual_coef_.size + fitted.intercept_.size)
+
+
+MODEL = Classifier(BaselineParams, extract, fit)

@@ -12,26 +12,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from music_genre.features.config import MelConfig
+from music_genre.features.mel import MelConfig
 from music_genre.features.store import MelDataset, SpectrogramStore
-from music_genre.models.ensemble import average, with_temperature
-from music_genre.params import NetworkName
+from music_genre.models.ensemble import combine
+from music_genre.models.registry import ENSEMBLE
 
 DESCRIPTION = "packed.json"
-ENSEMBLE = "ensemble"
-NETWORKS: tuple[str, ...] = get_args(NetworkName)
-NAMES = ("baseline", *NETWORKS, ENSEMBLE)
-"""Every model there is, in the order of tables."""
-
-BATCH = 64
-"""Clips a forward pass: larger ones cost memory and gain nothing on two cores."""
+PREDICT_BATCH_SIZE = 64  # larger batches cost memory and gain nothing on two cores
 
 
 @dataclass(frozen=True)
@@ -48,7 +40,7 @@ class Predictor:
 
 
 @dataclass(frozen=True)
-class Share:
+class EnsembleMember:
     """One trained model's part in the answer.
 
     Args:
@@ -63,7 +55,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Member(Share):
+class BundledMember(EnsembleMember):
     """A share whose model lies in the packed folder as ``file``."""
 
     file: str
@@ -80,48 +72,43 @@ class BundleManifest:
         genres: in label order.
         shape: (frames, n_mels) of a clip.
         transform: what makes a clip of audio, or None where the model was trained on ready spectrograms.
-        min_seconds: the shortest clip that training allowed.
+        min_duration_s: the shortest clip that training allowed.
     """
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[BundledMember, ...]
     temperature: float
     genres: tuple[str, ...]
     shape: tuple[int, int]
     transform: MelConfig | None
-    min_seconds: float
+    min_duration_s: float
 
 
 class ModelBundle:
     """A loaded folder, ready to predict."""
 
     def __init__(self, folder: Path) -> None:
-        self.packing = read_manifest(folder)
-        self._members = [load_predictor(folder / member.file) for member in self.packing.members]
-        self._weights = np.array([member.weight for member in self.packing.members])
+        self.manifest = read_manifest(folder)
+        self._members = [load_predictor(folder / member.file) for member in self.manifest.members]
 
     @property
-    def parameters(self) -> int:
+    def n_parameters(self) -> int:
         """Trained figures in all members."""
         return sum(member.parameters for member in self._members)
 
-    def uncalibrated(self) -> ModelBundle:
-        """The same members and weights with every temperature at 1."""
-        plain = copy(self)
-        members = tuple(replace(member, temperature=1.0) for member in self.packing.members)
-        plain.packing = replace(self.packing, members=members, temperature=1.0)
-        return plain
-
     def predict_split(self, clips: MelDataset) -> np.ndarray:
         """(n, classes) probabilities of a split's clips, in order."""
-        return np.concatenate([self.predict(mel) for mel in clips.batches(BATCH)])
+        return np.concatenate([self.predict(mel) for mel in clips.batches(PREDICT_BATCH_SIZE)])
 
     def predict(self, mel: np.ndarray) -> np.ndarray:
         """(n, frames, n_mels) float32 dB to (n, classes) float32 probabilities in label order."""
-        answers = [member.predict(mel) for member in self._members]
-        temperatures = [member.temperature for member in self.packing.members]
-        probabilities = np.stack([with_temperature(p, t) for p, t in zip(answers, temperatures, strict=True)])
-        return with_temperature(average(probabilities, self._weights), self.packing.temperature).astype(np.float32)
+        members = self.manifest.members
+        return combine(
+            [member.predict(mel) for member in self._members],
+            [member.weight for member in members],
+            [member.temperature for member in members],
+            self.manifest.temperature,
+        )
 
 
 def model_file(models: Path, name: str) -> Path:
@@ -155,7 +142,7 @@ def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterato
         yield folder
 
 
-def write_ensemble(models: Path, members: Sequence[Share], temperature: float, genres: Sequence[str]) -> None:
+def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature: float, genres: Sequence[str]) -> None:
     """Store an ensemble's members, temperature and genres."""
     values = {
         "members": [asdict(member) for member in members],
@@ -167,30 +154,37 @@ def write_ensemble(models: Path, members: Sequence[Share], temperature: float, g
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
+def read_ensemble(models: Path) -> tuple[list[EnsembleMember], float]:
+    """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them."""
+    values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
+    return [EnsembleMember(**member) for member in values["members"]], float(values["temperature"])
+
+
 def _describe(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
-    members, temperature = [Share(name, 1.0, 1.0)], 1.0
+    members, temperature = [EnsembleMember(name, 1.0, 1.0)], 1.0
     if name == ENSEMBLE:
-        values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
-        members, temperature = [Share(**member) for member in values["members"]], values["temperature"]
+        members, temperature = read_ensemble(models)
     return BundleManifest(
         name=name,
         members=tuple(
-            Member(share.name, share.weight, share.temperature, f"{share.name}{model_file(models, share.name).suffix}")
+            BundledMember(
+                share.name, share.weight, share.temperature, f"{share.name}{model_file(models, share.name).suffix}"
+            )
             for share in members
         ),
         temperature=temperature,
         genres=data.genres,
         shape=data.shape,
         transform=data.transform,
-        min_seconds=data.min_seconds,
+        min_duration_s=data.min_duration_s,
     )
 
 
-def _pack(folder: Path, packing: BundleManifest, models: Path) -> None:
+def _pack(folder: Path, manifest: BundleManifest, models: Path) -> None:
     folder.mkdir()
-    for member in packing.members:
+    for member in manifest.members:
         shutil.copyfile(model_file(models, member.name), folder / member.file)
-    values = asdict(packing) | {"transform": packing.transform.model_dump() if packing.transform else None}
+    values = asdict(manifest) | {"transform": manifest.transform.model_dump() if manifest.transform else None}
     (folder / DESCRIPTION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -214,18 +208,18 @@ def parse_manifest(text: str) -> BundleManifest:
     values = json.loads(text)
     return BundleManifest(
         name=values["name"],
-        members=tuple(Member(**member) for member in values["members"]),
+        members=tuple(BundledMember(**member) for member in values["members"]),
         temperature=float(values["temperature"]),
         genres=tuple(values["genres"]),
         shape=(values["shape"][0], values["shape"][1]),
         transform=MelConfig.model_validate(values["transform"]) if values["transform"] else None,
-        min_seconds=float(values["min_seconds"]),
+        min_duration_s=float(values["min_duration_s"]),
     )
 
 
 def load_predictor(path: Path) -> Predictor:
     """Load one trained model: a network's ``.keras`` or a baseline's ``.skops``."""
-    return _load_baseline(path) if path.suffix == ".skops" else _load_network(path)
+    return _load_classifier(path) if path.suffix == ".skops" else _load_network(path)
 
 
 def _load_network(path: Path) -> Predictor:
@@ -240,19 +234,22 @@ def _load_network(path: Path) -> Predictor:
 
     def predict(mel: np.ndarray) -> np.ndarray:
         clips = mel.astype(np.float32, copy=False).reshape(-1, *model.input_shape[1:])
-        batches = [forward(clips[start : start + BATCH]).numpy() for start in range(0, len(clips), BATCH)]
+        batches = [
+            forward(clips[start : start + PREDICT_BATCH_SIZE]).numpy()
+            for start in range(0, len(clips), PREDICT_BATCH_SIZE)
+        ]
         return np.concatenate(batches) if batches else np.empty((0, model.output_shape[-1]), np.float32)
 
     return Predictor(predict, int(model.count_params()))
 
 
-def _load_baseline(path: Path) -> Predictor:
-    from music_genre.models.baseline import count_parameters, features_of, load, statistics
+def _load_classifier(path: Path) -> Predictor:
+    from music_genre.models.baseline import clip_statistics, count_parameters, feature_kind, load
 
-    machine = load(path)
-    features = features_of(machine)
+    classifier = load(path)
+    kind = feature_kind(classifier)
 
     def predict(mel: np.ndarray) -> np.ndarray:
-        return np.asarray(machine.predict_proba(statistics(mel, features)), dtype=np.float32)
+        return np.asarray(classifier.predict_proba(clip_statistics(mel, kind)), dtype=np.float32)
 
-    return Predictor(predict, count_parameters(machine))
+    return Predictor(predict, count_parameters(classifier))

@@ -1,16 +1,25 @@
-"""Convolutional-recurrent network: convolutions, then a recurrent layer over what they found.
+"""Convolutional-recurrent network (CRNN): convolutions, then a recurrent layer over their features.
 
-``published`` is that of the study's code for FMA-small: 133,520 parameters for 640 frames of 128 bands and 8 genres,
-133,184 of them trainable. ``improved`` looks at time and bands together and at the whole of a clip, not its end.
+The published one is that of the study's code for FMA-small: 133,520 parameters for 640 frames of 128 bands and 8
+genres, 133,184 of them trainable. The improved one convolves over time and bands together and decides by the whole
+clip, not by the last state.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from music_genre.models.layers import convolutions, image, mean_and_maximum, scaled
-from music_genre.models.scaling import decibels_to_ln_power
-from music_genre.params import CrnnParams
+from music_genre.config import Count
+from music_genre.models.layers import (
+    conv_stack,
+    decibels_to_ln_power,
+    genre_probabilities,
+    global_mean_max_pool,
+    input_normalization,
+    to_image,
+)
+from music_genre.models.params import ImprovedParams, NetworkParams, PublishedParams
+from music_genre.models.registry import Network
 
 if TYPE_CHECKING:
     import keras
@@ -20,22 +29,37 @@ LSTM_UNITS, DENSE_UNITS = 96, 64
 GRU_UNITS = 64
 
 
-def published(input_shape: tuple[int, int], classes: int, settings: CrnnParams) -> keras.Model:
-    """Three 1-D convolutions over time, then an LSTM whose last state decides. Compiled.
+class PublishedCrnnParams(PublishedParams):
+    """``pools``: frames pooled after each of the three convolutions."""
+
+    pools: tuple[Count, Count, Count]
+
+
+class CrnnParams(NetworkParams):
+    """The section ``models.crnn``."""
+
+    published: PublishedCrnnParams
+
+
+def build_published(input_shape: tuple[int, int], n_classes: int, params: PublishedCrnnParams) -> keras.Model:
+    """Three 1-D convolutions over time, then an LSTM whose last state decides.
 
     Args:
         input_shape: (frames, n_mels) of a clip in dB.
-        classes: genres.
-        settings: ``pools`` must leave at least one frame.
+        n_classes: genres.
+        params: the recipe.
 
     Returns:
-        (n, frames, n_mels) float32 dB to (n, classes) probabilities.
+        (n, frames, n_mels) float32 dB to (n, n_classes) probabilities.
+
+    Raises:
+        ValueError: the pools leave no frame.
     """
-    from keras import Input, Model, layers, optimizers, regularizers
+    from keras import Input, Model, layers, regularizers
 
     clip = Input(input_shape, name="mel_db")
     x = decibels_to_ln_power()(clip)
-    for block, pool in enumerate(settings.pools, start=1):
+    for block, pool in enumerate(params.pools, start=1):
         x = layers.Conv1D(FILTERS, KERNEL, kernel_regularizer=regularizers.L2(L2), name=f"conv{block}")(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(x)
         x = layers.ReLU(name=f"relu{block}")(x)
@@ -45,22 +69,23 @@ def published(input_shape: tuple[int, int], classes: int, settings: CrnnParams) 
     x = layers.Dropout(DROPOUT, name="dropout_lstm")(x)
     x = layers.Dense(DENSE_UNITS, kernel_regularizer=regularizers.L2(L2), name="embedding")(x)
     x = layers.Dropout(DROPOUT, name="dropout_embedding")(x)
-    model = Model(clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(x), name="crnn")
-    model.compile(optimizers.Adam(settings.learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    return Model(clip, genre_probabilities(x, n_classes), name="crnn")
 
 
-def improved(n_mels: int, classes: int, settings: CrnnParams) -> keras.Model:
-    """Four 2-D convolutions, then a bidirectional GRU over what they found; the mean and maximum over time of its
-    states and of what it saw decide. Not compiled.
+def build_improved(input_shape: tuple[int, int], n_classes: int, params: ImprovedParams) -> keras.Model:
+    """Four 2-D convolutions, then a bidirectional GRU over their features; the mean and maximum over time of its states
+    and of the features decide.
 
     Returns:
-        (n, frames, n_mels) float32 dB of any length to (n, classes) probabilities.
+        (n, frames, n_mels) float32 dB of any length to (n, n_classes) probabilities.
     """
     from keras import Input, Model, layers
 
-    clip = Input((None, n_mels), name="mel_db")
-    features = convolutions(image(scaled(clip, settings), settings))
+    clip = Input((None, input_shape[1]), name="mel_db")
+    features = conv_stack(to_image(input_normalization(clip, params), params))
     states = layers.Bidirectional(layers.GRU(GRU_UNITS, return_sequences=True), name="recurrent")(features)
-    x = layers.Dropout(settings.dropout, name="dropout")(mean_and_maximum([features, states], "embedding"))
-    return Model(clip, layers.Dense(classes, activation="softmax", dtype="float32", name="genre")(x), name="crnn")
+    x = layers.Dropout(params.dropout, name="dropout")(global_mean_max_pool([features, states], "embedding"))
+    return Model(clip, genre_probabilities(x, n_classes), name="crnn")
+
+
+MODEL = Network(CrnnParams, {"published": build_published, "improved": build_improved})

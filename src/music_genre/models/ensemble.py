@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SMALLEST = 1e-7
+EPS = 1e-7
 """Probabilities are kept above this before a logarithm is taken."""
 
 
@@ -23,15 +23,33 @@ def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.tensordot(weights / weights.sum(), probabilities, axes=1)
 
 
-def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Probabilities to the power 1 / temperature, normalised: below 1 sharpens, above 1 softens. (n, classes) to
     (n, classes).
 
     Temperature scaling (Guo et al., ICML 2017), applied to log-probabilities.
     """
-    logits = np.log(np.clip(probabilities, SMALLEST, 1.0)) / temperature
+    logits = np.log(np.clip(probabilities, EPS, 1.0)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def combine(
+    probabilities: Sequence[np.ndarray], weights: Sequence[float], temperatures: Sequence[float], temperature: float
+) -> np.ndarray:
+    """What an ensemble predicts.
+
+    Args:
+        probabilities: (n, classes) of each member.
+        weights: of each member.
+        temperatures: of each member, before averaging.
+        temperature: of the average.
+
+    Returns:
+        (n, classes) float32.
+    """
+    calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
+    return apply_temperature(average(np.stack(calibrated), np.array(weights)), temperature).astype(np.float32)
 
 
 def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
@@ -44,14 +62,14 @@ def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     def log_loss(log_temperature: float) -> float:
-        sharpened = with_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(sharpened[np.arange(len(label)), label], SMALLEST, 1)).mean())
+        sharpened = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(sharpened[np.arange(len(label)), label], EPS, 1)).mean())
 
     bound = float(np.log(8))
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
 
 
-def calibrate(probabilities: Sequence[np.ndarray], label: np.ndarray) -> tuple[list[float], float]:
+def fit_temperatures(probabilities: Sequence[np.ndarray], label: np.ndarray) -> tuple[list[float], float]:
     """The temperature of each model, and that of their equal average: averages of calibrated models are too humble.
 
     Args:
@@ -59,5 +77,5 @@ def calibrate(probabilities: Sequence[np.ndarray], label: np.ndarray) -> tuple[l
         label: (n,) positions of the right classes.
     """
     temperatures = [fit_temperature(answers, label) for answers in probabilities]
-    calibrated = [with_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
+    calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
     return temperatures, fit_temperature(np.mean(calibrated, axis=0), label)

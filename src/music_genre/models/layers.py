@@ -1,66 +1,109 @@
-"""What the improved networks are made of. Tensors are (n, frames, ...); the number of frames may be open."""
+"""What networks are made of. Tensors are (n, frames, ...); the number of frames may be open."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from music_genre.models.scaling import decibels_to_ln_power
-from music_genre.params import NetworkParams
+from music_genre.models.params import ImprovedParams
 
 if TYPE_CHECKING:
     import keras
 
 FILTERS = (32, 48, 64, 80)
-MOMENTUM = 0.95
-"""Of running statistics: a small collection has few steps to find them in."""
+BN_MOMENTUM = 0.95  # of running statistics; lower than usual, because small collections have few steps
 
 
-def scaled(clip: keras.KerasTensor, settings: NetworkParams) -> keras.KerasTensor:
-    """(n, frames, n_mels) dB to the same shape: each band with mean 0 and deviation 1 over the training clips, or the
-    published logarithm of power.
+def decibels_to_ln_power() -> keras.layers.Layer:
+    """A layer from dB in [-80, 0] to the study's input: ln(power) in [-18.42, 0]. It is part of a model, so that every
+    model takes dB.
     """
     from keras import layers
 
-    if not settings.standardise:
-        return decibels_to_ln_power()(clip)
-    return layers.BatchNormalization(momentum=MOMENTUM, center=False, scale=False, name="standardise")(clip)
+    return layers.Rescaling(math.log(10) / 10, name="ln_power")
 
 
-def image(x: keras.KerasTensor, settings: NetworkParams) -> keras.KerasTensor:
-    """(n, frames, n_mels) to (n, frames, n_mels, 1), or, with ``relative``, 2: the clip, and the clip without its own
-    mean spectrum, which a recording's tone does not touch.
+def input_normalization(mel: keras.KerasTensor, params: ImprovedParams) -> keras.KerasTensor:
+    """(n, frames, n_mels) dB to the same shape, normalised as ``params.normalize`` says."""
+    from keras import layers
+
+    if params.normalize == "ln_power":
+        return decibels_to_ln_power()(mel)
+    return layers.BatchNormalization(momentum=BN_MOMENTUM, center=False, scale=False, name="standardise")(mel)
+
+
+def to_image(mel: keras.KerasTensor, params: ImprovedParams) -> keras.KerasTensor:
+    """(n, frames, n_mels) to (n, frames, n_mels, channels): the clip and, with ``mean_subtracted_channel``, the clip
+    without its own mean spectrum, which does not depend on a recording's tone.
     """
     from keras import layers, ops
 
-    bands = x.shape[-1]
-    channel = layers.Reshape((-1, bands, 1), name="image")(x)
-    if not settings.relative:
+    channel = layers.Reshape((-1, mel.shape[-1], 1), name="image")(mel)
+    if not params.mean_subtracted_channel:
         return channel
     return layers.Concatenate(name="channels")([channel, channel - ops.mean(channel, axis=1, keepdims=True)])
 
 
-def convolutions(x: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, frames, bands, channels) to (n, frames / 16, features): every 16th band of every filter.
+def conv_stack(image: keras.KerasTensor) -> keras.KerasTensor:
+    """(n, frames, bands, channels) to (n, frames / 16, features), features being every filter at every 16th band.
 
-    A convolution of 5 x 5 in steps of 2, then three of [max-pool 2, convolution of 3 x 3]; batch norm and ReLU after
+    A convolution of 5 x 5 with stride 2, then three of [max-pool 2, convolution of 3 x 3]; batch norm and ReLU after
     each.
     """
     from keras import layers
 
+    x = image
     for block, filters in enumerate(FILTERS, start=1):
         if block > 1:
             x = layers.MaxPooling2D(2, padding="same", name=f"pool{block}")(x)
-        kernel, step = (3, 1) if block > 1 else (5, 2)
-        x = layers.Conv2D(filters, kernel, step, padding="same", use_bias=False, name=f"conv{block}")(x)
-        x = layers.BatchNormalization(momentum=MOMENTUM, name=f"norm{block}")(x)
+        kernel, stride = (3, 1) if block > 1 else (5, 2)
+        x = layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"norm{block}")(x)
         x = layers.ReLU(name=f"relu{block}")(x)
     return layers.Reshape((-1, x.shape[2] * x.shape[3]), name="features")(x)
 
 
-def mean_and_maximum(sequences: Sequence[keras.KerasTensor], name: str) -> keras.KerasTensor:
+def global_mean_max_pool(sequences: Sequence[keras.KerasTensor], name: str) -> keras.KerasTensor:
     """Sequences (n, frames, features) to (n, 2 * all features): each feature's mean and maximum over time."""
     from keras import layers
 
     pools = (layers.GlobalAveragePooling1D, layers.GlobalMaxPooling1D)
     return layers.Concatenate(name=name)([pool()(x) for x in sequences for pool in pools])
+
+
+def genre_probabilities(x: keras.KerasTensor, n_classes: int) -> keras.KerasTensor:
+    """(n, features) to (n, n_classes) probabilities, in float32 whatever the rest computes in."""
+    from keras import layers
+
+    return layers.Dense(n_classes, activation="softmax", dtype="float32", name="genre")(x)
+
+
+def average_over_segments(
+    networks: Sequence[keras.Model], input_shape: tuple[int, int], n_segments: int
+) -> keras.Model:
+    """One network for whole clips that averages the predictions of several networks for all segments of a clip.
+
+    Args:
+        networks: each from (n, any number of frames, n_mels) dB to (n, classes) probabilities.
+        input_shape: (frames, n_mels) of a whole clip.
+        n_segments: equal stretches that a clip is cut into; frames that remain at the end are not used.
+    """
+    from keras import Input, Model, layers
+
+    frames = input_shape[0]
+    length = frames // n_segments
+    clip = Input(input_shape, name="mel_db")
+    segments = [clip]
+    if n_segments > 1:
+        crops = [(number * length, frames - (number + 1) * length) for number in range(n_segments)]
+        segments = [layers.Cropping1D(crop, name=f"segment{number}")(clip) for number, crop in enumerate(crops, 1)]
+    predictions = []
+    for number, network in enumerate(networks, start=1):
+        # Without an optimizer, which would be stored with the model: three times its weights.
+        plain = Model.from_config(network.get_config())
+        plain.set_weights(network.get_weights())
+        plain.name = f"seed{number}"
+        predictions += [plain(segment) for segment in segments]
+    average = layers.Average(name="genre")(predictions) if len(predictions) > 1 else predictions[0]
+    return Model(clip, average, name="whole_clip")

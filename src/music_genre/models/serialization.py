@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import keras
     from sklearn.pipeline import Pipeline
 
-EPOCH = (1980, 1, 1, 0, 0, 0)
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip archive can hold, written in place of the time of saving."""
 
 
@@ -36,13 +36,13 @@ def save_network(model: keras.Model, path: Path) -> None:
     _write(path, entries)
 
 
-def save_baseline(machine: Pipeline, path: Path) -> None:
+def save_classifier(classifier: Pipeline, path: Path) -> None:
     """Write a ``.skops`` archive without dates of saving and memory addresses."""
     from skops.io import dump
 
     with tempfile.TemporaryDirectory() as folder:
         addressed = Path(folder) / "model.skops"
-        dump(machine, addressed)
+        dump(classifier, addressed)
         entries = _entries(addressed)
     schema = entries["schema.json"].decode()
     # skops names arrays after the addresses that its schema lists.
@@ -67,4 +67,4 @@ def _write(path: Path, entries: dict[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
         for name in sorted(entries):
-            archive.writestr(ZipInfo(name, EPOCH), entries[name], ZIP_DEFLATED)
+            archive.writestr(ZipInfo(name, ZIP_EPOCH), entries[name], ZIP_DEFLATED)

@@ -48,7 +48,7 @@ def stage(work: Callable[[ProjectPaths], None]) -> Callable[[], None]:
         # TensorFlow makes a million objects that stay: to look through them for rubbish is a tenth of a stage's time.
         gc.set_threshold(50_000)
         try:
-            work(ProjectPaths.here())
+            work(ProjectPaths.find())
         except MusicGenreError as error:
             sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
         except OSError as error:

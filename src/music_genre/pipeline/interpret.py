@@ -20,7 +20,8 @@ from music_genre.interpretation import plots as pictures
 from music_genre.interpretation.activations import Part
 from music_genre.interpretation.plots import Scale, Shown
 from music_genre.interpretation.saliency import Predict
-from music_genre.models.bundle import BATCH, NETWORKS, load_predictor
+from music_genre.models.bundle import PREDICT_BATCH_SIZE, load_predictor
+from music_genre.models.registry import Network, get_model
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -42,10 +43,14 @@ EXEMPLARS = 4
 @stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
+    if not isinstance(get_model(name), Network):
+        project.interpretation(name).mkdir(parents=True, exist_ok=True)
+        print(f"{name} is no network: there is nothing to interpret")
+        return
     seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
-    folder, network = project.explanation(name), layers.load_network(project.model_file(name))
+    folder, network = project.interpretation(name), layers.load_network(project.model_file(name))
     title = f"{name}: {network.count_params():,} weights"
-    figures.save(architecture.picture(network, title), folder / "pictures/architecture.png")
+    figures.save_figure(architecture.picture(network, title), folder / "plots/architecture.png")
     explain_filters(folder, name, network, data, seed)
     explain_answers(folder, name, network, load_predictor(project.model_file(name)).predict, data, seed)
     explain_embedding(folder, name, network, data, seed)
@@ -53,7 +58,7 @@ def main(project: ProjectPaths) -> None:
 
 def some(clips: MelDataset, count: int) -> MelDataset:
     """About so many clips, of every genre; at least one of each."""
-    return clips.part(min(1.0, count / len(clips)))
+    return clips.subsample(min(1.0, count / len(clips)))
 
 
 def explain_filters(folder: Path, name: str, network: keras.Model, data: SpectrogramStore, seed: int) -> None:
@@ -63,13 +68,13 @@ def explain_filters(folder: Path, name: str, network: keras.Model, data: Spectro
     parts = zip(("first", "last"), layers.first_and_last(network), (FIRST, LAST), strict=True)
     for place, part, count in parts:
         table, sheet = filter_sheet(name, part, heard, data, count, seed)
-        figures.save(sheet, folder / f"pictures/filters_{place}.png")
+        figures.save_figure(sheet, folder / f"plots/filters_{place}.png")
         answer = layers.maps(part, *heard.shape)(clip).numpy()[0]
         blocks.append((part.name, answer, table["filter"].tolist()))
         tables.append(table)
     title = f"{name}: a clip of {data.genres[heard.label[0]]}, and where in it filters answer"
-    figures.save(
-        pictures.feature_maps(clip[0], blocks, Scale(data.transform), title), folder / "pictures/feature_maps.png"
+    figures.save_figure(
+        pictures.feature_maps(clip[0], blocks, Scale(data.transform), title), folder / "plots/feature_maps.png"
     )
     pd.concat(tables).round(4).to_csv(folder / "filters.csv", index=False)
 
@@ -93,11 +98,10 @@ def look_into(project: ProjectPaths, name: str, layer: str, count: int) -> tuple
     Raises:
         MusicGenreError: there is no such network, or no such convolution in it.
     """
-    if name not in NETWORKS:
-        raise MusicGenreError(f"no network {name!r}; there are {', '.join(NETWORKS)}")
-    if not project.model_file(name).is_file():
-        raise MusicGenreError(f"{project.model_file(name)} is missing: `dvc repro` makes it, `dvc pull` fetches it")
-    seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
+    params = load_params(project.params)
+    if name not in params.networks:
+        raise MusicGenreError(f"no network {name!r}; there are {', '.join(params.networks)}")
+    seed, data = params.seed, SpectrogramStore.open(project.spectrograms)
     part = layers.convolution(layers.load_network(project.model_file(name)), layer)
     table, sheet = filter_sheet(name, part, some(data.split("training"), HEARD), data, count, seed)
     return sheet, f"what wakes {len(table)} of the {part.layer.output.shape[-1]} filters of {part.name} of {name}"
@@ -122,7 +126,7 @@ def explain_answers(
         shown.setdefault(genre, Shown(title, clip, cells, blocks))
     kept = [shown[genre] for genre in pictures.ordered(data.genres) if genre in shown][:EXEMPLARS]
     title = f"{name}: what the answer rests on"
-    figures.save(pictures.saliency(kept, Scale(data.transform), title), folder / "pictures/saliency.png")
+    figures.save_figure(pictures.saliency(kept, Scale(data.transform), title), folder / "plots/saliency.png")
     figured = {"clips": "sum", "top": "mean", "random": "mean", "top_more": "mean"}
     table = pd.DataFrame(falls).groupby("method").agg(figured).round(4)
     table.to_csv(folder / "faithfulness.csv")
@@ -132,14 +136,14 @@ def explain_answers(
 def explain_embedding(folder: Path, name: str, network: keras.Model, data: SpectrogramStore, seed: int) -> None:
     """Write where test clips lie just before the answer, ``embedding.png``, and how they cluster, ``clusters.json``."""
     test, penultimate = some(data.split("test"), MAPPED), layers.penultimate(network, *data.shape)
-    features = np.concatenate([penultimate(mel).numpy() for mel in test.batches(BATCH)])
+    features = np.concatenate([penultimate(mel).numpy() for mel in test.batches(PREDICT_BATCH_SIZE)])
     maps = {"principal components": embedding.principal(features), "t-SNE": embedding.neighbours(features, seed)}
     scores = embedding.cluster_scores(features, test.label, seed)
     title = (
         f"{name}, {len(test)} test clips before the answer;"
         f" K-means against genres: adjusted Rand index {scores['adjusted_rand']:.2f}"
     )
-    figures.save(pictures.embedding(maps, test.label, data.genres, title), folder / "pictures/embedding.png")
+    figures.save_figure(pictures.embedding(maps, test.label, data.genres, title), folder / "plots/embedding.png")
     rounded = {key: None if value is None else round(value, 4) for key, value in scores.items()}
     (folder / "clusters.json").write_text(json.dumps(rounded, indent=2) + "\n", encoding="utf-8")
 

@@ -20,6 +20,7 @@ from music_genre.evaluation import metrics as evaluation
 from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.models.bundle import BundleManifest, ModelBundle
+from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -78,14 +79,14 @@ def _register(project: ProjectPaths) -> Registration:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     client, name = tracking.connect(project.root), params.registry.name
     with tracking.lock(project.root):
-        pointers = {model: complete_run(client, project, model, params, data) for model in packed.NAMES}
+        pointers = {model: complete_run(client, project, model, params, data) for model in params.model_names}
         judged = decide(project, params, data)
         pointer = pointers[judged.candidate.name]
         with packed.temporary_bundle(project.models, judged.candidate.name, data) as folder:
             digest = packed.digest(folder)
             judged = judge_here(client, project, params, data, judged, folder)
             tags = client.get_run(pointer.run_id).data.tags
-            reports, chosen = project.comparison.parent, judged.candidate
+            reports, chosen = project.evaluation, judged.candidate
             facts = card.gather(name, reports, project.tracks, data, chosen, folder, tags, pointer.run_id)
             text = card.markdown(facts)
         completion.log_card(client, pointer, text, card.page(text, f"{name}: {judged.candidate.name}"))
@@ -109,17 +110,17 @@ def complete_run(
         pointer = tracking.find(client, packed.digest(folder))
     if pointer is None:
         origin = provenance.origin(project.root, params.data.source, project.lock)
-        with tracking.run(name, params.of_model(name), origin):
+        with tracking.run(name, params.active(name), origin):
             tracking.mark_restored()
             if project.history(name).is_file():
                 tracking.log_history(pd.read_csv(project.history(name)))
             pointer = tracking.log_trained(project.models, name, data, origin.data)
     digest = provenance.data_digest(project.lock)
-    completion.log_evaluation(client, pointer, project.evaluation(name), data, digest)
-    completion.log_explanation(client, pointer, project.explanation(name))
-    completion.log_overview(client, pointer, [project.genre_sheet, project.coverage_picture])
-    completion.log_checks(client, pointer, project.data_quality / "summary.json")
-    pointer.write(project.pointer(name))
+    completion.log_evaluation(client, pointer, project.evaluation / name, data, digest)
+    completion.log_explanation(client, pointer, project.interpretation(name))
+    completion.log_overview(client, pointer, [project.genre_examples_plot, project.risk_coverage_plot])
+    completion.log_checks(client, pointer, project.data_checks)
+    pointer.write(project.mlflow_ref(name))
     return pointer
 
 
@@ -127,8 +128,10 @@ def decide(project: ProjectPaths, params: Params, data: SpectrogramStore) -> Gat
     """Choose a model and judge it by its files; ``gate.json`` says what came of it, the same wherever it runs: without
     the store's ids, what this machine measures and how the registry's champion does.
     """
-    summary, reports = project.data_quality / "summary.json", project.comparison.parent
-    judged = gate.judge_files(reports, summary, project.models, data, params.registry.gate, params.seed)
+    summary, reports = project.data_checks, project.evaluation
+    judged = gate.judge_files(
+        (*params.networks, ENSEMBLE), reports, summary, project.models, data, params.registry.gate, params.seed
+    )
     values = {"model": judged.candidate.name, "criteria": [asdict(c) for c in judged.criteria], "notes": judged.notes}
     project.gate.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     return judged

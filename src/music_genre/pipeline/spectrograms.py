@@ -23,7 +23,7 @@ from music_genre.datasets.splits import SPLITS
 from music_genre.errors import AudioError
 from music_genre.features import audio
 from music_genre.features import mel as spectrogram
-from music_genre.features.config import FEATURES_VERSION, MelConfig
+from music_genre.features.mel import FEATURES_VERSION, MelConfig
 from music_genre.features.store import (
     find_clips,
     is_stored,
@@ -57,7 +57,7 @@ def main(project: ProjectPaths) -> None:
     shards = plan(splits, origin)
     missing = [shard for shard in shards if not is_stored(stored, shard.key)]
     # An archive of ready spectrograms stands for all of its clips: they are as soon read as looked for.
-    known = {} if params.data.source == "arrays" else find_clips(stored)
+    known = {} if not params.data.dataset.has_audio else find_clips(stored)
     wanted = [track_id for shard in missing for track_id in shard.track_ids]
     new = spectrograms(project.raw, tracks.loc[[each for each in wanted if origin[each] not in known]], params)
     for shard in missing:
@@ -71,11 +71,11 @@ def main(project: ProjectPaths) -> None:
 
 def origins(raw: Path, tracks: pd.DataFrame, params: Params) -> pd.Series:
     """By track id, what determines its spectrogram: the digest of its file, the transform, the features version."""
-    if params.data.source == "arrays":
+    if not params.data.dataset.has_audio:
         return (
             tracks["path"]
             .map({name: _digest((raw / name).read_bytes()) for name in tracks["path"].unique()})
-            .map(lambda archive: f"{archive} {params.data.arrays.scale} {FEATURES_VERSION}")
+            .map(lambda archive: f"{archive} {params.data.section.scale} {FEATURES_VERSION}")
         )
     made_by = _digest(params.spectrogram.model_dump_json().encode(), f" {FEATURES_VERSION}".encode())
     return tracks["sha256"] + f" {made_by}"
@@ -94,8 +94,8 @@ def plan(splits: pd.DataFrame, origin: pd.Series) -> list[Shard]:
 
 def spectrograms(raw: Path, tracks: pd.DataFrame, params: Params) -> Iterator[tuple[int, np.ndarray | AudioError]]:
     """(track_id, (frames, n_mels) dB or what is wrong) of every track, in order."""
-    if params.data.source == "arrays":
-        made: Iterator[np.ndarray | AudioError] = from_arrays(raw, tracks, params.data.arrays.scale)
+    if not params.data.dataset.has_audio:
+        made: Iterator[np.ndarray | AudioError] = from_arrays(raw, tracks, params.data.section.scale)
     else:
         work = partial(features, raw, transform=params.spectrogram)
         made = map_clips(work, tracks["path"].tolist(), "Spectrograms", on_crash=crashed)
@@ -104,7 +104,7 @@ def spectrograms(raw: Path, tracks: pd.DataFrame, params: Params) -> Iterator[tu
 
 def from_arrays(raw: Path, tracks: pd.DataFrame, scale: str) -> Iterator[np.ndarray]:
     """(frames, n_mels) dB of ready spectrograms, in order; one archive at a time is in memory."""
-    listed = arrays.tracks(raw)  # every archive's clips in its order, faulty ones included
+    listed = arrays.load_tracks(raw)  # every archive's clips in its order, faulty ones included
     row = listed.groupby("path").cumcount().set_axis(listed["track_id"])
     archive, stored = "", np.empty(0)
     for track_id, path in tracks["path"].items():
@@ -117,7 +117,7 @@ def features(raw: Path, path: str, transform: MelConfig) -> np.ndarray | AudioEr
     """One file's spectrogram, in the precision it is stored with, or what is wrong with it."""
     try:
         # A second more than a clip: resampling its end takes a few samples from beyond it.
-        recording = audio.decode(raw / path, transform.clip_seconds + 1)
+        recording = audio.decode(raw / path, transform.clip_duration_s + 1)
         return spectrogram.extract_first_clip(recording, transform).astype(np.float16)
     except AudioError as fault:
         return fault
@@ -139,8 +139,8 @@ def place(
     columns = ["track_id", "path", "severity", "reason", "detail"]
     pd.DataFrame(faults, columns=columns).to_csv(project.spectrograms / "faults.csv", index=False)
     rows = pd.concat([rows for rows, _ in placed], ignore_index=True)
-    transform = None if params.data.source == "arrays" else params.spectrogram
-    write_index(project.spectrograms, rows, splits, transform, params.data.min_seconds)
+    transform = None if not params.data.dataset.has_audio else params.spectrogram
+    write_index(project.spectrograms, rows, splits, transform, params.data.min_duration_s)
     for file in stored.iterdir():
         if file.stem not in {shard.key for shard in shards}:
             file.unlink()

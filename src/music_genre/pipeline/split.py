@@ -1,4 +1,4 @@
-"""Decide who is trained on, chosen by and tested on: ``splits.parquet``, and ``splits.csv`` for people."""
+"""Split tracks into training, validation and test: ``splits.parquet``, and ``splits.csv`` for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks = pd.read_parquet(project.tracks)
     split = params.split
-    splits = assign_splits(tracks, split.validation, split.test, params.seed, split.method)
+    splits = assign_splits(tracks, split.validation_fraction, split.test_fraction, params.seed, split.method)
     splits.to_parquet(project.splits, index=False)
     table = split_table(splits)
     project.split_table.parent.mkdir(parents=True, exist_ok=True)

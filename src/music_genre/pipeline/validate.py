@@ -19,19 +19,19 @@ from music_genre.validation import expectations as checks
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     index = pd.read_parquet(project.spectrograms / INDEX)
-    if params.data.source == "arrays":
+    if not params.data.dataset.has_audio:
         shape = (int(index["frames"].mode()[0]), int(index["n_mels"].mode()[0]))
     else:
-        shape = (params.spectrogram.frames, params.spectrogram.n_mels)
+        shape = (params.spectrogram.n_frames, params.spectrogram.n_mels)
     tracks = pd.read_parquet(project.tracks)
     suites = checks.suites(
         tracks,
         pd.read_parquet(project.splits),
         index,
         shape,
-        min_seconds=params.data.min_seconds,
+        min_duration_s=params.data.min_duration_s,
         artists_may_span=params.split.method == "random" or is_official(tracks, params.split.method),
-        is_fma_small=params.data.source == "fma" and params.data.fma.subset == "small",
+        is_fma_small=params.data.source == "fma" and params.data.section.subset == "small",
     )
     verdict = checks.run(suites, project.data_quality / "site")
     summary = json.dumps(verdict.summary, indent=2) + "\n"

@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from music_genre.evaluation.metrics import macro_f1_difference
+from music_genre.evaluation.metrics import macro_f1_difference_ci
 from music_genre.features.audio import decode
-from music_genre.features.config import MelConfig
-from music_genre.features.mel import extract_first_clip
+from music_genre.features.mel import MelConfig, extract_first_clip
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import ENSEMBLE, NETWORKS, BundleManifest, ModelBundle, temporary_bundle
-from music_genre.params import GateParams
+from music_genre.models.bundle import BundleManifest, ModelBundle, temporary_bundle
+from music_genre.registry.params import GateParams
 
-CANDIDATES = (*NETWORKS, ENSEMBLE)
 PASSED, REFUSED = "passed", "refused"
 FEATURES, LATENCY, CHAMPION = "features_db", "latency_ms", "macro_f1_above_champion"
 LISTENED, TIMED = 8, 15
@@ -31,7 +29,7 @@ class Candidate:
     """A model that may be registered.
 
     Args:
-        name: one of ``CANDIDATES``.
+        name: of the model.
         parameters: trained figures in it; of two models that do as well, the smaller is the simpler.
         metrics: ``metrics.json``.
         predictions: of the validation split: columns track_id, actual, predicted.
@@ -83,11 +81,18 @@ class GateResult:
 
 
 def judge_files(
-    reports: Path, summary: Path, models: Path, data: SpectrogramStore, gate: GateParams, seed: int
+    names: Sequence[str],
+    reports: Path,
+    summary: Path,
+    models: Path,
+    data: SpectrogramStore,
+    gate: GateParams,
+    seed: int,
 ) -> GateResult:
     """Choose a model and judge it by what the stages left on disk: the same on every machine.
 
     Args:
+        names: of the candidates.
         reports: ``reports/evaluation``.
         summary: of the data checks.
         models: the folder of trained models.
@@ -95,7 +100,7 @@ def judge_files(
         gate: what is asked.
         seed: of the resampling.
     """
-    chosen = choose([read_candidate(reports, name) for name in CANDIDATES], gate, seed)
+    chosen = choose([read_candidate(reports, name) for name in names], gate, seed)
     quality = json.loads(summary.read_text(encoding="utf-8"))["success"]
     with temporary_bundle(models, chosen.name, data) as folder:
         megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
@@ -129,7 +134,7 @@ def choose(candidates: Sequence[Candidate], gate: GateParams, seed: int) -> Cand
 def paired_difference(first: pd.DataFrame, second: pd.DataFrame, seed: int) -> tuple[float, float]:
     """95 % interval of how far macro-F1 of the first predictions lies above that of the second, on the same clips."""
     one, other = first.sort_values("track_id"), second.sort_values("track_id")
-    return macro_f1_difference(
+    return macro_f1_difference_ci(
         one["actual"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), seed
     )
 
@@ -139,9 +144,9 @@ def figures(candidate: Candidate, gate: GateParams) -> list[Criterion]:
     macro_f1, ece = candidate.validation_macro_f1, candidate.metrics["validation"]["ece"]
     recall = min(candidate.recalls.values())
     return [
-        Criterion("validation_macro_f1", macro_f1, gate.macro_f1, macro_f1 >= gate.macro_f1),
-        Criterion("validation_recall", recall, gate.recall, recall >= gate.recall),
-        Criterion("validation_ece", ece, gate.ece, ece <= gate.ece),
+        Criterion("validation_macro_f1", macro_f1, gate.min_macro_f1, macro_f1 >= gate.min_macro_f1),
+        Criterion("validation_recall", recall, gate.min_class_recall, recall >= gate.min_class_recall),
+        Criterion("validation_ece", ece, gate.max_ece, ece <= gate.max_ece),
     ]
 
 
@@ -150,26 +155,26 @@ def judge(candidate: Candidate, data_quality: bool, megabytes: float, gate: Gate
     criteria = [
         *figures(candidate, gate),
         Criterion("data_quality", data_quality, True, data_quality),
-        Criterion("megabytes", megabytes, gate.megabytes, megabytes <= gate.megabytes),
+        Criterion("megabytes", megabytes, gate.max_size_mb, megabytes <= gate.max_size_mb),
     ]
-    low = {genre: recall for genre, recall in candidate.recalls.items() if recall < gate.recall}
+    low = {genre: recall for genre, recall in candidate.recalls.items() if recall < gate.min_class_recall}
     named = ", ".join(f"{genre} {recall:.3f}" for genre, recall in low.items())
-    return GateResult(candidate, criteria, [f"recall below {gate.recall}: {named}"] if low else [])
+    return GateResult(candidate, criteria, [f"recall below {gate.min_class_recall}: {named}"] if low else [])
 
 
 def features_criterion(difference_db: float, gate: GateParams) -> Criterion:
     """Whether audio looks to the model as it did in training."""
-    return Criterion(FEATURES, difference_db, gate.features_db, difference_db <= gate.features_db)
+    return Criterion(FEATURES, difference_db, gate.max_feature_skew_db, difference_db <= gate.max_feature_skew_db)
 
 
 def latency_criterion(milliseconds: float, gate: GateParams) -> Criterion:
     """Whether the model answers fast enough on this machine."""
-    return Criterion(LATENCY, milliseconds, gate.latency_ms, milliseconds <= gate.latency_ms)
+    return Criterion(LATENCY, milliseconds, gate.max_latency_ms, milliseconds <= gate.max_latency_ms)
 
 
 def champion_criterion(interval: tuple[float, float], gate: GateParams) -> Criterion:
     """Whether the candidate is not surely worse than the champion: the upper end of the difference's interval."""
-    return Criterion(CHAMPION, interval[1], -gate.champion_margin, interval[1] >= -gate.champion_margin)
+    return Criterion(CHAMPION, interval[1], -gate.max_macro_f1_drop, interval[1] >= -gate.max_macro_f1_drop)
 
 
 def feature_difference(transform: MelConfig, audio: Sequence[Path], stored: np.ndarray) -> float:
@@ -181,7 +186,9 @@ def feature_difference(transform: MelConfig, audio: Sequence[Path], stored: np.n
         stored: (n, frames, n_mels) dB, of the same clips, rounded to float16 as the pipeline stores them.
     """
     distances = [
-        np.abs(extract_first_clip(decode(path, transform.clip_seconds + 1), transform).astype(np.float16) - clip).max()
+        np.abs(
+            extract_first_clip(decode(path, transform.clip_duration_s + 1), transform).astype(np.float16) - clip
+        ).max()
         for path, clip in zip(audio, stored, strict=True)
     ]
     return float(max(distances))

@@ -6,8 +6,8 @@ from html import escape
 
 import pandas as pd
 
-from music_genre.evaluation.model_comparison import COMPARED
-from music_genre.models.bundle import ENSEMBLE, NETWORKS
+from music_genre.evaluation.model_comparison import COMPARED_MODELS
+from music_genre.models.registry import ENSEMBLE
 from music_genre.reporting.findings import Findings
 from music_genre.reporting.markup import Markup, of_each, picture, player, table
 
@@ -21,13 +21,13 @@ LISTED, CONFUSED = 8, 10
 def differences(findings: Findings) -> str:
     counts = findings.by_genre[findings.by_genre["split"] == "test"].drop(columns="split")
     total = counts.drop(columns="genre").sum()
-    total["gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in COMPARED)
+    total["ensemble_gain"] = total[ENSEMBLE] - total["both"] - max(total[f"{name}_only"] for name in COMPARED_MODELS)
     confused = findings.confusions[findings.confusions["model"] == ENSEMBLE].head(CONFUSED)
     rows = [[row.actual, row.predicted, row.clips, f"{row.share:.0%}"] for row in confused.itertuples(index=False)]
     title = "The ensemble's commonest confusions, test"
     return (
         picture(
-            "evaluation/ensemble/pictures/agreement",
+            "evaluation/ensemble/plots/agreement",
             "Of each genre's test clips, how many both networks, one of them or neither names rightly",
             "Where the bars of one network alone are long, averaging the two can gain.",
         )
@@ -46,9 +46,9 @@ def listening(findings: Findings) -> str:
     test = findings.clips[findings.clips["split"] == "test"]
     surest = test.sort_values([f"{ENSEMBLE}_confidence", "track_id"], ascending=[False, True])
     wrong = surest[surest["actual"] != surest[ENSEMBLE]]
-    alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in COMPARED]
+    alone = [(f"Only {name} is right", surest[surest["right"] == f"{name} only"]) for name in COMPARED_MODELS]
     seen = picture(
-        "evaluation/ensemble/pictures/mistakes",
+        "evaluation/ensemble/plots/mistakes",
         "Mel spectrograms of the test clips that the ensemble is surest of and wrong about",
         "The ensemble's surest mistakes as the networks see them.",
     )
@@ -62,13 +62,13 @@ def listening(findings: Findings) -> str:
 def _clips(title: str, clips: pd.DataFrame) -> str:
     if clips.empty:
         return f"<p>{escape(title)}: no test clip.</p>"
-    heading = ["track", "title", "actual", *COMPARED, ENSEMBLE, "confidence", "sound"]
+    heading = ["track", "title", "actual", *COMPARED_MODELS, ENSEMBLE, "confidence", "sound"]
     rows = [
         [
             row["track_id"],
             row["title"],
             row["actual"],
-            *(row[name] for name in (*COMPARED, ENSEMBLE)),
+            *(row[name] for name in (*COMPARED_MODELS, ENSEMBLE)),
             f"{row[f'{ENSEMBLE}_confidence']:.0%}",
             Markup(player(row["path"])),
         ]
@@ -90,14 +90,14 @@ def filters(findings: Findings) -> str:
     ) + table("Filters and their own pictures", heading, counted.to_numpy().tolist())
     for place in ("first", "last"):
         said += of_each(
-            NETWORKS,
-            f"explain/{{}}/pictures/filters_{place}",
+            tuple(findings.recipes),
+            f"interpretation/{{}}/plots/filters_{place}",
             f"Spectrograms that wake filters of the {place} convolution of {{}} most",
             f"{{}}, {place} convolution.",
         )
     return said + of_each(
-        NETWORKS,
-        "explain/{}/pictures/feature_maps",
+        tuple(findings.recipes),
+        "interpretation/{}/plots/feature_maps",
         "A clip and what filters of the first and last convolution of {} make of it",
         "{}: the same filters on a real clip; bright is where they answer.",
     )
@@ -106,13 +106,13 @@ def filters(findings: Findings) -> str:
 def reasons(findings: Findings) -> str:
     rows = [
         [name, row.method, row.clips, f"{row.top:.3f}", f"{row.random:.3f}", f"{row.top_more:.0%}"]
-        for name in NETWORKS
+        for name in tuple(findings.recipes)
         for row in findings.faithfulness[name].itertuples(index=False)
     ]
     heading = ["network", "method", "clips", "fall, top 10 %", "fall, random 10 %", "top falls more"]
     return table("How far the probability falls when blocks of a clip are deleted", heading, rows) + of_each(
-        NETWORKS,
-        "explain/{}/pictures/saliency",
+        tuple(findings.recipes),
+        "interpretation/{}/plots/saliency",
         "Spectrogram, integrated gradients and occlusion of four test clips, by {}",
         "{}: red speaks for the genre that was named, blue against it.",
     )
@@ -128,8 +128,8 @@ def maps(findings: Findings) -> str:
     rows.append(["the study's CRNN, FMA-small", "8", f"{rand:.2f}", f"{silhouette:.2f}", ""])
     heading = ["network", "clusters", "adjusted Rand index", "silhouette", "silhouette of genres"]
     return table("K-means against the genres", heading, rows) + of_each(
-        NETWORKS,
-        "explain/{}/pictures/embedding",
+        tuple(findings.recipes),
+        "interpretation/{}/plots/embedding",
         "Test clips before the last layer of {}, in two dimensions, coloured by genre",
         "{}: what its last layer decides by.",
     )
@@ -137,8 +137,8 @@ def maps(findings: Findings) -> str:
 
 def networks(findings: Findings) -> str:
     diagrams = of_each(
-        NETWORKS,
-        "explain/{}/pictures/architecture",
+        tuple(findings.recipes),
+        "interpretation/{}/plots/architecture",
         "Layers of {} from the clip to the answer, with shapes and weights",
         "{}",
     )

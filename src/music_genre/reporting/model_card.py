@@ -30,7 +30,7 @@ class Facts:
 
     Args:
         registered: name in the registry.
-        packing: what the packed model says about itself.
+        manifest: what the packed model says about itself.
         digest: of the packed model.
         parameters: trained figures in it.
         run_id: of its run; empty before it has one: then nothing is said of how it was made.
@@ -42,7 +42,7 @@ class Facts:
     """
 
     registered: str
-    packing: BundleManifest
+    manifest: BundleManifest
     digest: str
     parameters: int
     run_id: str
@@ -80,7 +80,7 @@ def gather(
     classes = pd.read_csv(reports / chosen.name / "per_class.csv")
     return Facts(
         registered=registered,
-        packing=read_manifest(folder),
+        manifest=read_manifest(folder),
         digest=digest(folder),
         parameters=chosen.parameters,
         run_id=run_id,
@@ -105,7 +105,7 @@ def markdown(facts: Facts) -> str:
         "Known confusions": _confusions(facts),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"# {facts.registered}: {facts.packing.name}\n\n{body}\n"
+    return f"# {facts.registered}: {facts.manifest.name}\n\n{body}\n"
 
 
 def description(card: str) -> str:
@@ -143,20 +143,20 @@ def page(card: str, title: str) -> str:
 
 
 def _nature(facts: Facts) -> str:
-    packing, members = facts.packing, facts.packing.members
-    frames, bands = packing.shape
+    manifest, members = facts.manifest, facts.manifest.members
+    frames, bands = manifest.shape
     heard = "It takes ready spectrograms and no audio."
-    if packing.transform is not None:
-        seconds = frames * packing.transform.hop_length / packing.transform.sample_rate_hz
-        heard = f"A clip is {seconds:.1f} s of mono sound at {packing.transform.sample_rate_hz} Hz."
-    temperatures = [packing.temperature, *(member.temperature for member in members)]
+    if manifest.transform is not None:
+        seconds = frames * manifest.transform.hop_length / manifest.transform.sample_rate_hz
+        heard = f"A clip is {seconds:.1f} s of mono sound at {manifest.transform.sample_rate_hz} Hz."
+    temperatures = [manifest.temperature, *(member.temperature for member in members)]
     calibrated = "are as trained" if set(temperatures) == {1.0} else "were calibrated on the validation clips"
     made_of = ""
     if len(members) > 1:
         made_of = " It averages " + ", ".join(f"{member.name} (weight {member.weight:.2f})" for member in members) + "."
     return (
-        f"It names the genre of a clip of music, one of {len(packing.genres)}, with a probability for each:"
-        f" {_listed(packing.genres)}. {heard} It sees a log-mel spectrogram of {frames} frames and {bands} bands."
+        f"It names the genre of a clip of music, one of {len(manifest.genres)}, with a probability for each:"
+        f" {_listed(manifest.genres)}. {heard} It sees a log-mel spectrogram of {frames} frames and {bands} bands."
         f"{made_of} {facts.parameters:,} trained figures. Its probabilities {calibrated}."
     )
 

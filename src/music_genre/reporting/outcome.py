@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from music_genre.models.bundle import ENSEMBLE, NAMES, NETWORKS
+from music_genre.models.registry import ENSEMBLE
 from music_genre.reporting.findings import Findings
 from music_genre.reporting.markup import of_each, picture, table
 from music_genre.reporting.model_card import rendered
@@ -107,7 +107,7 @@ def results(findings: Findings) -> str:
             "What it is worth to answer only where a model is sure.",
         )
         + picture(
-            "evaluation/ensemble/pictures/calibration",
+            "evaluation/ensemble/plots/calibration",
             "Accuracy against confidence before and after calibration",
             "The ensemble's confidence before and after its temperatures.",
         )
@@ -137,8 +137,8 @@ def _published(findings: Findings) -> str:
 
 def learning(findings: Findings) -> str:
     return of_each(
-        NETWORKS,
-        "evaluation/{}/pictures/learning",
+        tuple(findings.recipes),
+        "evaluation/{}/plots/learning",
         "Loss and accuracy by epoch of {}",
         "{}: each epoch on training and validation clips.",
     )
@@ -151,7 +151,10 @@ def genres(findings: Findings) -> str:
         for row in classes[classes["split"] == "test"].itertuples(index=False)
     ]
     matrices = of_each(
-        NAMES, "evaluation/{}/pictures/confusion", "Confusion matrix of {} on test", "{}, test: rows are actual genres."
+        tuple(findings.per_class),
+        "evaluation/{}/plots/confusion_matrix",
+        "Confusion matrix of {} on test",
+        "{}, test: rows are actual genres.",
     )
     heading = ["genre", "precision", "recall", "F1", "clips"]
     return table("The ensemble by genre, test", heading, rows) + f'<div class="pair">{matrices}</div>'

@@ -91,7 +91,7 @@ class MusicGenre:
         except MusicGenreError as error:
             sys.exit(f"bentoml serve: {error}")
         origin = "packed in this bento" if in_bento() else "champion of the registry"
-        print(f"Serving {loaded.name} version {loaded.version}: {loaded.packing.name}, {origin}", flush=True)
+        print(f"Serving {loaded.name} version {loaded.version}: {loaded.manifest.name}, {origin}", flush=True)
 
     def __init__(self) -> None:
         log_as_json()
@@ -142,12 +142,12 @@ class MusicGenre:
     async def describe(self, key: Annotated[None, Depends(authorised)]) -> Any:
         """Name, version, genres, transform and metrics."""
         loaded = await self.current()
-        transform = loaded.packing.transform
+        transform = loaded.manifest.transform
         return JSONResponse(
             {
                 "name": loaded.name,
                 "version": loaded.version,
-                "genres": loaded.packing.genres,
+                "genres": loaded.manifest.genres,
                 "transform": transform.model_dump() if transform else None,
                 "metrics": loaded.metrics,
             }
@@ -158,7 +158,7 @@ class MusicGenre:
         while True:
             loaded = await self.current()
             with phase("features"):
-                clips = await self.in_thread(clips_of, recording, loaded.packing)
+                clips = await self.in_thread(clips_of, recording, loaded.manifest)
             with phase("forward") as forward:
                 probabilities = await self.forward(clips, loaded)
             if probabilities is not None:
@@ -255,5 +255,5 @@ def decode(upload: Upload) -> AudioSignal:
 
 def finished(clips: Clips, probabilities: np.ndarray, loaded: Loaded, timeline: bool) -> dict[str, Any]:
     """The answer as it is sent."""
-    result = answer(clips, probabilities, loaded.packing.genres, loaded.sure_from, timeline)
+    result = answer(clips, probabilities, loaded.manifest.genres, loaded.sure_from, timeline)
     return {**result, "model": {"name": loaded.name, "version": loaded.version}}

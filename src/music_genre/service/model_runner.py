@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 import numpy as np
 
-from music_genre.models.bundle import BATCH, ModelBundle
+from music_genre.models.bundle import PREDICT_BATCH_SIZE, ModelBundle
 from music_genre.pipeline import configure_libraries
 from music_genre.service.bento import Champion
 from music_genre.service.served_model import Loaded, Registry, UnusableError, find, in_bento, ready
@@ -78,13 +78,13 @@ class GenreModel:
 
         threading.Thread(target=wait, daemon=True).start()
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
+    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
     def predict(self, clips: list[Any]) -> list[Any]:
         """An ``Answer`` to every ``Clip``."""
         self.asked = time.monotonic()
         return answers(self.models, clips)
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
+    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
     def predict_unseen(self, clips: list[Any]) -> list[Any]:
         """The challenger's; in a queue of its own, so that no client waits for it."""
         return answers(self.shadows, clips)
@@ -120,11 +120,11 @@ class GenreModel:
         model = self.readied(loaded, folder)
         self.models = {self.loaded.version: self.models[self.loaded.version], loaded.version: model}
         self.loaded = loaded
-        logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+        logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.manifest.name)
 
     def readied(self, loaded: Loaded, folder: Path) -> ModelBundle:
         """Load a version that is to hear what the one that answers hears."""
-        if loaded.packing.transform is None and self.loaded.packing.transform is not None:
+        if loaded.manifest.transform is None and self.loaded.manifest.transform is not None:
             raise UnusableError(f"{loaded.name} version {loaded.version} has no transform for audio")
         return ready(loaded, folder)
 
@@ -135,7 +135,7 @@ class GenreModel:
             loaded, folder = found
             self.shadows = {loaded.version: self.readied(loaded, folder)}
             self.challenger = loaded
-            logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.packing.name)
+            logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.manifest.name)
 
     def count(self, challenger: str, later: Shadow) -> None:
         """Add to what is to be written down of a challenger."""

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from music_genre.features.store import describe
-from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.service.observability import current
 from music_genre.service.served_model import in_bento
+from music_genre.settings import load_settings
 
 VARIABLE = "MUSIC_GENRE_REQUEST_LOG"
 """Names the folder; goes before ``params.yaml``, which a bento does not have."""
@@ -77,11 +77,11 @@ class _Told(RotatingFileHandler):
 
 def open_log(worker: int, workers: int) -> RequestLog | None:
     """The log in the folder that the environment names, else in the checkout's configured one, else none."""
-    folder = os.environ.get(VARIABLE) or (None if in_bento() else configured(ProjectPaths.here()))
+    folder = os.environ.get(VARIABLE) or (None if in_bento() else configured(ProjectPaths.find()))
     return RequestLog(Path(folder), worker, workers) if folder else None
 
 
 def configured(project: ProjectPaths) -> Path | None:
-    """The folder that ``params.yaml`` names."""
-    folder = load_params(project.params).serving.request_log
+    """The folder that the settings name."""
+    folder = load_settings(project.root).request_log
     return project.root / folder if folder else None

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from music_genre.features.config import MelConfig
+from music_genre.features.mel import MelConfig
 
 Code = Literal[
     "undecodable",

@@ -48,7 +48,7 @@ class Loaded:
     description: str
     metrics: dict[str, float]
     sure_from: float
-    packing: BundleManifest = field(init=False, compare=False)
+    manifest: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "packing", _read(self.name, self.version, self.description))
@@ -67,12 +67,13 @@ class Registry:
 
     def __init__(self) -> None:
         from music_genre.params import load_params
+        from music_genre.settings import load_settings
         from music_genre.tracking import runs as tracking
 
-        project = ProjectPaths.here()
+        project = ProjectPaths.find()
         params = load_params(project.params)
         self.client, self.name = tracking.connect(project.root), params.registry.name
-        self.shadow = params.serving.shadow
+        self.shadow = load_settings(project.root).shadow
 
     def champion(self) -> ModelVersion:
         """What the alias points at.
@@ -150,10 +151,10 @@ def ready(loaded: Loaded, folder: Path) -> ModelBundle:
     rehearse(loaded)
     try:
         model = ModelBundle(folder)
-        answers = model.predict(np.zeros((1, *loaded.packing.shape), np.float32))
+        answers = model.predict(np.zeros((1, *loaded.manifest.shape), np.float32))
     except Exception as error:  # whatever a file of unknown origin makes the libraries say
         raise _unusable(loaded.name, loaded.version, error) from error
-    if answers.shape != (1, len(loaded.packing.genres)) or not np.isfinite(answers).all():
+    if answers.shape != (1, len(loaded.manifest.genres)) or not np.isfinite(answers).all():
         raise _unusable(loaded.name, loaded.version, "its answer has not one probability a genre")
     return model
 
@@ -164,17 +165,17 @@ def rehearse(loaded: Loaded) -> None:
     Raises:
         UnusableError: it cannot be made, or gives another shape than the model takes.
     """
-    transform = loaded.packing.transform
+    transform = loaded.manifest.transform
     if transform is None:
         return
-    seconds = max(loaded.packing.min_seconds, 0.1) + transform.n_fft / transform.sample_rate_hz
+    seconds = max(loaded.manifest.min_duration_s, 0.1) + transform.n_fft / transform.sample_rate_hz
     noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * 44_100)).astype(np.float32)
     try:
-        made = clips_of(AudioSignal(noise, 44_100), loaded.packing).mel.shape[1:]
+        made = clips_of(AudioSignal(noise, 44_100), loaded.manifest).mel.shape[1:]
     except (AudioError, ValueError, MemoryError) as error:
         raise _unusable(loaded.name, loaded.version, error) from error
-    if made != loaded.packing.shape:
-        raise _unusable(loaded.name, loaded.version, f"its transform gives {made}, it takes {loaded.packing.shape}")
+    if made != loaded.manifest.shape:
+        raise _unusable(loaded.name, loaded.version, f"its transform gives {made}, it takes {loaded.manifest.shape}")
 
 
 def _loaded(name: str, version: str, folder: Path, tags: dict[str, str]) -> Loaded:

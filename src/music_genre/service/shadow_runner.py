@@ -51,7 +51,7 @@ class Shadowing:
         if self.task and not self.task.done():
             metrics().shadow.labels(champion.version, challenger.version, "passed over").inc()
             return
-        heard = clips if challenger.packing.transform == champion.packing.transform else recording
+        heard = clips if challenger.manifest.transform == champion.manifest.transform else recording
         self.task = asyncio.create_task(self.compare(heard, champion, challenger, answered["genre"], seconds))
 
     async def compare(
@@ -60,11 +60,11 @@ class Shadowing:
         """Count whether the challenger names the same genre; what goes wrong here disturbs nobody."""
         result = "failed"
         try:
-            clips = heard if isinstance(heard, Clips) else await self.in_thread(clips_of, heard, challenger.packing)
+            clips = heard if isinstance(heard, Clips) else await self.in_thread(clips_of, heard, challenger.manifest)
             begun = time.perf_counter()
             rows = await self.model.predict_unseen([(challenger.version, mel) for mel in clips.mel])
             took = time.perf_counter() - begun
-            agreed = challenger.packing.genres[int(np.mean(rows, axis=0).argmax())] == genre
+            agreed = challenger.manifest.genres[int(np.mean(rows, axis=0).argmax())] == genre
             result = "agreed" if agreed else "differed"
             metrics().phases.labels("shadow").observe(took)
             shadow = Shadow(

@@ -30,7 +30,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation.metrics import summary
+from music_genre.evaluation.metrics import classification_metrics
 from music_genre.features.store import SpectrogramStore
 from music_genre.models import bundle as packed
 from music_genre.tracking.provenance import CHANGES, UNKNOWN, Origin, params_digest
@@ -240,7 +240,7 @@ def log_trained(models: Path, name: str, data: SpectrogramStore, digest: str) ->
 
     Args:
         models: the folder of trained models.
-        name: one of ``packed.NAMES``.
+        name: one of the models.
         data: what it was trained on.
         digest: DVC's, of ``data``.
     """
@@ -250,7 +250,7 @@ def log_trained(models: Path, name: str, data: SpectrogramStore, digest: str) ->
     with packed.temporary_bundle(models, name, data) as folder:
         pointer = _log_model(folder, validation.read(np.arange(1)))
         answers = packed.ModelBundle(folder).predict_split(validation)
-        figures = named("validation", summary(validation.label, answers))
+        figures = named("validation", classification_metrics(validation.label, answers))
         mlflow.log_metrics(figures, model_id=pointer.model_id, dataset=held_out)
         # Last: a run with this tag is whole.
         mlflow.set_tag(DIGEST_TAG, packed.digest(folder))

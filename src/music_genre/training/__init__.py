@@ -1,1 +1,1 @@
-"""TODO"""
+"""Train networks: recipes, batches with augmentation, checkpoints that survive an interruption."""

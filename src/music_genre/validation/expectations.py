@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from music_genre.datasets.splits import SPLITS
-from music_genre.features.config import FLOOR_DB
+from music_genre.features.mel import FLOOR_DB
 from music_genre.validation.data_docs import make_static
 
 CRITICAL, WARNING = "critical", "warning"
@@ -66,7 +66,7 @@ def suites(
     splits: pd.DataFrame,
     index: pd.DataFrame,
     shape: tuple[int, int],
-    min_seconds: float,
+    min_duration_s: float,
     artists_may_span: bool,
     is_fma_small: bool,
 ) -> list[Suite]:
@@ -77,7 +77,7 @@ def suites(
         splits: ``splits.parquet``.
         index: ``index.parquet``.
         shape: (frames, n_mels) that every clip must have.
-        min_seconds: shortest that a track may be.
+        min_duration_s: shortest that a track may be.
         artists_may_span: an artist in two splits is told, not refused.
         is_fma_small: the known counts of FMA-small are expected.
     """
@@ -93,7 +93,7 @@ def suites(
             [
                 expect.ExpectColumnValuesToBeUnique(column="track_id"),
                 expect.ExpectColumnValuesToNotBeNull(column="genre"),
-                expect.ExpectColumnValuesToBeBetween(column="seconds", min_value=min_seconds),
+                expect.ExpectColumnValuesToBeBetween(column="seconds", min_value=min_duration_s),
             ],
         ),
         Suite(

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SHORT = {"spectrogram": {"frames": 40, "clip_seconds": 3}}
+SHORT = {"spectrogram": {"n_frames": 40, "clip_duration_s": 3}}
 TINY = {
-    "data": {"min_seconds": 3, "sample": {"tracks_per_genre": 4, "seconds": 4}},
-    "spectrogram": {"n_mels": 32, "frames": 64, "clip_seconds": 5},
-    "models": {"crnn": {"recipe": "published", "epochs": 2}, "parallel": {"epochs": 2}},
-    "registry": {"gate": {"macro_f1": 0.0, "recall": 0.0, "ece": 1.0}},
+    "data": {"min_duration_s": 3, "sample": {"tracks_per_genre": 4, "duration_s": 4}},
+    "spectrogram": {"n_mels": 32, "n_frames": 64, "clip_duration_s": 5},
+    "models": {
+        "crnn": {"recipe": "published", "published": {"epochs": 2}},
+        "parallel": {"improved": {"epochs": 2}},
+    },
+    "registry": {"gate": {"min_macro_f1": 0.0, "min_class_recall": 0.0, "max_ece": 1.0}},
 }
 
 
@@ -28,7 +31,7 @@ def describe_short_clips(write_params: Callable[[Path, dict[str, Any]], None]) -
 
     def write(project: Path, /, **data: Any) -> None:
         shutil.copy(ROOT / "dvc.yaml", project)
-        write_params(project, SHORT | {"data": {"min_seconds": 1, **data}})
+        write_params(project, SHORT | {"data": {"min_duration_s": 1, **data}})
 
     return write
 

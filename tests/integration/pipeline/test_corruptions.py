@@ -272,8 +272,8 @@ def write_clip(folder: Path, track_id: int, write: Write) -> None:
 def outcomes(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: Callable[..., None]) -> dict[str, Outcome]:
     """Both collections, one beside the other: much of the time is Python's start."""
     folders = [tmp_path_factory.mktemp(name) for name in ("folders", "fma")]
-    describe_short_clips(folders[0], source="folder", folder={"path": "music"}, max_fault_share=0.6)
-    describe_short_clips(folders[1], source="fma", fma={"path": "published"}, max_fault_share=0.6)
+    describe_short_clips(folders[0], source="folder", folder={"path": "music"}, max_skipped_fraction=0.6)
+    describe_short_clips(folders[1], source="fma", fma={"path": "published"}, max_skipped_fraction=0.6)
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda make, folder: make(folder), (of_folders, of_fma), folders))
     return dict(zip(("folders", "fma"), made, strict=True))

@@ -39,7 +39,7 @@ def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
         metrics = json.loads((checkout / f"reports/evaluation/{name}/metrics.json").read_text(encoding="utf-8"))
         assert set(metrics) == {"validation", "test"}
         assert set(metrics["test"]) == set(metrics["validation"]) - {"confident_from"} >= CONTRACT
-        assert set(json.loads((checkout / f"models/{name}/run.json").read_text(encoding="utf-8"))) == {
+        assert set(json.loads((checkout / f"reports/runs/{name}.json").read_text(encoding="utf-8"))) == {
             "run_id",
             "model_id",
         }

@@ -59,7 +59,7 @@ def served_folder(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("served") / "checkout"
     shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "raw", "music"))
     params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    params["serving"]["shadow"] = True
+    (folder / "settings.toml").write_text("shadow = true\n", encoding="utf-8")
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
     return folder
 

@@ -127,7 +127,7 @@ def test_a_moved_alias_is_followed_without_a_failed_request(
     for version in (old, new):
         folder = registry.packed_folder(client.get_model_version("music-genre", version))
         model = ModelBundle(folder)
-        expected[version] = float(model.predict(clips_of(recording, model.packing).mel).mean(axis=0).max())
+        expected[version] = float(model.predict(clips_of(recording, model.manifest).mel).mean(axis=0).max())
     with Load(port, content) as load:
         load.until(lambda: version_of(server) == old, 30)
         point_at(new)

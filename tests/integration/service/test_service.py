@@ -122,7 +122,7 @@ def test_the_service_sees_what_training_saw(checkout: Path, model: ModelBundle) 
     compared = 0
     for path, stored in training_clips(checkout):
         with path.open("rb") as upload:
-            seen = clips_of(decode(upload, 901), model.packing).mel
+            seen = clips_of(decode(upload, 901), model.manifest).mel
         assert seen.shape == (1, 64, 32)
         # float16 rounds 80 dB to 1/32 dB.
         np.testing.assert_allclose(seen[0], stored.astype(np.float32), atol=0.05)
@@ -145,7 +145,7 @@ def test_a_large_song_of_many_clips_is_answered_whole_and_in_order(
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
     content = wav(np.concatenate([tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
     assert len(content) > SPOOLED
-    clips = clips_of(decode(io.BytesIO(content), 901), model.packing)
+    clips = clips_of(decode(io.BytesIO(content), 901), model.manifest)
     assert len(clips.mel) > 64
     segments = ask(content, timeline="true").json()["segments"]
     assert [part["start_seconds"] for part in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)
@@ -176,8 +176,8 @@ def test_the_model_describes_itself(checkout: Path, server: httpx.Client, model:
     told = response.json()
     assert set(told) == {"name", "version", "genres", "transform", "metrics"}
     assert (told["name"], told["version"], told["genres"]) == ("music-genre", "1", GENRES)
-    assert model.packing.transform is not None
-    assert told["transform"] == model.packing.transform.model_dump()
+    assert model.manifest.transform is not None
+    assert told["transform"] == model.manifest.transform.model_dump()
     registered = json.loads((checkout / "reports/registration.json").read_text())["model"]
     metrics = json.loads((checkout / f"reports/evaluation/{registered}/metrics.json").read_text())
     assert told["metrics"]["validation_macro_f1"] == metrics["validation"]["macro_f1"]

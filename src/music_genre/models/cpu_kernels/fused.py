@@ -21,7 +21,7 @@ from keras import Model, layers, ops
 from music_genre.models.cpu_kernels.rnn import both_ways, compiled, last_state
 
 
-class Swift(Model):  # type: ignore[misc]  # Keras has no types
+class CpuFusedNetwork(Model):  # type: ignore[misc]  # Keras has no types
     """A compiled published network; shares its layers and its optimizer.
 
     Args:
@@ -39,10 +39,10 @@ class Swift(Model):  # type: ignore[misc]  # Keras has no types
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         clip = ops.reshape(inputs, (-1, *self.input_shape[1:]))
-        return _parallel(self, clip) if self.name == "parallel" else _crnn(self, clip, bool(training))
+        return FORWARD[self.name](self, clip, bool(training))
 
 
-def _crnn(model: Swift, clip: tf.Tensor, training: bool) -> tf.Tensor:
+def _crnn(model: CpuFusedNetwork, clip: tf.Tensor, training: bool) -> tf.Tensor:
     layer, x = model.get_layer, clip
     scale = layer("ln_power").scale  # of the clip, or of the first kernel, which is smaller
     for block in range(1, 4):
@@ -79,10 +79,10 @@ def _normalised(layer: layers.BatchNormalization, x: tf.Tensor, bias: tf.Tensor)
     return tf.squeeze(y, 1)
 
 
-def _parallel(model: Swift, clip: tf.Tensor) -> tf.Tensor:
+def _parallel(model: CpuFusedNetwork, clip: tf.Tensor, training: bool) -> tf.Tensor:
     layer = model.get_layer
     scaled = layer("ln_power")(clip)
-    bands_first = x = ops.transpose(ops.squeeze(scaled, -1), (0, 2, 1))
+    bands_first = x = ops.transpose(scaled, (0, 2, 1))
     for block in range(1, 6):
         conv, pool = layer(f"conv{block}"), layer(f"pool{block}").pool_size
         if block == 1:
@@ -166,3 +166,7 @@ def _maximum(tensors: list[tf.Tensor]) -> tf.Tensor:
     for tensor in tensors[1:]:
         largest = tf.maximum(largest, tensor)
     return largest
+
+
+FORWARD = {"crnn": _crnn, "parallel": _parallel}
+"""By a published network's name, its forward pass."""

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from scipy import signal
 
+from music_genre.datasets.sample import METADATA, Clip, plan_collection, write_collection
 from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesise
-from music_genre.datasets.synthetic import METADATA, Clip, plan_collection, write_collection
 
 SECONDS = 1.0
 SEED = 7

@@ -9,12 +9,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import pandas as pd
 import soundfile
+from pydantic import Field
 
 from music_genre.compute import map_clips
+from music_genre.config import ParamsModel
+from music_genre.datasets.fma import load_tracks
+from music_genre.datasets.registry import Dataset
 from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesise
 
 METADATA = Path("fma_metadata/tracks.csv")
@@ -70,6 +75,18 @@ class Job(NamedTuple):
     root: Path
     seconds: float
     seed: int
+
+
+class SampleParams(ParamsModel):
+    """The section ``data.sample``.
+
+    Args:
+        tracks_per_genre: clips of each genre.
+        duration_s: of each clip.
+    """
+
+    tracks_per_genre: Annotated[int, Field(ge=3)]
+    duration_s: Annotated[float, Field(gt=0, le=600)]
 
 
 def write_collection(root: Path, tracks_per_genre: int, seconds: float, seed: int) -> None:
@@ -199,3 +216,14 @@ def describe(clip: Clip, seconds: float) -> dict[tuple[str, str], str | int]:
         ("track", "tags"): "[]",
         ("track", "title"): f"{clip.genre} Sketch {clip.artist + 1}.{clip.track + 1}",
     }
+
+
+def _download(raw: Path, params: SampleParams, cache: Path, seed: int) -> None:
+    write_collection(raw, params.tracks_per_genre, params.duration_s, seed)
+
+
+def _load(raw: Path, params: SampleParams) -> pd.DataFrame:
+    return load_tracks(raw, "small")
+
+
+DATASET = Dataset(SampleParams, _download, _load)

@@ -1,0 +1,88 @@
+"""The kinds of data sets: ``datasets/<name>.py`` describes the section ``data.<name>`` of ``params.yaml`` as its
+``DATASET``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from music_genre.config import ParamsModel, SectionMap
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A kind of data set.
+
+    Args:
+        params: class of its section in ``params.yaml``.
+        download: fills a folder that is not there yet: from (the folder, its section, a folder that keeps downloads
+            from run to run, the seed).
+        load_tracks: what such a folder lists: from (the folder, its section) to columns track_id, path (relative to
+            the folder), genre, artist_id, title, license, split (official or null).
+        has_audio: whether there are recordings, or ready spectrograms.
+        artists_from_tags: whether an artist that a file's tags name takes the place of the listed one.
+    """
+
+    params: type[ParamsModel]
+    download: Callable[[Path, Any, Path, int], None]
+    load_tracks: Callable[[Path, Any], pd.DataFrame]
+    has_audio: bool = True
+    artists_from_tags: bool = False
+
+
+class DataParams(SectionMap):
+    """The section ``data``, with a section for each kind of data set.
+
+    Args:
+        source: the name of the data set's section.
+        min_duration_s: shorter clips are dropped.
+        max_skipped_fraction: more dropped tracks than this stop the run.
+    """
+
+    source: str
+    min_duration_s: Annotated[float, Field(gt=0)]
+    max_skipped_fraction: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def check_source(self) -> DataParams:
+        """The source must have a section."""
+        sources = [name for name in self.names if name not in DataParams.model_fields]
+        if self.source not in sources:
+            raise ValueError(f"source: found {self.source!r}, choose one of: {', '.join(sources)}")
+        return self
+
+    @property
+    def section(self) -> Any:
+        """The section of the source."""
+        return self[self.source]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The source's kind of data set."""
+        return get_dataset(self.source)
+
+
+def get_dataset(name: str) -> Dataset:
+    """What ``datasets/<name>.py`` describes.
+
+    Raises:
+        ValueError: there is no such kind of data set; the message names the file that would describe it.
+    """
+    module = f"{__package__}.{name}"
+    if not NAME.fullmatch(name) or find_spec(module) is None or not hasattr(import_module(module), "DATASET"):
+        raise ValueError(
+            f"there is no data set {name!r}: src/music_genre/datasets/{name}.py with a DATASET would be one"
+        )
+    dataset: Dataset = import_module(module).DATASET
+    return dataset

@@ -1,0 +1,156 @@
+"""What ``reports/evaluation`` holds: one writer and one reader of its files.
+
+``<model>/`` has ``metrics.json``, ``per_class.csv``, ``predictions.csv``, the data of plots (``confusion.csv``,
+``calibration_curve.csv``, ``history.csv``) and ``plots/``. Beside the models lie the tables that compare them:
+``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from music_genre.evaluation import metrics
+from music_genre.features.store import SpectrogramStore
+
+EVALUATED_SPLITS = ("validation", "test")
+METRICS, PER_CLASS, PREDICTIONS = "metrics.json", "per_class.csv", "predictions.csv"
+CONFUSION, CALIBRATION_CURVE, HISTORY = "confusion.csv", "calibration_curve.csv", "history.csv"
+COMPARISON, MCNEMAR, RISK_COVERAGE = "comparison.csv", "mcnemar.csv", "risk_coverage.csv"
+COMPARED_METRICS = (
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "macro_f1",
+    "macro_f1_low",
+    "macro_f1_high",
+    "log_loss",
+    "brier",
+    "ece",
+)
+
+
+@dataclass(frozen=True)
+class ModelPredictions:
+    """What a model predicts for the evaluated splits.
+
+    Args:
+        probabilities: by split, (n, classes) float32 in the order of the split's clips.
+        n_parameters: trained numbers in the model.
+    """
+
+    probabilities: Mapping[str, np.ndarray]
+    n_parameters: int
+
+    def write(self, path: Path) -> None:
+        """Store as npz; the same predictions are the same bytes."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            np.savez(file, n_parameters=np.int64(self.n_parameters), **self.probabilities)  # type: ignore[arg-type]  # splits have no name of a keyword
+
+    @classmethod
+    def read(cls, path: Path) -> ModelPredictions:
+        """What ``write`` wrote.
+
+        Raises:
+            FileNotFoundError: nothing was written.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls({split: arrays[split] for split in EVALUATED_SPLITS}, int(arrays["n_parameters"]))
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """A model's evaluation, as read from its folder.
+
+    Args:
+        name: of the model.
+        n_parameters: trained numbers in it.
+        metrics: by split, ``metrics.json``.
+        per_class: columns split, genre, precision, recall, f1, support.
+        predictions: columns track_id, split, actual, predicted, confidence.
+    """
+
+    name: str
+    n_parameters: int
+    metrics: Mapping[str, Mapping[str, float]]
+    per_class: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+def read_result(evaluation: Path, name: str) -> ModelResult:
+    """A model's evaluation from ``reports/evaluation``."""
+    comparison, folder = pd.read_csv(evaluation / COMPARISON), evaluation / name
+    return ModelResult(
+        name,
+        int(comparison.loc[comparison["model"] == name, "parameters"].iloc[0]),
+        read_metrics(folder),
+        pd.read_csv(folder / PER_CLASS),
+        pd.read_csv(folder / PREDICTIONS),
+    )
+
+
+def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
+    """``metrics.json`` of a model's folder."""
+    values: dict[str, dict[str, float]] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return values
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """``history.csv`` of a model's folder: a row for each epoch."""
+    return pd.read_csv(folder / HISTORY)
+
+
+def write_result(
+    folder: Path, data: SpectrogramStore, predictions: ModelPredictions, target_accuracy: float
+) -> dict[str, dict[str, float]]:
+    """Write a model's metrics, tables and the data of its plots.
+
+    Args:
+        folder: ``reports/evaluation/<name>``.
+        data: what was predicted.
+        predictions: of the model.
+        target_accuracy: accuracy that the predictions called confident must reach on validation.
+
+    Returns:
+        ``metrics.json``: metrics by split; validation's have the ``confidence_threshold``, too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    values, per_class, tables, curves = {}, [], [], []
+    for split, probabilities in predictions.probabilities.items():
+        clips = data.split(split)
+        values[split] = metrics.classification_metrics(clips.label, probabilities)
+        per_class.append(metrics.per_class(clips.label, probabilities, data.genres).assign(split=split))
+        table = metrics.predictions(clips.track_id, clips.label, probabilities, data.genres)
+        tables.append(table.assign(split=split))
+        curves.append(metrics.calibration_curve(clips.label, probabilities).assign(split=split))
+    labels, probabilities = data.split("validation").label, predictions.probabilities["validation"]
+    values["validation"]["confidence_threshold"] = metrics.confidence_threshold(labels, probabilities, target_accuracy)
+    (folder / METRICS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    every = pd.concat(tables)[["track_id", "split", "actual", "predicted", "confidence"]]
+    every.to_csv(folder / PREDICTIONS, index=False)
+    every.loc[every["split"] == "test", ["actual", "predicted"]].to_csv(folder / CONFUSION, index=False)
+    pd.concat(per_class)[["split", "genre", "precision", "recall", "f1", "support"]].to_csv(
+        folder / PER_CLASS, index=False
+    )
+    pd.concat(curves)[["split", "confidence", "accuracy", "share"]].to_csv(folder / CALIBRATION_CURVE, index=False)
+    return values
+
+
+def comparison_table(results: Mapping[str, tuple[int, Mapping[str, Mapping[str, float]]]]) -> pd.DataFrame:
+    """``comparison.csv``: a row for each model and split.
+
+    Args:
+        results: by model, its number of parameters and its metrics by split.
+    """
+    rows = [
+        {"model": name, "split": split, **{key: by_split[split][key] for key in COMPARED_METRICS}, "parameters": count}
+        for name, (count, by_split) in results.items()
+        for split in EVALUATED_SPLITS
+    ]
+    return pd.DataFrame(rows)

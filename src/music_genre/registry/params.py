@@ -1,0 +1,41 @@
+"""The section ``registry`` of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from music_genre.config import ParamsModel
+
+ZeroToOne = Annotated[float, Field(ge=0, le=1)]
+
+
+class GateParams(ParamsModel):
+    """What a model must reach on validation before it may become challenger.
+
+    Args:
+        min_macro_f1: lowest macro-F1.
+        min_class_recall: lowest recall of any genre.
+        max_ece: highest expected calibration error.
+        max_macro_f1_drop: how far below the champion's macro-F1, on the same clips, the upper end of the paired 95 %
+            interval may lie.
+        max_feature_skew_db: largest distance between features made by the model and the pipeline's.
+        max_size_mb: largest size of the packed model.
+        max_latency_ms: longest forward pass of one clip on the machine that registers.
+    """
+
+    min_macro_f1: ZeroToOne
+    min_class_recall: ZeroToOne
+    max_ece: ZeroToOne
+    max_macro_f1_drop: ZeroToOne
+    max_feature_skew_db: Annotated[float, Field(ge=0)]
+    max_size_mb: Annotated[float, Field(gt=0)]
+    max_latency_ms: Annotated[float, Field(gt=0)]
+
+
+class RegistryParams(ParamsModel):
+    """``name``: of the registered model."""
+
+    name: Annotated[str, Field(min_length=1)]
+    gate: GateParams
