@@ -91,7 +91,7 @@ PARAMS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def no_telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No reports of usage, no workers of MLflow's that nobody asks, and a BentoML home of our own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(tmp_path_factory.mktemp("bentoml")))
@@ -104,7 +104,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def own_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins without a store of the caller's, or of the test before: MLflow sets its variable itself."""
     for name in ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
@@ -129,7 +129,7 @@ def start_module() -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="session")
-def tone() -> Callable[..., np.ndarray]:
+def synth_tone() -> Callable[..., np.ndarray]:
     """A genre's sound, (samples, channels) float32: its pitch, the octave above, a swell, some hiss."""
 
     def make(genre: str, number: int, seconds: float, rate: int = 22_050, channels: int = 1) -> np.ndarray:
@@ -168,7 +168,7 @@ def describe_project(write_params: Callable[[Path, dict[str, Any]], None]) -> Ca
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+def shared_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """A folder that one process fills and all others of these tests find: much takes long to make and is only read."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -188,9 +188,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 
 @pytest.fixture(scope="session")
-def trained(
-    once: Callable[[str, Callable[[Path], None]], Path],
-    tone: Callable[..., np.ndarray],
+def trained_checkout(
+    shared_dir: Callable[[str, Callable[[Path], None]], Path],
+    synth_tone: Callable[..., np.ndarray],
     describe_project: Callable[[Path], None],
 ) -> Path:
     """A checkout with everything but its registration, by the commands of ``dvc repro``."""
@@ -201,45 +201,45 @@ def trained(
             (folder / "music" / genre).mkdir(parents=True)
             for number in range(TRACKS_PER_GENRE):
                 suffix, rate, channels = ("mp3", 44_100, 2) if number % 2 else ("wav", 22_050, 1)
-                clip = tone(genre, number, CLIP_SECONDS, rate, channels)
+                clip = synth_tone(genre, number, CLIP_SECONDS, rate, channels)
                 soundfile.write(folder / f"music/{genre}/{number}.{suffix}", clip, rate)
         finish(start_python(folder, "-c", EVERY_STAGE))
 
-    return once("checkout", fill)
+    return shared_dir("checkout", fill)
 
 
 @pytest.fixture(scope="session")
-def healed(
-    trained: Path,
-    once: Callable[[str, Callable[[Path], None]], Path],
+def recovered_checkout(
+    trained_checkout: Path,
+    shared_dir: Callable[[str, Callable[[Path], None]], Path],
     start_module: Callable[..., subprocess.Popen[str]],
 ) -> Path:
     """A checkout whose store was lost, after ``music-genre register``, whose screen is in ``register.txt``; meanwhile
-    the stage itself registers ``trained``.
+    the stage itself registers ``trained_checkout``.
     """
 
     def fill(folder: Path) -> None:
         lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", "music", "raw", ".cache")
-        shutil.copytree(trained, folder, ignore=lost, dirs_exist_ok=True)
+        shutil.copytree(trained_checkout, folder, ignore=lost, dirs_exist_ok=True)
         healing = start_module(folder, "music_genre.cli", "register")
-        registering = start_module(trained, "music_genre.pipeline.register")
+        registering = start_module(trained_checkout, "music_genre.pipeline.register")
         (folder / "register.txt").write_text(finish(healing), encoding="utf-8")
         finish(registering)
 
-    return once("healed", fill)
+    return shared_dir("recovered_checkout", fill)
 
 
 @pytest.fixture(scope="session")
-def checkout(trained: Path, healed: Path) -> Path:
-    """A checkout as ``dvc repro`` leaves it. To be read only: ``sandbox`` is for changes."""
-    return trained
+def checkout(trained_checkout: Path, recovered_checkout: Path) -> Path:
+    """A checkout as ``dvc repro`` leaves it. To be read only: ``writable_checkout`` is for changes."""
+    return trained_checkout
 
 
 @pytest.fixture
-def sandbox(healed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of ``healed`` with its own runs and registry, and the working directory; artifacts stay where they lie."""
-    folder = tmp_path / "sandbox"
-    shutil.copytree(healed, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache"))
+def writable_checkout(recovered_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of ``recovered_checkout`` with its own runs and registry, and the working directory; artifacts stay where they lie."""
+    folder = tmp_path / "writable_checkout"
+    shutil.copytree(recovered_checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache"))
     monkeypatch.chdir(folder)
     return folder
 

@@ -69,10 +69,10 @@ def here(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def song(tmp_path_factory: pytest.TempPathFactory, tone: Callable[..., np.ndarray]) -> Path:
+def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[..., np.ndarray]) -> Path:
     """9 s: a tone of Rock, then one of Folk."""
     path = tmp_path_factory.mktemp("song") / "song.wav"
-    soundfile.write(path, np.concatenate([tone("Rock", 50, 4.5), tone("Folk", 51, 4.5)]), 22_050)
+    soundfile.write(path, np.concatenate([synth_tone("Rock", 50, 4.5), synth_tone("Folk", 51, 4.5)]), 22_050)
     return path
 
 
@@ -145,10 +145,10 @@ def test_outside_a_checkout_one_line_says_so(
     assert f"no dvc.yaml and params.yaml in {tmp_path}" in one_line_of_reason(command(*arguments))
 
 
-def test_a_broken_params_file_is_told_in_one_line(command: Command, sandbox: Path) -> None:
-    params = yaml.safe_load((sandbox / "params.yaml").read_text())
+def test_a_broken_params_file_is_told_in_one_line(command: Command, writable_checkout: Path) -> None:
+    params = yaml.safe_load((writable_checkout / "params.yaml").read_text())
     params["registry"]["gate"]["macro_f1"] = 3
-    (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
+    (writable_checkout / "params.yaml").write_text(yaml.safe_dump(params))
     assert "registry.gate.macro_f1: found 3" in one_line_of_reason(command("versions"))
 
 
@@ -228,8 +228,8 @@ def test_a_doubtful_answer_says_so(command: Command, here: Path, monkeypatch: py
     assert sure.startswith("music/Rock/1.mp3: ")
 
 
-def test_the_timeline_answers_for_each_part(command: Command, here: Path, song: Path) -> None:
-    answer = json.loads(command("predict", song, "--timeline", "--json").out)
+def test_the_timeline_answers_for_each_part(command: Command, here: Path, song_wav: Path) -> None:
+    answer = json.loads(command("predict", song_wav, "--timeline", "--json").out)
     segments = answer["segments"]
     assert len(segments) > 2
     assert segments[0]["start_seconds"] == 0
@@ -237,9 +237,9 @@ def test_the_timeline_answers_for_each_part(command: Command, here: Path, song: 
     assert all(list(part["probabilities"]) == GENRES for part in segments)
     means = np.mean([list(part["probabilities"].values()) for part in segments], axis=0)
     np.testing.assert_allclose(list(answer["probabilities"].values()), means, atol=1e-5)
-    lines = command("predict", song, "--timeline").lines
+    lines = command("predict", song_wav, "--timeline").lines
     assert len(lines) == 1 + len(segments)
-    assert lines[0].startswith(f"{song}: ")
+    assert lines[0].startswith(f"{song_wav}: ")
     for line, part in zip(lines[1:], segments, strict=True):
         assert f"{part['start_seconds']:.1f} - {part['end_seconds']:.1f} s  {part['genre']}" in line
 
@@ -252,12 +252,12 @@ def test_a_file_that_is_missing_costs_one_line_and_the_others_are_answered(comma
 
 
 def test_a_folder_is_tagged_into_a_table_in_order_faults_and_all(
-    command: Command, here: Path, tmp_path: Path, tone: Callable[..., np.ndarray]
+    command: Command, here: Path, tmp_path: Path, synth_tone: Callable[..., np.ndarray]
 ) -> None:
     folder = tmp_path / "music"
     (folder / "b/c").mkdir(parents=True)
     for name, genre in (("a.wav", "Rock"), ("b/c/d.WAV", "Folk"), ("z.flac", "R&B")):
-        soundfile.write(folder / name, tone(genre, 77, 3.8), 22_050)
+        soundfile.write(folder / name, synth_tone(genre, 77, 3.8), 22_050)
     (folder / "b/torn.mp3").write_bytes(b"no music")
     (folder / "notes.txt").write_text("no music, and not said to be any")
     done = command("predict", folder, "music/Rock/1.mp3", tmp_path / "nowhere.mp3", "--csv", tmp_path / "out.csv")
@@ -286,12 +286,12 @@ def test_a_table_that_cannot_be_written_is_told(command: Command, here: Path, tm
 
 
 def test_files_that_are_no_music_cost_a_line_each(
-    command: Command, here: Path, tmp_path: Path, tone: Callable[..., np.ndarray]
+    command: Command, here: Path, tmp_path: Path, synth_tone: Callable[..., np.ndarray]
 ) -> None:
     (tmp_path / "empty.mp3").touch()
     (tmp_path / "text.mp3").write_text("This is no music. " * 50)
     soundfile.write(tmp_path / "silent.wav", np.zeros(3 * 22_050), 22_050)
-    soundfile.write(tmp_path / "short.wav", tone("Rock", 1, 0.5), 22_050)
+    soundfile.write(tmp_path / "short.wav", synth_tone("Rock", 1, 0.5), 22_050)
     (tmp_path / "folder.wav").mkdir()
     names = ("empty.mp3", "text.mp3", "silent.wav", "short.wav", "folder.wav")
     done = command("predict", *(tmp_path / name for name in names), "music/Folk/0.wav")
@@ -310,13 +310,15 @@ def test_a_version_is_asked_by_number_or_alias(command: Command, here: Path) -> 
     assert answers["champion"] == answers["challenger"] == answers["1"]
 
 
-def test_another_version_is_another_model(command: Command, sandbox: Path, tone: Callable[..., np.ndarray]) -> None:
-    client = tracking.connect(sandbox)
+def test_another_version_is_another_model(
+    command: Command, writable_checkout: Path, synth_tone: Callable[..., np.ndarray]
+) -> None:
+    client = tracking.connect(writable_checkout)
     served = registry.versions(client, "music-genre")[0].model
     other = next(name for name in ("crnn", "parallel") if name != served)
-    model_id = json.loads((sandbox / f"reports/runs/{other}.json").read_text())["model_id"]
+    model_id = json.loads((writable_checkout / f"reports/runs/{other}.json").read_text())["model_id"]
     client.create_model_version("music-genre", f"models:/{model_id}", model_id=model_id)
-    soundfile.write(sandbox / "a.wav", tone("R&B", 70, 3.8), 22_050)
+    soundfile.write(writable_checkout / "a.wav", synth_tone("R&B", 70, 3.8), 22_050)
     first, second = (
         json.loads(command("predict", "a.wav", "--json", "--model", which).out)["probabilities"] for which in ("1", "2")
     )
@@ -324,16 +326,16 @@ def test_another_version_is_another_model(command: Command, sandbox: Path, tone:
 
 
 def test_a_trained_model_answers_before_it_is_registered(
-    command: Command, sandbox: Path, tone: Callable[..., np.ndarray]
+    command: Command, writable_checkout: Path, synth_tone: Callable[..., np.ndarray]
 ) -> None:
-    soundfile.write(sandbox / "a.wav", tone("R&B", 70, 3.8), 22_050)
-    served = registry.versions(tracking.connect(sandbox), "music-genre")[0].model
+    soundfile.write(writable_checkout / "a.wav", synth_tone("R&B", 70, 3.8), 22_050)
+    served = registry.versions(tracking.connect(writable_checkout), "music-genre")[0].model
     first, second = (
         json.loads(command("predict", "a.wav", "--json", "--model", which).out)["probabilities"]
         for which in ("champion", served)
     )
     assert first == second
-    shutil.rmtree(sandbox / "models/parallel")
+    shutil.rmtree(writable_checkout / "models/parallel")
     message = one_line_of_reason(command("predict", "a.wav", "--model", "ensemble"))
     assert "models/parallel" in message
     assert "`dvc repro`" in message
@@ -499,15 +501,15 @@ def register_by_hand(folder: Path) -> None:
 
 
 def test_a_version_registered_by_hand_is_listed_as_json_that_every_parser_reads(
-    command: Command, sandbox: Path
+    command: Command, writable_checkout: Path
 ) -> None:
-    register_by_hand(sandbox)
+    register_by_hand(writable_checkout)
     by_hand, _ = strict_json(command("versions", "--json").out)
     assert (by_hand["version"], by_hand["verdict"], by_hand["validation_macro_f1"]) == ("2", "unknown", None)
 
 
-def test_a_version_registered_by_hand_is_listed_for_people(command: Command, sandbox: Path) -> None:
-    register_by_hand(sandbox)
+def test_a_version_registered_by_hand_is_listed_for_people(command: Command, writable_checkout: Path) -> None:
+    register_by_hand(writable_checkout)
     done = command("versions")
     assert done.code == 0
     assert [line.split()[0] for line in done.lines[1:3]] == ["2", "1"]
@@ -543,15 +545,15 @@ def all_judged(folder: Path, macro_f1: float) -> None:
         judged(folder, name, macro_f1)
 
 
-def test_registering_again_registers_nothing(command: Command, sandbox: Path) -> None:
-    before = {path: path.read_bytes() for path in (sandbox / "models").rglob("run.json")}
+def test_registering_again_registers_nothing(command: Command, writable_checkout: Path) -> None:
+    before = {path: path.read_bytes() for path in (writable_checkout / "models").rglob("run.json")}
     for _ in range(2):
         done = command("register")
         assert (done.code, done.errors) == (0, "")
         assert done.lines[0].startswith("music-genre version 1: ")
     assert listed(command) == {"1": ["challenger", "champion"]}
-    assert {path: path.read_bytes() for path in (sandbox / "models").rglob("run.json")} == before
-    client = tracking.connect(sandbox)
+    assert {path: path.read_bytes() for path in (writable_checkout / "models").rglob("run.json")} == before
+    client = tracking.connect(writable_checkout)
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 4
@@ -571,17 +573,19 @@ def test_registering_again_registers_nothing(command: Command, sandbox: Path) ->
         "reports/data_quality/summary.json",
     ],
 )
-def test_registering_what_dvc_has_not_made_yet_names_it(command: Command, sandbox: Path, lost: str) -> None:
-    (sandbox / lost).unlink()
+def test_registering_what_dvc_has_not_made_yet_names_it(command: Command, writable_checkout: Path, lost: str) -> None:
+    (writable_checkout / lost).unlink()
     message = one_line_of_reason(command("register"))
     assert str(Path(lost).parent) in message
     assert "`dvc repro`" in message
 
 
-def test_a_refused_model_is_registered_without_an_alias_and_the_exit_code_is_1(command: Command, sandbox: Path) -> None:
-    all_judged(sandbox, 0.25)
-    set_gate(sandbox, 0.6)
-    client = tracking.connect(sandbox)
+def test_a_refused_model_is_registered_without_an_alias_and_the_exit_code_is_1(
+    command: Command, writable_checkout: Path
+) -> None:
+    all_judged(writable_checkout, 0.25)
+    set_gate(writable_checkout, 0.6)
+    client = tracking.connect(writable_checkout)
     client.delete_registered_model("music-genre")
     done = command("register")
     assert done.code == 1
@@ -589,45 +593,45 @@ def test_a_refused_model_is_registered_without_an_alias_and_the_exit_code_is_1(c
     assert "refused version 1" in done.errors
     assert "validation_macro_f1 0.250, asked for 0.6" in done.errors
     assert listed(command) == {"1": []}
-    written = json.loads((sandbox / "reports/registration.json").read_text())
+    written = json.loads((writable_checkout / "reports/registration.json").read_text())
     assert (written["version"], written["verdict"]) == ("1", "refused")
     assert [c["name"] for c in written["criteria"] if not c["passed"]] == ["validation_macro_f1"]
     assert "refused" in one_line_of_reason(command("promote", "--version", "1"))
     assert "no champion" in one_line_of_reason(command("predict", "music/Rock/1.mp3"))
 
 
-def test_data_that_failed_its_checks_is_refused_by_name(command: Command, sandbox: Path) -> None:
-    summary = sandbox / "reports/data_quality/summary.json"
+def test_data_that_failed_its_checks_is_refused_by_name(command: Command, writable_checkout: Path) -> None:
+    summary = writable_checkout / "reports/data_quality/summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"success": False}))
     done = command("register")
     assert done.code == 1
     assert "FAILED  data_quality False" in done.errors
 
 
-def test_a_stage_that_is_refused_fails_too(sandbox: Path) -> None:
+def test_a_stage_that_is_refused_fails_too(writable_checkout: Path) -> None:
     from music_genre.pipeline import register
 
-    set_gate(sandbox, 1.0)
-    all_judged(sandbox, 0.9)
+    set_gate(writable_checkout, 1.0)
+    all_judged(writable_checkout, 0.9)
     with pytest.raises(SystemExit, match=r"FAILED  validation_macro_f1 0\.900"):
         register.main()
-    assert json.loads((sandbox / "reports/gate.json").read_text())["criteria"][0]["passed"] is False
+    assert json.loads((writable_checkout / "reports/gate.json").read_text())["criteria"][0]["passed"] is False
 
 
 def test_an_experiment_registers_nothing(
-    sandbox: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    writable_checkout: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from music_genre.pipeline import register
 
-    (sandbox / "reports/gate.json").unlink()
-    (sandbox / "reports/registration.json").unlink()
-    tracking.connect(sandbox).delete_registered_model("music-genre")
+    (writable_checkout / "reports/gate.json").unlink()
+    (writable_checkout / "reports/registration.json").unlink()
+    tracking.connect(writable_checkout).delete_registered_model("music-genre")
     monkeypatch.setenv("DVC_EXP_NAME", "sweep-1")
     register.main()
     assert "nothing is registered" in capsys.readouterr().out
-    gate = json.loads((sandbox / "reports/gate.json").read_text())
+    gate = json.loads((writable_checkout / "reports/gate.json").read_text())
     assert {"validation_macro_f1", "data_quality"} < {criterion["name"] for criterion in gate["criteria"]}
-    assert not (sandbox / "reports/registration.json").exists()
+    assert not (writable_checkout / "reports/registration.json").exists()
     monkeypatch.delenv("DVC_EXP_NAME")
     assert listed(command) == {}
 
@@ -650,8 +654,8 @@ def second_version(folder: Path, command: Command) -> None:
     assert done.lines[0] == "music-genre version 2: ensemble, passed"
 
 
-def test_the_way_of_a_model_from_challenger_to_champion_and_back(command: Command, sandbox: Path) -> None:
-    second_version(sandbox, command)
+def test_the_way_of_a_model_from_challenger_to_champion_and_back(command: Command, writable_checkout: Path) -> None:
+    second_version(writable_checkout, command)
     assert listed(command) == {"1": ["champion"], "2": ["challenger"]}
     done = command("promote")
     assert (done.code, done.out) == (0, "music-genre version 2 is champion\n")
@@ -663,61 +667,65 @@ def test_the_way_of_a_model_from_challenger_to_champion_and_back(command: Comman
     assert listed(command)["2"] == ["challenger", "champion"]
 
 
-def test_a_refused_version_is_promoted_by_force_and_the_reason_is_kept(command: Command, sandbox: Path) -> None:
-    set_gate(sandbox, 1.0)
-    change_model(sandbox)
-    all_judged(sandbox, 0.5)
-    register_by_hand(sandbox)
+def test_a_refused_version_is_promoted_by_force_and_the_reason_is_kept(
+    command: Command, writable_checkout: Path
+) -> None:
+    set_gate(writable_checkout, 1.0)
+    change_model(writable_checkout)
+    all_judged(writable_checkout, 0.5)
+    register_by_hand(writable_checkout)
     message = one_line_of_reason(command("promote", "--version", "2"))
     assert "refused by the gate" in message
     assert "--force --reason" in message
     done = command("promote", "--version", "2", "--force", "--reason", "the demo is tonight")
     assert (done.code, done.out) == (0, "music-genre version 2 is champion\n")
-    entries = registry.history(tracking.connect(sandbox), "music-genre")
+    entries = registry.history(tracking.connect(writable_checkout), "music-genre")
     assert (entries[-1].version, entries[-1].reason) == ("2", "forced: the demo is tonight")
 
 
-def test_promoting_and_rolling_back_what_is_not_there_is_told_in_one_line(command: Command, sandbox: Path) -> None:
+def test_promoting_and_rolling_back_what_is_not_there_is_told_in_one_line(
+    command: Command, writable_checkout: Path
+) -> None:
     assert "no version 9" in one_line_of_reason(command("promote", "--version", "9"))
     assert "no earlier champion" in one_line_of_reason(command("rollback"))
     assert listed(command) == {"1": ["challenger", "champion"]}
 
 
 def test_a_store_whose_artifacts_are_gone_is_told_in_one_line(
-    command: Command, sandbox: Path, tone: Callable[..., np.ndarray]
+    command: Command, writable_checkout: Path, synth_tone: Callable[..., np.ndarray]
 ) -> None:
     import sqlite3
 
-    with sqlite3.connect(sandbox / "mlflow.db") as store:
+    with sqlite3.connect(writable_checkout / "mlflow.db") as store:
         for table, column in (("logged_models", "artifact_location"), ("model_versions", "storage_location")):
             store.execute(f"UPDATE {table} SET {column} = replace({column}, '/mlartifacts/', '/lost/')")
-    soundfile.write(sandbox / "a.wav", tone("Rock", 1, 3), 22_050)
+    soundfile.write(writable_checkout / "a.wav", synth_tone("Rock", 1, 3), 22_050)
     assert "music-genre" in one_line_of_reason(command("predict", "a.wav"))
 
 
-def test_explain_names_the_genre_and_draws_beside_the_file(here: Path, command: Command, song: Path) -> None:
-    predicted, done = command("predict", song), command("explain", song)
+def test_explain_names_the_genre_and_draws_beside_the_file(here: Path, command: Command, song_wav: Path) -> None:
+    predicted, done = command("predict", song_wav), command("explain", song_wav)
     assert done.code == 0
     assert done.lines[0] == predicted.lines[0].replace(", not sure", "")
     assert re.fullmatch(
         r"  \S+ to \S+ s, \d+ to \d+ Hz \(mel\) speaks most for .+ less likely without it", done.lines[1]
     )
-    picture = song.with_name("song.explained.png")
+    picture = song_wav.with_name("song.explained.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
     first = picture.read_bytes()
-    assert command("explain", song).code == 0
+    assert command("explain", song_wav).code == 0
     assert picture.read_bytes() == first
     picture.unlink()
 
 
-def test_explain_says_in_one_line_why_it_cannot(here: Path, command: Command, song: Path, tmp_path: Path) -> None:
+def test_explain_says_in_one_line_why_it_cannot(here: Path, command: Command, song_wav: Path, tmp_path: Path) -> None:
     assert "no such file" in one_line_of_reason(command("explain", tmp_path / "lost.mp3"))
     (tmp_path / "noise.mp3").write_bytes(b"not audio at all" * 100)
     assert "undecodable" in one_line_of_reason(command("explain", tmp_path / "noise.mp3"))
     assert not list(tmp_path.glob("*.png"))
-    assert "is no folder" in one_line_of_reason(command("explain", song, "--out", tmp_path / "lost/a.png"))
+    assert "is no folder" in one_line_of_reason(command("explain", song_wav, "--out", tmp_path / "lost/a.png"))
     (tmp_path / "taken.png").mkdir()
-    assert "cannot be written" in one_line_of_reason(command("explain", song, "--out", tmp_path / "taken.png"))
+    assert "cannot be written" in one_line_of_reason(command("explain", song_wav, "--out", tmp_path / "taken.png"))
 
 
 def test_any_convolution_is_drawn_by_its_name(here: Path, command: Command, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ NETWORKS = ("crnn", "parallel")
 
 
 @pytest.fixture(scope="module")
-def data(trained: Path) -> SpectrogramStore:
-    return SpectrogramStore.open(trained / "data/spectrograms")
+def data(trained_checkout: Path) -> SpectrogramStore:
+    return SpectrogramStore.open(trained_checkout / "data/spectrograms")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def clips(data: SpectrogramStore) -> MelDataset:
 
 
 @pytest.fixture(scope="module")
-def published(trained: Path) -> dict[str, keras.Model]:
+def published(trained_checkout: Path) -> dict[str, keras.Model]:
     """Both networks of the study, trained a little."""
-    return {name: layers.load_network(trained / f"models/{name}/model.keras") for name in NETWORKS}
+    return {name: layers.load_network(trained_checkout / f"models/{name}/model.keras") for name in NETWORKS}
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +199,9 @@ def test_gradients_of_an_average_are_the_average_of_gradients(loud_there: np.nda
 
 
 def test_deleting_what_matters_lowers_the_score_more_than_deleting_at_random(
-    trained: Path, published: dict[str, keras.Model], data: SpectrogramStore
+    trained_checkout: Path, published: dict[str, keras.Model], data: SpectrogramStore
 ) -> None:
-    predict = load_predictor(trained / "models/parallel/model.keras").predict
+    predict = load_predictor(trained_checkout / "models/parallel/model.keras").predict
     gradient = saliency.gradients([(published["parallel"], 1.0)])
     falls = []
     for clip in data.split("test").read(np.arange(6)):

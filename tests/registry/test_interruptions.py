@@ -95,13 +95,13 @@ for step in STEPS:
 
 
 @pytest.fixture(scope="module")
-def told(healed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+def told(recovered_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     """What was seen after every kill and every finished step."""
     folder = tmp_path_factory.mktemp("killed")
     for place in (folder, folder / "before"):
         place.mkdir(exist_ok=True)
-        shutil.copyfile(healed / "mlflow.db", place / "mlflow.db")
-    pointer = json.loads((healed / "reports/runs/crnn.json").read_text())
+        shutil.copyfile(recovered_checkout / "mlflow.db", place / "mlflow.db")
+    pointer = json.loads((recovered_checkout / "reports/runs/crnn.json").read_text())
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder), "killed", pointer["model_id"], pointer["run_id"]],
         env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},

@@ -164,10 +164,10 @@ def test_features_of_audio_are_those_of_the_pipeline(checkout: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(healed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(recovered_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the runs; each test has a registered model of its own there."""
     folder = tmp_path_factory.mktemp("store")
-    shutil.copyfile(healed / "mlflow.db", folder / "mlflow.db")
+    shutil.copyfile(recovered_checkout / "mlflow.db", folder / "mlflow.db")
     return folder
 
 
@@ -202,8 +202,8 @@ class Registry:
 
 
 @pytest.fixture
-def models(client: MlflowClient, healed: Path, request: pytest.FixtureRequest) -> Registry:
-    pointer = RunRef(**json.loads((healed / "reports/runs/crnn.json").read_text()))
+def models(client: MlflowClient, recovered_checkout: Path, request: pytest.FixtureRequest) -> Registry:
+    pointer = RunRef(**json.loads((recovered_checkout / "reports/runs/crnn.json").read_text()))
     return Registry(client, f"music-{abs(hash(request.node.name))}", pointer)
 
 
@@ -606,13 +606,13 @@ def of_the_model(metrics: dict[str, float]) -> dict[str, float]:
     return {n: value for n, value in metrics.items() if n != "training_seconds" and not n.startswith("system/")}
 
 
-def test_register_restores_every_run_of_a_lost_store_without_training(checkout: Path, healed: Path) -> None:
+def test_register_restores_every_run_of_a_lost_store_without_training(checkout: Path, recovered_checkout: Path) -> None:
     for path in (checkout / "models").rglob("model.*"):
-        assert (healed / "models" / path.relative_to(checkout / "models")).read_bytes() == path.read_bytes()
+        assert (recovered_checkout / "models" / path.relative_to(checkout / "models")).read_bytes() == path.read_bytes()
     before = runs_of(tracking.connect(checkout))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        client = tracking.connect(healed)
+        client = tracking.connect(recovered_checkout)
         after = runs_of(client)
     assert set(after) == set(before) == set(packed.NAMES)
     for name, run in after.items():
@@ -621,13 +621,13 @@ def test_register_restores_every_run_of_a_lost_store_without_training(checkout: 
         assert of_the_model(run.data.metrics) == pytest.approx(of_the_model(before[name].data.metrics))
         assert run.data.params == before[name].data.params
         assert run.data.tags["data_digest"] == before[name].data.tags["data_digest"]
-        assert json.loads((healed / f"reports/runs/{name}.json").read_text())["run_id"] == run.info.run_id
+        assert json.loads((recovered_checkout / f"reports/runs/{name}.json").read_text())["run_id"] == run.info.run_id
 
 
 @pytest.mark.parametrize("name", ["crnn", "parallel"])
-def test_register_restores_every_epoch_of_a_lost_run(name: str, checkout: Path, healed: Path) -> None:
-    client = tracking.connect(healed)
-    run_id = json.loads((healed / f"reports/runs/{name}.json").read_text())["run_id"]
+def test_register_restores_every_epoch_of_a_lost_run(name: str, checkout: Path, recovered_checkout: Path) -> None:
+    client = tracking.connect(recovered_checkout)
+    run_id = json.loads((recovered_checkout / f"reports/runs/{name}.json").read_text())["run_id"]
     history = pd.read_csv(checkout / f"models/{name}/history.csv")
     for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
         logged = client.get_metric_history(run_id, metric)
@@ -635,31 +635,31 @@ def test_register_restores_every_epoch_of_a_lost_run(name: str, checkout: Path, 
         assert [point.value for point in logged] == pytest.approx(history[metric].tolist())
 
 
-def test_register_restores_a_lost_registry(checkout: Path, healed: Path) -> None:
-    (listed,) = registry.versions(tracking.connect(healed), "music-genre")
+def test_register_restores_a_lost_registry(checkout: Path, recovered_checkout: Path) -> None:
+    (listed,) = registry.versions(tracking.connect(recovered_checkout), "music-genre")
     written = json.loads((checkout / "reports/registration.json").read_text())
     assert (listed.version, listed.model, listed.verdict) == ("1", written["model"], "passed")
     assert listed.aliases == ["challenger", "champion"]
-    restored = json.loads((healed / "reports/registration.json").read_text())
+    restored = json.loads((recovered_checkout / "reports/registration.json").read_text())
     assert {key: restored[key] for key in ("name", "version", "model", "verdict")} == {
         key: written[key] for key in ("name", "version", "model", "verdict")
     }
     assert any("holds no audio" in note for note in restored["notes"])
-    assert (healed / "reports/gate.json").read_bytes() == (checkout / "reports/gate.json").read_bytes()
+    assert (recovered_checkout / "reports/gate.json").read_bytes() == (checkout / "reports/gate.json").read_bytes()
 
 
-def test_register_tells_what_it_did(healed: Path) -> None:
-    screen = (healed / "register.txt").read_text()
-    model = json.loads((healed / "reports/registration.json").read_text())["model"]
+def test_register_tells_what_it_did(recovered_checkout: Path) -> None:
+    screen = (recovered_checkout / "register.txt").read_text()
+    model = json.loads((recovered_checkout / "reports/registration.json").read_text())["model"]
     assert f"music-genre version 1: {model}, passed" in screen
     assert "validation_macro_f1" in screen
     assert "data_quality" in screen
 
 
-def test_a_restored_model_is_loaded_and_answers_as_before(checkout: Path, healed: Path) -> None:
+def test_a_restored_model_is_loaded_and_answers_as_before(checkout: Path, recovered_checkout: Path) -> None:
     clips = SpectrogramStore.open(checkout / "data/spectrograms").split("test").read(np.arange(6))
     answers = []
-    for folder in (checkout, healed):
+    for folder in (checkout, recovered_checkout):
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             tracking.connect(folder)

@@ -220,26 +220,29 @@ def test_a_model_that_was_never_logged_has_no_run(client: MlflowClient) -> None:
     assert find(client, "0" * 64) is None
 
 
-def test_a_run_that_broke_off_is_failed_and_never_found(sandbox: Path) -> None:
-    client = tracking.connect(sandbox)
-    data = SpectrogramStore.open(sandbox / "data/spectrograms")
-    (sandbox / "models/ensemble/ensemble.json").write_text(
-        (sandbox / "models/ensemble/ensemble.json").read_text().replace("0.5", "0.25", 1)
+def test_a_run_that_broke_off_is_failed_and_never_found(writable_checkout: Path) -> None:
+    client = tracking.connect(writable_checkout)
+    data = SpectrogramStore.open(writable_checkout / "data/spectrograms")
+    (writable_checkout / "models/ensemble/ensemble.json").write_text(
+        (writable_checkout / "models/ensemble/ensemble.json").read_text().replace("0.5", "0.25", 1)
     )
 
     class PowerCutError(Exception):
         pass
 
     with pytest.raises(PowerCutError), tracking.run("ensemble", {"seed": 1}, Origin("sample", "unknown")):
-        tracking.log_trained(sandbox / "models", "ensemble", data, "unknown")
+        tracking.log_trained(writable_checkout / "models", "ensemble", data, "unknown")
         raise PowerCutError
     assert mlflow.last_active_run().info.status == "FAILED"
-    assert find(client, digest_of(sandbox, "ensemble")) is None
+    assert find(client, digest_of(writable_checkout, "ensemble")) is None
 
 
-def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -> None:
-    client, known = tracking.connect(sandbox), pointer(sandbox, "crnn")
-    reports, data = sandbox / "reports/evaluation/crnn", SpectrogramStore.open(sandbox / "data/spectrograms")
+def test_an_evaluation_is_logged_once_and_again_when_it_changes(writable_checkout: Path) -> None:
+    client, known = tracking.connect(writable_checkout), pointer(writable_checkout, "crnn")
+    reports, data = (
+        writable_checkout / "reports/evaluation/crnn",
+        SpectrogramStore.open(writable_checkout / "data/spectrograms"),
+    )
 
     def logged(metric: str) -> list[float]:
         return [point.value for point in client.get_metric_history(known.run_id, metric)]
@@ -257,8 +260,12 @@ def test_an_evaluation_is_logged_once_and_again_when_it_changes(sandbox: Path) -
     assert logged("test_macro_f1") == [*before, 0.125]
 
 
-def test_what_explains_a_model_lies_in_its_run_and_follows_changes(sandbox: Path) -> None:
-    client, known, folder = tracking.connect(sandbox), pointer(sandbox, "crnn"), sandbox / "reports/explain/crnn"
+def test_what_explains_a_model_lies_in_its_run_and_follows_changes(writable_checkout: Path) -> None:
+    client, known, folder = (
+        tracking.connect(writable_checkout),
+        pointer(writable_checkout, "crnn"),
+        writable_checkout / "reports/explain/crnn",
+    )
 
     def logged() -> list[str]:
         return [artifact.path for artifact in client.list_artifacts(known.run_id, "explain")]
@@ -274,12 +281,16 @@ def test_what_explains_a_model_lies_in_its_run_and_follows_changes(sandbox: Path
     assert logged() == ["explain/filters.csv", "explain/saliency.png"]
 
 
-def test_pictures_of_all_models_lie_in_every_run_and_follow_changes(sandbox: Path) -> None:
-    client, known, drawn = tracking.connect(sandbox), pointer(sandbox, "crnn"), sandbox / "genres.png"
+def test_pictures_of_all_models_lie_in_every_run_and_follow_changes(writable_checkout: Path) -> None:
+    client, known, drawn = (
+        tracking.connect(writable_checkout),
+        pointer(writable_checkout, "crnn"),
+        writable_checkout / "genres.png",
+    )
     drawn.write_bytes(b"before")
     for content in (b"before", b"after"):
         drawn.write_bytes(content)
-        log_overview(client, known, [drawn, sandbox / "never_drawn.png"])
+        log_overview(client, known, [drawn, writable_checkout / "never_drawn.png"])
         assert Path(client.download_artifacts(known.run_id, "overview/genres.png")).read_bytes() == content
 
 

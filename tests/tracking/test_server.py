@@ -83,15 +83,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_goes_through_a_server_from_its_run_to_its_answer(
-    server: Server, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, trained_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    client, data = tracking.connect(tmp_path), SpectrogramStore.open(trained / "data/spectrograms")
+    client, data = tracking.connect(tmp_path), SpectrogramStore.open(trained_checkout / "data/spectrograms")
     with tracking.run("baseline", {"seed": 7}, ORIGIN):
-        pointer = tracking.log_trained(trained / "models", "baseline", data, ORIGIN.data)
-    completion.log_evaluation(client, pointer, trained / "reports/evaluation/baseline", data, ORIGIN.data)
+        pointer = tracking.log_trained(trained_checkout / "models", "baseline", data, ORIGIN.data)
+    completion.log_evaluation(client, pointer, trained_checkout / "reports/evaluation/baseline", data, ORIGIN.data)
     completion.log_card(client, pointer, "# card", "<h1>card</h1>")
-    with packed.temporary_bundle(trained / "models", "baseline", data) as folder:
+    with packed.temporary_bundle(trained_checkout / "models", "baseline", data) as folder:
         digest = packed.digest(folder)
         assert tracking.find(client, digest) == pointer
         passed = [Criterion("data_quality", True, True, True)]
@@ -108,24 +108,24 @@ def test_a_model_goes_through_a_server_from_its_run_to_its_answer(
 
 
 def test_a_server_that_is_not_there_is_told_before_training(
-    sandbox: Path, start_module: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    writable_checkout: Path, start_module: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = "http://127.0.0.1:9"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(MusicGenreError, match=f"MLFLOW_TRACKING_URI names {uri}, where no server answers"):
-        tracking.connect(sandbox)
+        tracking.connect(writable_checkout)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
-    before = (sandbox / "models/crnn/model.keras").stat().st_mtime_ns
+    before = (writable_checkout / "models/crnn/model.keras").stat().st_mtime_ns
     done = subprocess.run(
         [sys.executable, "-m", "music_genre.pipeline.train", "crnn"],
-        cwd=sandbox,
+        cwd=writable_checkout,
         env=environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"train: MLFLOW_TRACKING_URI names {uri}")
-    assert (sandbox / "models/crnn/model.keras").stat().st_mtime_ns == before
+    assert (writable_checkout / "models/crnn/model.keras").stat().st_mtime_ns == before
 
 
 def test_a_server_that_is_killed_costs_no_model_and_the_message_says_how_to_go_on(

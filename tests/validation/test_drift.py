@@ -120,28 +120,28 @@ def test_a_log_that_cannot_be_written_is_told_once_and_stops_nobody(
 
 
 def test_the_command_passes_training_clips_and_tells_changed_ones(
-    sandbox: Path, capsys: pytest.CaptureFixture[str]
+    writable_checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params = yaml.safe_load((sandbox / "params.yaml").read_text())
+    params = yaml.safe_load((writable_checkout / "params.yaml").read_text())
     params["drift"]["least"] = 20
-    (sandbox / "params.yaml").write_text(yaml.safe_dump(params))
-    index = SpectrogramStore.open(sandbox / "data/spectrograms").index
+    (writable_checkout / "params.yaml").write_text(yaml.safe_dump(params))
+    index = SpectrogramStore.open(writable_checkout / "data/spectrograms").index
     told = index.assign(time="2030", version="1", request_id=index["track_id"].astype(str))
-    (sandbox / "log").mkdir()
+    (writable_checkout / "log").mkdir()
 
     def written(rows: pd.DataFrame) -> int:
-        rows.to_json(sandbox / "log/requests-1.jsonl", orient="records", lines=True)
+        rows.to_json(writable_checkout / "log/requests-1.jsonl", orient="records", lines=True)
         return cli.main(["drift", "--log", "log"])
 
     assert written(told.head(5)) == 0
     assert "20 are needed" in capsys.readouterr().out
     assert written(told) == 0
     assert "No drift." in capsys.readouterr().out
-    assert "No drift." in (sandbox / "reports/drift/index.html").read_text()
+    assert "No drift." in (writable_checkout / "reports/drift/index.html").read_text()
     assert written(told.assign(mean_db=told["mean_db"] - 12, n_mels=16)) == 1
     out = capsys.readouterr().out
     assert "Drift in mean_db, expectations." in out
     assert "requests.n_mels" in out
-    assert (sandbox / "reports/drift/checks/index.html").is_file()
+    assert (writable_checkout / "reports/drift/checks/index.html").is_file()
     assert cli.main(["drift"]) == 1
     assert "serving.request_log" in capsys.readouterr().err

@@ -92,17 +92,17 @@ def watched(page: Page, messages: list[str]) -> Page:
 
 
 @pytest.fixture(scope="module")
-def song(tmp_path_factory: pytest.TempPathFactory, tone: Callable[..., np.ndarray]) -> Path:
+def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[..., np.ndarray]) -> Path:
     """20 s: a tone of Rock, then one of Folk."""
     path = tmp_path_factory.mktemp("songs") / "rock & <i>folk.wav"
-    soundfile.write(path, np.concatenate([tone("Rock", 50, 10), tone("Folk", 51, 10)]), 22_050)
+    soundfile.write(path, np.concatenate([synth_tone("Rock", 50, 10), synth_tone("Folk", 51, 10)]), 22_050)
     return path
 
 
 @pytest.fixture(scope="module")
-def answer(address: str, song: Path) -> dict[str, Any]:
+def answer(address: str, song_wav: Path) -> dict[str, Any]:
     """What the service says of the song."""
-    files = {"audio": (song.name, song.read_bytes(), "audio/wav")}
+    files = {"audio": (song_wav.name, song_wav.read_bytes(), "audio/wav")}
     told: dict[str, Any] = httpx.post(f"{address}predict", files=files, data={"timeline": "true"}, timeout=60).json()
     return told
 
@@ -182,14 +182,14 @@ def test_the_empty_page_says_which_model_answers_and_asks_for_nothing_from_elsew
 
 
 def test_an_uploaded_song_is_answered_as_the_service_answers_and_drawn(
-    page: Page, song: Path, answer: dict[str, Any]
+    page: Page, song_wav: Path, answer: dict[str, Any]
 ) -> None:
-    choose(page, song)
+    choose(page, song_wav)
     finished(page)
     said = page.locator("#answer")
     expect(said).to_contain_text(percent(answer["confidence"]))
     expect(said).to_contain_text(answer["genre"] if answer["confident"] else f"Most like {answer['genre']}")
-    expect(page.locator("#title")).to_have_text(song.name)
+    expect(page.locator("#title")).to_have_text(song_wav.name)
     rows = page.locator("#table tbody tr")
     expect(rows).to_have_count(len(answer["segments"]))
     first = answer["segments"][0]
@@ -214,8 +214,8 @@ def colours(page: Page, canvas: str) -> int:
     )
 
 
-def test_the_cursor_and_the_genres_follow_the_sound(page: Page, song: Path, answer: dict[str, Any]) -> None:
-    choose(page, song)
+def test_the_cursor_and_the_genres_follow_the_sound(page: Page, song_wav: Path, answer: dict[str, Any]) -> None:
+    choose(page, song_wav)
     finished(page)
     before = page.locator("#genres output").all_text_contents()
     assert before == [percent(share) for share in answer["segments"][0]["probabilities"].values()]
@@ -238,8 +238,8 @@ def test_the_cursor_and_the_genres_follow_the_sound(page: Page, song: Path, answ
     expect(page.locator("#genres output")).to_have_text([percent(share) for share in last])
 
 
-def test_a_song_that_has_ended_can_be_played_again(page: Page, song: Path) -> None:
-    choose(page, song)
+def test_a_song_that_has_ended_can_be_played_again(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
     finished(page)
     page.locator("#audio").evaluate("audio => { audio.currentTime = audio.duration - 0.2; }")
     page.get_by_role("button", name="Play").click()
@@ -280,11 +280,11 @@ def late_answer(page: Page) -> None:
 
 @pytest.mark.parametrize("late", [late_sound, late_answer])
 def test_what_a_files_header_hides_from_the_service_is_shown_as_not_heard(
-    page: Page, tmp_path: Path, tone: Callable[..., np.ndarray], late: Callable[[Page], None]
+    page: Page, tmp_path: Path, synth_tone: Callable[..., np.ndarray], late: Callable[[Page], None]
 ) -> None:
     late(page)
     for genre in ("Rock", "Folk"):
-        soundfile.write(tmp_path / f"{genre}.mp3", tone(genre, 60, 10), 22_050)
+        soundfile.write(tmp_path / f"{genre}.mp3", synth_tone(genre, 60, 10), 22_050)
     joined = tmp_path / "joined.mp3"  # the header of the first is that of both
     joined.write_bytes((tmp_path / "Rock.mp3").read_bytes() + (tmp_path / "Folk.mp3").read_bytes())
     choose(page, joined)
@@ -304,8 +304,8 @@ def test_what_a_files_header_hides_from_the_service_is_shown_as_not_heard(
 
 
 @pytest.mark.parametrize("lane", ["#waveform", "#spectrogram", "#areas"])
-def test_a_click_on_any_lane_seeks(page: Page, song: Path, lane: str) -> None:
-    choose(page, song)
+def test_a_click_on_any_lane_seeks(page: Page, song_wav: Path, lane: str) -> None:
+    choose(page, song_wav)
     finished(page)
     box = page.locator(lane).bounding_box()
     assert box is not None
@@ -315,12 +315,12 @@ def test_a_click_on_any_lane_seeks(page: Page, song: Path, lane: str) -> None:
     assert cursor_seconds(page) == pytest.approx(15, abs=0.2)
 
 
-def test_everything_works_by_keyboard_alone(page: Page, song: Path) -> None:
+def test_everything_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Tab")
         expect(page.locator("#file")).to_be_focused()
         page.keyboard.press("Enter")
-    chooser.value.set_files(song)
+    chooser.value.set_files(song_wav)
     finished(page)
     reach(page, "play")
     page.keyboard.press("Space")
@@ -363,7 +363,7 @@ def refuse(page: Page, status: int, body: str) -> None:
 
 
 def test_a_file_that_is_no_music_is_told_in_a_sentence_and_the_next_song_is_answered(
-    page: Page, song: Path, tmp_path: Path, messages: list[str]
+    page: Page, song_wav: Path, tmp_path: Path, messages: list[str]
 ) -> None:
     (tmp_path / "notes.mp3").write_text("no music at all " * 100)
     choose(page, tmp_path / "notes.mp3")
@@ -373,7 +373,7 @@ def test_a_file_that_is_no_music_is_told_in_a_sentence_and_the_next_song_is_answ
         "error: Failed to load resource: the server responded with a status of 422"
     ]
     messages.clear()
-    choose(page, song)
+    choose(page, song_wav)
     expect(page.locator("#trouble")).to_be_hidden()
     finished(page)
 
@@ -389,10 +389,16 @@ def test_a_file_that_is_no_music_is_told_in_a_sentence_and_the_next_song_is_answ
     ],
 )
 def test_a_refusal_is_a_sentence(
-    page: Page, song: Path, messages: list[str], status: int, body: dict[str, str] | None, sentence: str, again: bool
+    page: Page,
+    song_wav: Path,
+    messages: list[str],
+    status: int,
+    body: dict[str, str] | None,
+    sentence: str,
+    again: bool,
 ) -> None:
     refuse(page, status, json.dumps({"error": body}) if body else "<html>oops</html>")
-    choose(page, song)
+    choose(page, song_wav)
     expect(page.get_by_role("alert")).to_contain_text(sentence)
     expect(page.get_by_role("button", name="Try again")).to_be_visible(visible=again)
     messages.clear()
@@ -402,11 +408,13 @@ def test_a_refusal_is_a_sentence(
         finished(page)
 
 
-def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(page: Page, song: Path, messages: list[str]) -> None:
+def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(
+    page: Page, song_wav: Path, messages: list[str]
+) -> None:
     # The machine of the test may itself have no network.
     page.evaluate("Object.defineProperty(navigator, 'onLine', {value: true, configurable: true})")
     page.route("**/predict", lambda route: route.abort("connectionrefused"))
-    choose(page, song)
+    choose(page, song_wav)
     expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
     page.unroute("**/predict")
     page.evaluate("delete navigator.onLine")
@@ -420,7 +428,7 @@ def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(page: Page, so
     messages.clear()
 
 
-def test_a_service_with_a_key_is_given_the_key(page: Page, song: Path, messages: list[str]) -> None:
+def test_a_service_with_a_key_is_given_the_key(page: Page, song_wav: Path, messages: list[str]) -> None:
     def guard(route: Route) -> None:
         if route.request.headers.get("authorization") == "Bearer open sesame":
             route.continue_()
@@ -432,7 +440,7 @@ def test_a_service_with_a_key_is_given_the_key(page: Page, song: Path, messages:
     page.route("**/predict", guard)
     page.reload()
     expect(page.get_by_role("alert")).to_contain_text("The service wants a key")
-    choose(page, song)
+    choose(page, song_wav)
     page.get_by_label("This service asks for a key").fill("open sesame")
     page.keyboard.press("Enter")
     finished(page)
@@ -441,10 +449,10 @@ def test_a_service_with_a_key_is_given_the_key(page: Page, song: Path, messages:
     messages.clear()
 
 
-def test_an_answer_that_is_not_sure_says_so(page: Page, song: Path, answer: dict[str, Any]) -> None:
+def test_an_answer_that_is_not_sure_says_so(page: Page, song_wav: Path, answer: dict[str, Any]) -> None:
     unsure = answer | {"confident": False, "confidence": 0.38, "genre": "Folk"}
     page.route("**/predict", lambda route: route.fulfill(json=unsure))
-    choose(page, song)
+    choose(page, song_wav)
     finished(page)
     expect(page.locator("#answer strong")).to_have_text("Not sure")
     expect(page.locator("#answer")).to_contain_text(f"Most like Folk, {percent(0.38)}")
@@ -467,10 +475,10 @@ def test_scripts_of_other_origins_and_of_the_page_itself_are_blocked(
     messages.clear()
 
 
-def test_over_a_slow_connection_the_upload_is_seen_and_the_song_is_heard_meanwhile(page: Page, song: Path) -> None:
+def test_over_a_slow_connection_the_upload_is_seen_and_the_song_is_heard_meanwhile(page: Page, song_wav: Path) -> None:
     slow = {"offline": False, "latency": 100, "downloadThroughput": 200_000, "uploadThroughput": 150_000}
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
-    choose(page, song)
+    choose(page, song_wav)
     progress = page.get_by_role("progressbar", name="Sending the song")
     expect(progress).to_be_visible()
     page.get_by_role("button", name="Play").click()
@@ -483,13 +491,13 @@ def test_over_a_slow_connection_the_upload_is_seen_and_the_song_is_heard_meanwhi
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_keeps_people_out(
-    browser: Browser, address: str, song: Path, tmp_path: Path, messages: list[str], scheme: Any
+    browser: Browser, address: str, song_wav: Path, tmp_path: Path, messages: list[str], scheme: Any
 ) -> None:
     context = browser.new_context(viewport=PHONE if scheme == "dark" else WIDE, color_scheme=scheme)
     page = watched(context.new_page(), messages)
     page.goto(address)
     assert faults_of_access(page) == []
-    choose(page, song)
+    choose(page, song_wav)
     finished(page)
     page.locator("#details summary").click()
     assert faults_of_access(page) == []
@@ -501,11 +509,11 @@ def test_nothing_keeps_people_out(
     context.close()
 
 
-def test_on_a_phone_nothing_sticks_out(browser: Browser, address: str, song: Path, messages: list[str]) -> None:
+def test_on_a_phone_nothing_sticks_out(browser: Browser, address: str, song_wav: Path, messages: list[str]) -> None:
     context = browser.new_context(viewport={"width": 320, "height": 640}, device_scale_factor=2)
     page = watched(context.new_page(), messages)
     page.goto(address)
-    choose(page, song)
+    choose(page, song_wav)
     finished(page)
     page.locator("#details summary").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320

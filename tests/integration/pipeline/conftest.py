@@ -55,7 +55,7 @@ def run() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def reproduced(
-    once: Callable[[str, Callable[[Path], None]], Path],
+    shared_dir: Callable[[str, Callable[[Path], None]], Path],
     run: Callable[..., str],
     write_params: Callable[[Path, dict[str, Any]], None],
 ) -> Path:
@@ -85,4 +85,4 @@ def reproduced(
         run(place, "git", "clone", "-q", "--bare", "checkout", "published.git")
         shutil.copy(folder / "mlflow.db", place)
 
-    return once("reproduced", fill)
+    return shared_dir("reproduced", fill)

@@ -269,15 +269,15 @@ def epochs_done(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_a_training_that_is_killed_twice_goes_on_from_its_last_epoch_to_the_same_model(
-    trained: Path, healed: Path, tmp_path: Path
+    trained_checkout: Path, recovered_checkout: Path, tmp_path: Path
 ) -> None:
     # Nobody writes into the one any more once there is the other.
-    assert healed.is_dir()
+    assert recovered_checkout.is_dir()
     train = (sys.executable, "-m", "music_genre.pipeline.train", "crnn")
     for name in ("undisturbed", "disturbed"):
         lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "music", "raw", ".cache")
-        shutil.copytree(trained, tmp_path / name, ignore=lost)
-        params = yaml.safe_load((trained / "params.yaml").read_text(encoding="utf-8"))
+        shutil.copytree(trained_checkout, tmp_path / name, ignore=lost)
+        params = yaml.safe_load((trained_checkout / "params.yaml").read_text(encoding="utf-8"))
         params["models"]["crnn"]["epochs"] = 20
         (tmp_path / name / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     Run(tmp_path / "undisturbed", *train).finish()

@@ -32,7 +32,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def unpromoted(
+def server_without_champion(
     tmp_path_factory: pytest.TempPathFactory,
     describe_project: Callable[[Path], None],
     start_server: Callable[..., subprocess.Popen[bytes]],
@@ -103,7 +103,7 @@ def served(
     served_folder: Path,
     log: Path,
     spool: Path,
-    unpromoted: object,
+    server_without_champion: object,
     start_server: Callable[..., subprocess.Popen[bytes]],
     stop_server: Callable[[subprocess.Popen[bytes]], None],
     until_ready: Callable[[subprocess.Popen[bytes], int, Path], list[int]],
@@ -153,7 +153,7 @@ def ask(server: httpx.Client) -> Ask:
 
 
 @pytest.fixture(scope="session")
-def wav() -> Callable[..., bytes]:
+def encode_wav() -> Callable[..., bytes]:
     """A wav file of some samples."""
 
     def encode(samples: np.ndarray, rate: int = 22_050) -> bytes:
@@ -165,9 +165,9 @@ def wav() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def song(tone: Callable[..., np.ndarray], wav: Callable[..., bytes]) -> bytes:
+def song_wav(synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes]) -> bytes:
     """9 s: a tone of Rock, then one of Folk."""
-    return wav(np.concatenate([tone("Rock", 50, 4.5), tone("Folk", 51, 4.5)]))
+    return encode_wav(np.concatenate([synth_tone("Rock", 50, 4.5), synth_tone("Folk", 51, 4.5)]))
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +180,7 @@ def model(checkout: Path) -> ModelBundle:
 
 
 @pytest.fixture
-def good(checkout: Path, ask: Ask, log: Path) -> Iterator[None]:
+def server_unaffected(checkout: Path, ask: Ask, log: Path) -> Iterator[None]:
     """The test sends what is wrong; after it the server has kept its calm and answers what is right as it should."""
     before = log.read_text().count("Traceback")
     yield

@@ -270,7 +270,7 @@ def flat(served: tuple[subprocess.Popen[bytes], int], ask: Callable[..., httpx.R
     assert memory_mb(served[0]) < before + GROWTH_MB
 
 
-@pytest.mark.usefixtures("flat", "good")
+@pytest.mark.usefixtures("flat", "server_unaffected")
 @pytest.mark.parametrize("make", [*FILES.values(), *FORMS.values()], ids=[*FILES, *FORMS])
 def test_a_hostile_request_gets_its_answer_and_leaves_nothing(
     port: int, spool: Path, make: Callable[[], Request]

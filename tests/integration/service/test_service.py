@@ -65,8 +65,8 @@ def test_a_file_is_answered(checkout: Path, ask: Ask, file: str, kind: str) -> N
     assert answer["model"] == {"name": "music-genre", "version": "1"}
 
 
-def test_the_timeline_comes_when_it_is_asked_for(ask: Ask, song: bytes) -> None:
-    answer = ask(song, timeline="true").json()
+def test_the_timeline_comes_when_it_is_asked_for(ask: Ask, song_wav: bytes) -> None:
+    answer = ask(song_wav, timeline="true").json()
     segments = answer["segments"]
     assert set(segments[0]) == {"start_seconds", "end_seconds", "genre", "probabilities"}
     assert segments[0]["start_seconds"] == 0
@@ -77,7 +77,7 @@ def test_the_timeline_comes_when_it_is_asked_for(ask: Ask, song: bytes) -> None:
     means = np.mean([list(part["probabilities"].values()) for part in segments], axis=0)
     np.testing.assert_allclose(list(answer["probabilities"].values()), means, atol=1e-5)
     for wanted in ("false", "", "no"):
-        assert "segments" not in ask(song, timeline=wanted).json()
+        assert "segments" not in ask(song_wav, timeline=wanted).json()
 
 
 @pytest.mark.parametrize("file", ["music/Rock/1.mp3", "music/R&B/2.wav"])
@@ -95,13 +95,13 @@ def test_the_service_answers_as_the_command_does(
 def test_a_songs_timeline_is_the_commands(
     checkout: Path,
     ask: Ask,
-    song: bytes,
+    song_wav: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "song.wav").write_bytes(song)
-    parts = ask(song, timeline="true").json()["segments"]
+    (tmp_path / "song.wav").write_bytes(song_wav)
+    parts = ask(song_wav, timeline="true").json()["segments"]
     expected = asked_by_command(checkout, monkeypatch, capsys, "--timeline", str(tmp_path / "song.wav"))["segments"]
     for part, same in zip(parts, expected, strict=True):
         assert part.pop("probabilities") == pytest.approx(same.pop("probabilities"), abs=1e-5)
@@ -140,10 +140,10 @@ def test_the_service_answers_a_training_clip_as_training_would(checkout: Path, a
 
 
 def test_a_large_song_of_many_clips_is_answered_whole_and_in_order(
-    ask: Ask, model: ModelBundle, tone: Callable[..., np.ndarray], wav: Callable[..., bytes]
+    ask: Ask, model: ModelBundle, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes]
 ) -> None:
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
-    content = wav(np.concatenate([tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
+    content = encode_wav(np.concatenate([synth_tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
     assert len(content) > SPOOLED
     clips = clips_of(decode(io.BytesIO(content), 901), model.manifest)
     assert len(clips.mel) > 64
@@ -209,12 +209,12 @@ def refused(response: httpx.Response, status: int, code: str) -> str:
     return message
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_a_file_of_no_bytes_is_empty(ask: Ask) -> None:
     refused(ask(b""), 422, "empty")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize(
     "content",
     [
@@ -229,38 +229,38 @@ def test_what_is_no_audio_is_undecodable(ask: Ask, content: bytes) -> None:
     refused(ask(content), 422, "undecodable")
 
 
-@pytest.mark.usefixtures("good")
-def test_silence_is_told(ask: Ask, wav: Callable[..., bytes]) -> None:
-    refused(ask(wav(np.zeros(3 * 22_050))), 422, "silent")
+@pytest.mark.usefixtures("server_unaffected")
+def test_silence_is_told(ask: Ask, encode_wav: Callable[..., bytes]) -> None:
+    refused(ask(encode_wav(np.zeros(3 * 22_050))), 422, "silent")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize("seconds", [0.05, 0.9])
 def test_a_short_clip_is_told_how_long_it_must_be(
-    ask: Ask, tone: Callable[..., np.ndarray], wav: Callable[..., bytes], seconds: float
+    ask: Ask, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes], seconds: float
 ) -> None:
-    assert "at least 1 s" in refused(ask(wav(tone("Rock", 1, seconds))), 422, "too_short")
+    assert "at least 1 s" in refused(ask(encode_wav(synth_tone("Rock", 1, seconds))), 422, "too_short")
 
 
-@pytest.mark.usefixtures("good")
-def test_a_long_recording_is_refused(ask: Ask, wav: Callable[..., bytes]) -> None:
+@pytest.mark.usefixtures("server_unaffected")
+def test_a_long_recording_is_refused(ask: Ask, encode_wav: Callable[..., bytes]) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 4000 * 905).astype(np.float32)
-    assert "900" in refused(ask(wav(noise, 4000)), 413, "too_long")
+    assert "900" in refused(ask(encode_wav(noise, 4000)), 413, "too_long")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_no_file_is_told(server: httpx.Client) -> None:
     message = refused(server.post("/predict", files={"timeline": (None, "true")}), 415, "unsupported")
     assert "audio" in message
 
 
-@pytest.mark.usefixtures("good")
-def test_a_file_in_another_field_is_told(server: httpx.Client, song: bytes) -> None:
-    message = refused(server.post("/predict", files={"file": ("song.wav", song, "audio/wav")}), 415, "unsupported")
+@pytest.mark.usefixtures("server_unaffected")
+def test_a_file_in_another_field_is_told(server: httpx.Client, song_wav: bytes) -> None:
+    message = refused(server.post("/predict", files={"file": ("song.wav", song_wav, "audio/wav")}), 415, "unsupported")
     assert "audio" in message
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_an_address_in_place_of_a_file_is_never_fetched(server: httpx.Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as bait:
         address = f"http://127.0.0.1:{bait.getsockname()[1]}/song.mp3"
@@ -270,25 +270,25 @@ def test_an_address_in_place_of_a_file_is_never_fetched(server: httpx.Client) ->
             bait.accept()
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize("path", ["file:///etc/passwd", "/etc/passwd"])
 def test_a_path_in_place_of_a_file_is_never_opened(server: httpx.Client, path: str) -> None:
     message = refused(server.post("/predict", files={"audio": (None, path)}), 415, "unsupported")
     assert "root" not in message
 
 
-@pytest.mark.usefixtures("good")
-def test_two_files_are_refused(server: httpx.Client, song: bytes) -> None:
-    files = [("audio", ("a.wav", song, "audio/wav")), ("audio", ("b.wav", song, "audio/wav"))]
+@pytest.mark.usefixtures("server_unaffected")
+def test_two_files_are_refused(server: httpx.Client, song_wav: bytes) -> None:
+    files = [("audio", ("a.wav", song_wav, "audio/wav")), ("audio", ("b.wav", song_wav, "audio/wav"))]
     refused(server.post("/predict", files=files), 415, "unsupported")
 
 
-@pytest.mark.usefixtures("good")
-def test_a_long_form_field_is_refused(ask: Ask, song: bytes) -> None:
-    refused(ask(song, timeline="x" * 100_000), 415, "unsupported")
+@pytest.mark.usefixtures("server_unaffected")
+def test_a_long_form_field_is_refused(ask: Ask, song_wav: bytes) -> None:
+    refused(ask(song_wav, timeline="x" * 100_000), 415, "unsupported")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -301,17 +301,17 @@ def test_a_long_form_field_is_refused(ask: Ask, song: bytes) -> None:
         None,
     ],
 )
-def test_a_body_that_is_no_form_is_refused(server: httpx.Client, song: bytes, kind: str | None) -> None:
+def test_a_body_that_is_no_form_is_refused(server: httpx.Client, song_wav: bytes, kind: str | None) -> None:
     headers = {"content-type": kind} if kind else {}
-    refused(server.post("/predict", content=song, headers=headers), 415, "unsupported")
+    refused(server.post("/predict", content=song_wav, headers=headers), 415, "unsupported")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_a_request_without_a_body_is_refused(server: httpx.Client) -> None:
     refused(server.post("/predict"), 415, "unsupported")
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_only_posts_are_answered(server: httpx.Client) -> None:
     assert refused(server.get("/predict"), 405, "not_allowed")
 
@@ -325,7 +325,7 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r
 FORM = "multipart/form-data; boundary=b"
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_a_request_that_says_it_is_too_large_is_refused_before_it_is_sent(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.putrequest("POST", "/predict")
@@ -340,7 +340,7 @@ def test_a_request_that_says_it_is_too_large_is_refused_before_it_is_sent(port: 
     assert "50 MiB" in body["error"]["message"]
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_a_request_that_hides_how_large_it_is_is_cut_off(port: int) -> None:
     connection, sent = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
     connection.putrequest("POST", "/predict")
@@ -361,7 +361,7 @@ def test_a_request_that_hides_how_large_it_is_is_cut_off(port: int) -> None:
     assert body["error"]["code"] == "too_large"
 
 
-@pytest.mark.usefixtures("good")
+@pytest.mark.usefixtures("server_unaffected")
 def test_a_client_that_goes_away_disturbs_nobody(port: int) -> None:
     for announced in (str(2 * len(HEAD)), str(10 * 2**20)):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -373,9 +373,9 @@ def test_a_client_that_goes_away_disturbs_nobody(port: int) -> None:
 
 
 def test_without_a_champion_the_server_ends_with_one_line_that_says_what_to_do(
-    unpromoted: tuple[subprocess.Popen[bytes], Path],
+    server_without_champion: tuple[subprocess.Popen[bytes], Path],
 ) -> None:
-    process, log = unpromoted
+    process, log = server_without_champion
     assert process.wait(40) == 1
     (reason,) = [line for line in log.read_text().splitlines() if "INFO" not in line]
     assert "music-genre has no champion" in reason
@@ -420,8 +420,10 @@ def test_the_documented_api_is_complete(server: httpx.Client) -> None:
     assert all("examples" in shapes["Answer"]["properties"][name] for name in ("genre", "confidence", "probabilities"))
 
 
-def test_what_the_api_says_fits_what_it_documents(checkout: Path, ask: Ask, server: httpx.Client, song: bytes) -> None:
-    schemas.Answer.model_validate(ask(song, timeline="true").json(), extra="forbid")
-    schemas.Answer.model_validate(ask(song).json(), extra="forbid")
+def test_what_the_api_says_fits_what_it_documents(
+    checkout: Path, ask: Ask, server: httpx.Client, song_wav: bytes
+) -> None:
+    schemas.Answer.model_validate(ask(song_wav, timeline="true").json(), extra="forbid")
+    schemas.Answer.model_validate(ask(song_wav).json(), extra="forbid")
     schemas.Description.model_validate(server.get("/model").json(), extra="forbid")
     schemas.Refusal.model_validate(ask(b"").json(), extra="forbid")
