@@ -13,7 +13,7 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     import numpy as np
     import pandas as pd
 
-    from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference
+    from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference_ci
     from music_genre.features.store import SpectrogramStore
     from music_genre.models import baseline
     from music_genre.params import load_params
@@ -30,7 +30,7 @@ def run_flattery(options: argparse.Namespace, parser: argparse.ArgumentParser) -
     if tracks["artist_id"].isna().all():
         raise MusicGenreError("no track has a known artist: both splits would be the same")
     accuracy = accuracy_by_split(tracks, statistics, params.split, settings, range(options.seeds))
-    mean, low, high = mean_difference(accuracy)
+    mean, low, high = mean_difference_ci(accuracy)
     print(f"no artist in two splits: accuracy {accuracy['artist'].mean():.1%} (mean of {options.seeds} splits)")
     print(f"random split:            accuracy {accuracy['random'].mean():.1%}")
     print(f"A random split flatters by {100 * mean:.1f} points (95 % interval {100 * low:.1f} to {100 * high:.1f}).")

@@ -1,4 +1,6 @@
-"""How much a random split flatters: the same model on the same clips, with and without artists in two splits."""
+"""The artist effect: how much a split that ignores artists overestimates accuracy (Pampalk, Flexer and Widmer, ISMIR
+2005). The same model on the same clips, with and without artists in two splits.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +19,38 @@ METHODS: tuple[SplitMethod, ...] = ("artist", "random")
 
 def accuracy_by_split(
     tracks: pd.DataFrame,
-    statistics: np.ndarray,
-    shares: SplitParams,
-    settings: BaselineParams,
+    features: np.ndarray,
+    split_params: SplitParams,
+    baseline_params: BaselineParams,
     seeds: Sequence[int],
 ) -> pd.DataFrame:
     """Train the baseline on splits of both kinds, one pair a seed.
 
     Args:
         tracks: columns track_id, genre, artist_id, split, sha256: a row a clip.
-        statistics: ``baseline.statistics`` of the same clips.
-        shares: how much is held out; its method is not looked at.
-        settings: of the baseline.
+        features: (n, d), of the same clips, as the baseline takes them.
+        split_params: fractions that are held out; its method is not used.
+        baseline_params: section of the baseline.
         seeds: of the splits.
 
     Returns:
         index seed, columns ``METHODS``: accuracy on the clips of validation and test together.
     """
-    label = pd.factorize(tracks["genre"], sort=True)[0]
+    labels = pd.factorize(tracks["genre"], sort=True)[0]
     rows = []
     for seed in tqdm(seeds, desc="Training on both splits", unit="pair"):
         row: dict[str, float] = {}
         for method in METHODS:
-            split = assign_splits(tracks, shares.validation_fraction, shares.test_fraction, seed, method).set_index(
-                "track_id"
-            )["split"]
-            learnt = (split.loc[tracks["track_id"]] == "training").to_numpy()
-            machine = baseline.fit(statistics[learnt], label[learnt], settings)
-            row[method] = float(np.mean(machine.predict(statistics[~learnt]) == label[~learnt]))
+            assigned = assign_splits(tracks, split_params.validation_fraction, split_params.test_fraction, seed, method)
+            split = assigned.set_index("track_id")["split"]
+            is_train = (split.loc[tracks["track_id"]] == "training").to_numpy()
+            svm = baseline.fit(features[is_train], labels[is_train], baseline_params)
+            row[method] = float(np.mean(svm.predict(features[~is_train]) == labels[~is_train]))
         rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(seeds, name="seed"))
 
 
-def mean_difference(accuracy: pd.DataFrame) -> tuple[float, float, float]:
+def mean_difference_ci(accuracy: pd.DataFrame) -> tuple[float, float, float]:
     """Mean of random less artist over the seeds, and its 95 % interval (Student's t on the paired differences)."""
     from scipy.stats import ttest_1samp
 

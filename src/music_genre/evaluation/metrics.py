@@ -1,5 +1,7 @@
-"""Figures of a model: accuracy and macro-F1 with their intervals, log loss, calibration, per class, what confidence is
-worth; and whether two models differ.
+"""Metrics of a classifier: accuracy and macro-F1 with intervals, log loss, calibration, per class, risk-coverage; and
+paired comparisons of two classifiers.
+
+In all of them ``labels`` are the (n,) positions of the right classes, ``probabilities`` (n, classes).
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ import pandas as pd
 from scipy.stats import DegenerateDataWarning, binomtest, bootstrap
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
-CALIBRATION_BINS = 15
-N_BOOTSTRAP = 2000
+CALIBRATION_BINS = 15  # of confidence, equally wide
+N_BOOTSTRAP = 2000  # resamples of an interval
 
 
-def classification_metrics(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """The figures of one split.
+def classification_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """The metrics of one split.
 
     Args:
-        label: (n,) positions of the right classes.
+        labels: (n,) positions of the right classes.
         probabilities: (n, classes).
 
     Returns:
@@ -28,131 +30,132 @@ def classification_metrics(label: np.ndarray, probabilities: np.ndarray) -> dict
         interval (``macro_f1_low``, ``macro_f1_high``), log_loss, brier, ece.
     """
     predicted, classes = probabilities.argmax(axis=1), np.arange(probabilities.shape[1])
-    right = int(np.sum(predicted == label))
-    interval = binomtest(right, len(label)).proportion_ci(method="wilson")
-    macro_f1_low, macro_f1_high = macro_f1_ci(label, predicted)
+    n_correct = int(np.sum(predicted == labels))
+    interval = binomtest(n_correct, len(labels)).proportion_ci(method="wilson")
+    macro_f1_low, macro_f1_high = macro_f1_ci(labels, predicted)
     return {
-        "accuracy": right / len(label),
+        "accuracy": n_correct / len(labels),
         "accuracy_low": float(interval.low),
         "accuracy_high": float(interval.high),
-        "macro_f1": float(f1_score(label, predicted, labels=classes, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
         "macro_f1_low": macro_f1_low,
         "macro_f1_high": macro_f1_high,
-        **probability_scores(label, probabilities),
+        **probability_scores(labels, probabilities),
     }
 
 
-def probability_scores(label: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """How good the probabilities are, whatever class comes first: log_loss, brier (the multi-class score of Brier,
-    Monthly Weather Review 1950), ece. Arguments as for ``classification_metrics``.
+def probability_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """How good the probabilities are, not only the class that comes first: log_loss, brier (the multi-class score of
+    Brier, Monthly Weather Review 1950), ece. Arguments as for ``classification_metrics``.
     """
-    classes, exact = np.arange(probabilities.shape[1]), probabilities.astype(np.float64)
+    classes, p = np.arange(probabilities.shape[1]), probabilities.astype(np.float64)
     return {
-        "log_loss": float(log_loss(label, exact / exact.sum(axis=1, keepdims=True), labels=classes)),
-        "brier": float(np.mean(np.sum((exact - np.eye(len(classes))[label]) ** 2, axis=1))),
-        "ece": expected_calibration_error(label, probabilities),
+        "log_loss": float(log_loss(labels, p / p.sum(axis=1, keepdims=True), labels=classes)),
+        "brier": float(np.mean(np.sum((p - np.eye(len(classes))[labels]) ** 2, axis=1))),
+        "ece": expected_calibration_error(labels, probabilities),
     }
 
 
-def calibration_curve(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """Columns confidence, accuracy, share: the means of each of 15 equal bins of confidence that holds a clip, and its
-    share of all clips.
+def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Columns confidence, accuracy, fraction: of each of 15 equal bins of confidence that holds a clip, the mean
+    confidence and accuracy, and the fraction of all clips.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == label
+    is_correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    rows = [(confidence[bins == b].mean(), right[bins == b].mean(), np.mean(bins == b)) for b in np.unique(bins)]
-    return pd.DataFrame(rows, columns=["confidence", "accuracy", "share"])
+    rows = [(confidence[bins == b].mean(), is_correct[bins == b].mean(), np.mean(bins == b)) for b in np.unique(bins)]
+    return pd.DataFrame(rows, columns=["confidence", "accuracy", "fraction"])
 
 
-def expected_calibration_error(label: np.ndarray, probabilities: np.ndarray) -> float:
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
-    bins = calibration_curve(label, probabilities)
-    return float((bins["share"] * (bins["accuracy"] - bins["confidence"]).abs()).sum())
+    bins = calibration_curve(labels, probabilities)
+    return float((bins["fraction"] * (bins["accuracy"] - bins["confidence"]).abs()).sum())
 
 
-def risk_coverage(label: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """What "not sure" buys: columns coverage (0.1 to 1), threshold, accuracy.
+def risk_coverage(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
+    """Accuracy of the most confident predictions: columns coverage (0.1 to 1), threshold, accuracy.
 
-    A row is the share of clips that the model is most confident of, the least confidence among them, and how many of them it
-    predicts correctly.
+    A row is the fraction of clips that the model is most confident of, the lowest confidence among them, and the
+    fraction of them that it predicts correctly.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == label)[order]
-    shares = np.arange(1, 11) / 10
-    kept = np.maximum(1, np.round(shares * len(label)).astype(int))
+    is_correct = (probabilities.argmax(axis=1) == labels)[order]
+    fractions = np.arange(1, 11) / 10
+    counts = np.maximum(1, np.round(fractions * len(labels)).astype(int))
     return pd.DataFrame(
         {
-            "coverage": shares,
-            "threshold": confidence[order][kept - 1],
-            "accuracy": [right[:count].mean() for count in kept],
+            "coverage": fractions,
+            "threshold": confidence[order][counts - 1],
+            "accuracy": [is_correct[:count].mean() for count in counts],
         }
     )
 
 
-def confidence_threshold(label: np.ndarray, probabilities: np.ndarray, accuracy: float) -> float:
-    """The least confidence from which on answers reach an accuracy: the point of the risk-coverage curve that keeps
-    most answers.
+def confidence_threshold(labels: np.ndarray, probabilities: np.ndarray, accuracy: float) -> float:
+    """The lowest confidence at and above which predictions reach an accuracy: the point of the risk-coverage curve that
+    covers most clips.
 
     Args:
-        label: (n,) positions of the right classes.
+        labels: (n,) positions of the right classes.
         probabilities: (n, classes).
-        accuracy: share of the sure answers that must be right.
+        accuracy: fraction of the confident predictions that must be correct.
 
     Returns:
-        a confidence; 1 where even the surest answers fall short.
+        a confidence; 1 where even the most confident predictions fall short.
     """
     confidence = probabilities.max(axis=1)
-    right = (probabilities.argmax(axis=1) == label)[np.argsort(-confidence, kind="stable")]
-    thresholds, clips = np.unique(-confidence, return_counts=True)
-    kept = np.cumsum(clips)
-    reached = np.cumsum(right)[kept - 1] / kept >= accuracy
-    return float(-thresholds[reached][-1]) if reached.any() else 1.0
+    is_correct = (probabilities.argmax(axis=1) == labels)[np.argsort(-confidence, kind="stable")]
+    thresholds, counts = np.unique(-confidence, return_counts=True)
+    covered = np.cumsum(counts)
+    reaches = np.cumsum(is_correct)[covered - 1] / covered >= accuracy
+    return float(-thresholds[reaches][-1]) if reaches.any() else 1.0
 
 
-def mcnemar(label: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """Whether two models differ on the same clips: McNemar's test (Psychometrika, 1947), exact.
 
     Args:
-        label: (n,) positions of the right classes.
-        first: (n,) one model's answers.
+        labels: (n,) positions of the right classes.
+        first: (n,) one model's predictions.
         second: (n,) the other's.
 
     Returns:
-        difference of accuracy (first above second), first_only and second_only (clips that one alone predicts correctly),
+        difference of accuracy (first above second), first_only and second_only (clips that one alone predicts
+        correctly),
         p_value of a difference at least as large where neither is better.
     """
-    first_only = int(np.sum((first == label) & (second != label)))
-    second_only = int(np.sum((first != label) & (second == label)))
+    first_only = int(np.sum((first == labels) & (second != labels)))
+    second_only = int(np.sum((first != labels) & (second == labels)))
     either = first_only + second_only
     return {
-        "difference": (first_only - second_only) / len(label),
+        "difference": (first_only - second_only) / len(labels),
         "first_only": first_only,
         "second_only": second_only,
         "p_value": float(binomtest(first_only, either).pvalue) if either else 1.0,
     }
 
 
-def per_class(label: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
+def per_class(labels: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
     """Columns genre, precision, recall, f1, support: a row a genre, in label order."""
-    figures = precision_recall_fscore_support(
-        label, probabilities.argmax(axis=1), labels=np.arange(len(genres)), zero_division=0
+    scores = precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), labels=np.arange(len(genres)), zero_division=0
     )
-    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), figures, strict=True))).assign(
+    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), scores, strict=True))).assign(
         genre=list(genres)
     )[["genre", "precision", "recall", "f1", "support"]]
 
 
 def predictions(
-    track_id: np.ndarray, label: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]
+    track_id: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, genres: Sequence[str]
 ) -> pd.DataFrame:
     """Columns track_id, actual, predicted, confidence: a row a clip."""
     names = np.asarray(genres)
     return pd.DataFrame(
         {
             "track_id": track_id,
-            "actual": names[label],
+            "actual": names[labels],
             "predicted": names[probabilities.argmax(axis=1)],
             "confidence": probabilities.max(axis=1),
         }
@@ -160,7 +163,7 @@ def predictions(
 
 
 def top_errors(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The wrong answers of ``predictions`` that the model was most confident of, the surest first."""
+    """The errors of ``predictions``, the most confident first."""
     wrong = table[table["actual"] != table["predicted"]]
     return wrong.sort_values(["confidence", "track_id"], ascending=[False, True]).head(count)
 
@@ -178,7 +181,7 @@ def macro_f1_difference_ci(actual: np.ndarray, first: np.ndarray, second: np.nda
 
     Args:
         actual: (n,) right genres.
-        first: (n,) one model's answers.
+        first: (n,) one model's predictions.
         second: (n,) the other's.
         seed: of the resampling.
     """
@@ -201,7 +204,7 @@ def _bootstrap_ci(samples: tuple[np.ndarray, ...], statistic: Callable[..., floa
     # Where every resample gives the same value, as where every clip is right, BCa divides by zero: see below.
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = bootstrap(
+        interval = bootstrap(
             samples,
             statistic,
             n_resamples=N_BOOTSTRAP,
@@ -209,16 +212,19 @@ def _bootstrap_ci(samples: tuple[np.ndarray, ...], statistic: Callable[..., floa
             vectorized=False,
             confidence_level=0.95,
             method="BCa",
+            batch=256,  # bounds the memory of the jackknife, which is else quadratic in the number of clips
             rng=np.random.default_rng(seed),
         ).confidence_interval
-    if np.isfinite([found.low, found.high]).all():
-        return float(found.low), float(found.high)
+    if np.isfinite([interval.low, interval.high]).all():
+        return float(interval.low), float(interval.high)
     value = float(statistic(*samples))
     return value, value
 
 
-def _macro_f1(actual: np.ndarray, predicted: np.ndarray, classes: int) -> float:
-    """Macro-F1 over the classes that occur; thirty times faster than the library's, which a bootstrap notices."""
-    counts = np.bincount(actual * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+def _macro_f1(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
+    """Macro-F1 over the classes that occur. It exists because scikit-learn's takes thirty times as long, and a bootstrap
+    needs thousands.
+    """
+    counts = np.bincount(actual * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
     occurring = counts.sum(axis=0) + counts.sum(axis=1)
     return float(np.mean(2 * np.diag(counts)[occurring > 0] / occurring[occurring > 0]))

@@ -1,4 +1,4 @@
-"""Pictures of a model, as matplotlib figures."""
+"""Plots of a model's evaluation, as matplotlib figures."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.mel import FLOOR_DB
 from music_genre.features.store import SpectrogramStore
 
-N_ERRORS_SHOWN = 8
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+N_ERRORS_SHOWN = 8  # clips in a sheet of top errors
+
 
 def plot_confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str) -> Figure:
-    """Rows are actual genres, columns predicted ones; colour is the share of the row, the figure the count.
+    """Rows are actual genres, columns predicted ones; colour is the fraction of the row, the number the count.
 
     Args:
         counts: (classes, classes).
         genres: in label order.
-        title: above the picture.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
 
@@ -35,15 +35,15 @@ def plot_confusion_matrix(counts: np.ndarray, genres: Sequence[str], title: str)
     axes = figure.add_subplot(
         title=title, xlabel="predicted", ylabel="actual", xticks=range(len(genres)), yticks=range(len(genres))
     )
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    fraction = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticklabels(genres, rotation=45, ha="right")
     axes.set_yticklabels(genres)
     for (row, column), count in np.ndenumerate(counts):
         axes.text(
-            column, row, str(count), ha="center", va="center", color="white" if share[row, column] > 0.5 else "black"
+            column, row, str(count), ha="center", va="center", color="white" if fraction[row, column] > 0.5 else "black"
         )
-    figure.colorbar(image, ax=axes, label="share of the actual genre's clips", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="fraction of the actual genre's clips", shrink=0.8)
     return figure
 
 
@@ -51,8 +51,8 @@ def plot_calibration(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
     """Accuracy against confidence; a calibrated model lies on the diagonal.
 
     Args:
-        curves: ``metrics.calibration_curve`` by what it is of.
-        title: above the picture.
+        curves: ``metrics.calibration_curve`` by their names in the legend.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
 
@@ -70,15 +70,15 @@ def plot_learning_curves(history: pd.DataFrame, title: str) -> Figure:
 
     Args:
         history: ``history.csv``.
-        title: above the picture.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     figure.suptitle(title)
-    for place, measure in enumerate(("loss", "accuracy"), start=1):
-        axes = figure.add_subplot(1, 2, place, xlabel="epoch", ylabel=measure)
+    for index, measure in enumerate(("loss", "accuracy"), start=1):
+        axes = figure.add_subplot(1, 2, index, xlabel="epoch", ylabel=measure)
         axes.plot(history["epoch"], history[measure], marker=".", label="training")
         axes.plot(history["epoch"], history[f"val_{measure}"], marker=".", label="validation")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -87,12 +87,12 @@ def plot_learning_curves(history: pd.DataFrame, title: str) -> Figure:
 
 
 def plot_top_errors(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
-    """Wrongly named clips as the model sees them.
+    """Spectrograms of clips that were predicted wrongly.
 
     Args:
         mel: (n, frames, n_mels) dB.
         table: n rows of ``metrics.predictions``.
-        title: above the picture.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
 
@@ -100,24 +100,24 @@ def plot_top_errors(mel: np.ndarray, table: pd.DataFrame, title: str) -> Figure:
     rows = max(1, -(-len(table) // columns))
     figure = Figure(figsize=(3.4 * columns, 0.6 + 2.6 * rows), layout="constrained")
     figure.suptitle(title if len(table) else f"{title}: none")
-    for place, (clip, row) in enumerate(zip(mel, table.itertuples(), strict=True), start=1):
-        axes = figure.add_subplot(rows, columns, place, xticks=[], yticks=[], xlabel="time", ylabel="mel band")
+    for index, (clip, row) in enumerate(zip(mel, table.itertuples(), strict=True), start=1):
+        axes = figure.add_subplot(rows, columns, index, xticks=[], yticks=[], xlabel="time", ylabel="mel band")
         axes.imshow(clip.T, origin="lower", aspect="auto", cmap="magma", vmin=FLOOR_DB, vmax=0)
-        axes.set_title(f"track {row.track_id}: {row.actual}\ntaken for {row.predicted} ({row.confidence:.0%})", size=9)
+        axes.set_title(f"track {row.track_id}: {row.actual}\npredicted {row.predicted} ({row.confidence:.0%})", size=9)
     return figure
 
 
 def plot_risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Share of wrong answers against the share of clips that are answered, the surest first.
+    """Error rate against the fraction of clips that are predicted, the most confident first.
 
     Args:
         tables: ``metrics.risk_coverage`` by model.
-        title: above the picture.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="share of clips answered", ylabel="share of answers wrong")
+    axes = figure.add_subplot(title=title, xlabel="coverage (fraction of clips)", ylabel="risk (error rate)")
     for name, table in tables.items():
         axes.plot(table["coverage"], 1 - table["accuracy"], marker="o", label=name)
     axes.set_ylim(bottom=0)
@@ -126,13 +126,13 @@ def plot_risk_coverage(tables: Mapping[str, pd.DataFrame], title: str) -> Figure
 
 
 def plot_agreement(table: pd.DataFrame, first: str, second: str, title: str) -> Figure:
-    """Of each genre, the clips that both networks, one of them, or neither names rightly.
+    """Of each genre, the clips that both networks, one of them, or neither predicts correctly.
 
     Args:
         table: ``model_comparison.agreement_by_genre`` of one split.
         first: a network.
         second: the other.
-        title: above the picture.
+        title: above the plot.
     """
     from matplotlib.figure import Figure
 

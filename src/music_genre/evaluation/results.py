@@ -138,7 +138,7 @@ def write_result(
     pd.concat(per_class)[["split", "genre", "precision", "recall", "f1", "support"]].to_csv(
         folder / PER_CLASS, index=False
     )
-    pd.concat(curves)[["split", "confidence", "accuracy", "share"]].to_csv(folder / CALIBRATION_CURVE, index=False)
+    pd.concat(curves)[["split", "confidence", "accuracy", "fraction"]].to_csv(folder / CALIBRATION_CURVE, index=False)
     return values
 
 
