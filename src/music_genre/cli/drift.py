@@ -64,14 +64,14 @@ def run_drift(options: argparse.Namespace, parser: argparse.ArgumentParser) -> i
     if not predictions.is_file():
         raise MusicGenreError(f"nothing is known of version {version}, which answered: {predictions} is not there")
     training = data.index[data.index["split"] == "training"]
-    limits = drift.Limits(settings.drift_js_threshold, settings.drift_alpha)
-    figures = drift.compare(training, pd.read_csv(predictions)["predicted"], requests, limits, params.seed)
+    thresholds = drift.DriftThresholds(settings.drift_js_threshold, settings.drift_alpha)
+    figures = drift.compare(training, pd.read_csv(predictions)["predicted"], requests, thresholds, params.seed)
     suite = checks.Suite("requests", requests, "request_id", checks.of_clips(data.shape))
     failures = checks.run([suite], project.drift / "checks").failures
     drifted = [figure.name for figure in figures if figure.drifted] + ["expectations"] * bool(failures)
     told = f"Drift in {', '.join(drifted)}." if drifted else "No drift."
     (project.drift / "index.html").write_text(drift.page(figures, failures, len(requests), told), encoding="utf-8")
     for figure in figures:
-        print(f"{figure.name:<14} distance {figure.distance:.3f}, allowed {figure.limit:.3f}")
+        print(f"{figure.name:<14} distance {figure.distance:.3f}, threshold {figure.threshold:.3f}")
     print(*failures, f"{told} {project.drift}/index.html shows {len(requests)} requests of version {version}", sep="\n")
     return int(bool(drifted))

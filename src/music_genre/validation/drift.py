@@ -1,6 +1,6 @@
-"""Is what the service hears still what the model was trained on? Clips of requests against clips of the reference.
+"""Drift detection: are the clips of requests distributed like the clips that the model was trained on?
 
-A request is one row, whatever its length: its middle clip, described as the spectrogram index describes clips.
+A request is one row, whatever its length: the statistics of its middle clip, as in the spectrogram index.
 """
 
 from __future__ import annotations
@@ -16,128 +16,141 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FEATURES = ("mean_db", "std_db", "minimum_db", "silent_share")
-"""Columns of the spectrogram index whose distributions are compared."""
-
+FEATURES = ("mean_db", "std_db", "minimum_db", "silent_share")  # columns of the spectrogram index that are compared
 GENRE = "genre"
 LOG_FILES = "*.jsonl*"
-BINS = 10
-"""Of a feature: as many of the reference's clips in each, as far as equal values allow."""
-
-DRAWS = 2000
-"""Of how far two samples of one kind lie apart by chance."""
+N_BINS = 10  # for a feature, with as many reference clips in each as equal values allow
+N_PERMUTATIONS = 2000  # random splits of all clips, which show how far two samples of one kind differ by chance
 
 
 @dataclass(frozen=True)
-class Limits:
+class DriftThresholds:
     """What counts as drift.
 
     Args:
-        distance: a Jensen-Shannon distance up to here does not matter, however certain it is.
-        false_alarm: how often clips of the reference's own kind may be told as drift.
+        js_distance: Jensen-Shannon distances (0 to 1) up to this one do not matter, however significant they are.
+        alpha: false-alarm rate, over all features together, on clips of the reference's own kind.
     """
 
-    distance: float
-    false_alarm: float
+    js_distance: float
+    alpha: float
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One distribution, compared.
+class FeatureDrift:
+    """The distributions of one feature, compared.
 
     Args:
         name: of the feature, or ``genre``.
-        bins: what each bin holds, in words.
-        reference: (bins,) shares of the reference's clips.
-        requests: (bins,) shares of the requests.
-        distance: Jensen-Shannon, from 0, the same, to 1, nothing in common.
-        limit: above it is drift: ``Limits.distance``, or what chance explains where that is more.
+        bins: label of each bin.
+        reference: (bins,) fractions of the reference's clips.
+        current: (bins,) fractions of the requests.
+        distance: Jensen-Shannon distance between them, from 0, the same, to 1, nothing in common.
+        threshold: distances above it are drift: ``DriftThresholds.js_distance``, or what chance explains where that
+            is more.
     """
 
     name: str
     bins: tuple[str, ...]
     reference: np.ndarray
-    requests: np.ndarray
+    current: np.ndarray
     distance: float
-    limit: float
+    threshold: float
 
     @property
     def drifted(self) -> bool:
-        return self.distance > self.limit
+        """Whether the distance is above the threshold."""
+        return self.distance > self.threshold
 
 
-def read_log(folder: Path, most: int) -> pd.DataFrame:
-    """The newest requests of the version that answered last: at most ``most``, each clip once.
+def read_log(folder: Path, max_rows: int) -> pd.DataFrame:
+    """The newest requests, at most ``max_rows``, of the version that answered last; a clip sent again counts once.
 
     Lines that are no JSON are left out: a service that was killed may leave half a line.
     """
-    rows = [row for path in sorted(folder.glob(LOG_FILES)) for line in path.open() if (row := _parsed(line))]
+    rows = [row for path in sorted(folder.glob(LOG_FILES)) for line in path.open() if (row := _parse_line(line))]
     if not rows:
         return pd.DataFrame(columns=["time", "version", GENRE, *FEATURES])
     table = pd.DataFrame(rows).sort_values("time", ignore_index=True)
     table = table[table["version"] == table["version"].iloc[-1]].drop_duplicates(list(FEATURES))
-    return table.tail(most).reset_index(drop=True)
+    return table.tail(max_rows).reset_index(drop=True)
 
 
 def compare(
-    reference: pd.DataFrame, expected_genres: pd.Series, requests: pd.DataFrame, limits: Limits, seed: int
-) -> list[Figure]:
-    """A figure a feature, and one for the genres.
+    reference: pd.DataFrame, expected_genres: pd.Series, requests: pd.DataFrame, thresholds: DriftThresholds, seed: int
+) -> list[FeatureDrift]:
+    """Compare each feature's distribution, and that of the predicted genres.
 
     Args:
         reference: training clips: rows of the spectrogram index.
-        expected_genres: what the model says of clips that it was not trained on.
-        requests: as ``read_log`` gives them.
-        limits: see ``Limits``.
-        seed: of the draws that tell chance.
+        expected_genres: the model's predictions for clips that it was not trained on.
+        requests: from ``read_log``.
+        thresholds: what counts as drift.
+        seed: of the permutations.
+
+    Returns:
+        One result for each of ``FEATURES``, then one named ``genre``.
     """
     rng = np.random.default_rng(seed)
-    each = Limits(limits.distance, limits.false_alarm / (len(FEATURES) + 1))
-    figures = []
+    # Bonferroni correction: the false-alarm rate holds for all comparisons together.
+    each = DriftThresholds(thresholds.js_distance, thresholds.alpha / (len(FEATURES) + 1))
+    results = []
     for name in FEATURES:
-        edges = np.unique(np.quantile(reference[name], np.linspace(0, 1, BINS + 1)[1:-1]))
-        old, new = (
-            np.bincount(np.searchsorted(edges, t[name]), minlength=len(edges) + 1) for t in (reference, requests)
+        edges = np.unique(np.quantile(reference[name], np.linspace(0, 1, N_BINS + 1)[1:-1]))
+        reference_counts, current_counts = (
+            np.bincount(np.searchsorted(edges, table[name]), minlength=len(edges) + 1)
+            for table in (reference, requests)
         )
-        figures.append(_figure(name, _ranges(edges), old, new, each, rng))
+        results.append(_compare_counts(name, _bin_labels(edges), reference_counts, current_counts, each, rng))
     genres = sorted({*expected_genres, *requests[GENRE]})
-    old, new = (_counts(column, genres) for column in (expected_genres, requests[GENRE]))
-    return [*figures, _figure(GENRE, tuple(genres), old, new, each, rng)]
+    reference_counts, current_counts = (_count(column, genres) for column in (expected_genres, requests[GENRE]))
+    return [*results, _compare_counts(GENRE, tuple(genres), reference_counts, current_counts, each, rng)]
 
 
-def _counts(column: pd.Series, values: list[str]) -> np.ndarray:
+def _count(column: pd.Series, values: list[str]) -> np.ndarray:
     counts: np.ndarray = column.value_counts().reindex(values, fill_value=0).to_numpy()
     return counts
 
 
-def jensen_shannon(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Distances, from 0 to 1, between distributions along the last axis, given as counts; (...,)."""
-    p, q = (counts / counts.sum(axis=-1, keepdims=True) for counts in (one, other))
-    middle = (p + q) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits = [np.where(part > 0, part * np.log2(part / middle), 0).sum(axis=-1) for part in (p, q)]
-    return np.asarray(np.sqrt(np.maximum(bits[0] + bits[1], 0) / 2))
+def _js_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(...,) Jensen-Shannon distances, 0 to 1, between distributions given as counts (..., bins)."""
+    from scipy.spatial.distance import jensenshannon
+
+    with np.errstate(invalid="ignore"):
+        # Rounding can make the divergence of equal distributions negative, whose root scipy gives as NaN.
+        return np.nan_to_num(jensenshannon(a, b, base=2, axis=-1), nan=0.0)
 
 
-def _figure(
-    name: str, bins: tuple[str, ...], old: np.ndarray, new: np.ndarray, limits: Limits, rng: np.random.Generator
-) -> Figure:
-    """Compare (bins,) counts of the reference and of the requests: were both of one kind, any other split of all the
-    clips would be as likely.
-    """
-    drawn = rng.multivariate_hypergeometric(old + new, int(new.sum()), size=DRAWS)
-    chance = float(np.quantile(jensen_shannon(old + new - drawn, drawn), 1 - limits.false_alarm))
-    distance = float(jensen_shannon(old, new))
-    return Figure(name, bins, old / old.sum(), new / new.sum(), distance, max(limits.distance, chance))
+def _compare_counts(
+    name: str,
+    bins: tuple[str, ...],
+    reference_counts: np.ndarray,
+    current_counts: np.ndarray,
+    thresholds: DriftThresholds,
+    rng: np.random.Generator,
+) -> FeatureDrift:
+    """Compare (bins,) counts by a permutation test: without drift, every split of all the clips is as likely."""
+    total = reference_counts + current_counts
+    drawn = rng.multivariate_hypergeometric(total, int(current_counts.sum()), size=N_PERMUTATIONS)
+    by_chance = float(np.quantile(_js_distance(total - drawn, drawn), 1 - thresholds.alpha))
+    return FeatureDrift(
+        name,
+        bins,
+        reference_counts / reference_counts.sum(),
+        current_counts / current_counts.sum(),
+        float(_js_distance(reference_counts, current_counts)),
+        max(thresholds.js_distance, by_chance),
+    )
 
 
-def _ranges(edges: np.ndarray) -> tuple[str, ...]:
+def _bin_labels(edges: np.ndarray) -> tuple[str, ...]:
     texts = [f"{edge:.4g}" for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(texts)]
     return (f"up to {texts[0]}", *between, f"above {texts[-1]}")
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def _parse_line(line: str) -> dict[str, Any] | None:
+    """The row of a line; None where it is no JSON or lacks a column that is compared."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -156,14 +169,14 @@ th, td { border-bottom: 1px solid var(--line); padding: .2rem 1rem .2rem 0; text
 """
 
 
-def page(figures: Sequence[Figure], failures: Sequence[str], requests: int, told: str) -> str:
-    """A page that reads well from disk: the verdict, the failed expectations, a table a figure.
+def page(results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str) -> str:
+    """A page that reads well from disk: the verdict, the failed expectations, a table for each feature.
 
     Args:
-        figures: from ``compare``.
+        results: from ``compare``.
         failures: of the expectations, a sentence each.
-        requests: how many were looked at.
-        told: the verdict, a sentence.
+        n_requests: how many were compared.
+        summary: the verdict, a sentence.
     """
     listed = "".join(f"<li>{html.escape(failure)}</li>" for failure in failures)
     return f"""<!doctype html>
@@ -176,23 +189,24 @@ def page(figures: Sequence[Figure], failures: Sequence[str], requests: int, told
 </head>
 <body>
 <h1>Drift</h1>
-<p>{html.escape(told)}</p>
-<p>{requests} requests, lower bars, against the reference, upper bars.</p>
+<p>{html.escape(summary)}</p>
+<p>{n_requests} requests, lower bars, against the reference, upper bars.</p>
 <ul class="bad">{listed}</ul>
-{"".join(_section(figure) for figure in figures)}
+{"".join(_section(result) for result in results)}
 </body>
 </html>
 """
 
 
-def _section(figure: Figure) -> str:
-    kind, verdict = ("bad", "drifted") if figure.drifted else ("good", "as before")
+def _section(result: FeatureDrift) -> str:
+    kind, verdict = ("bad", "drifted") if result.drifted else ("good", "as before")
     rows = "".join(
-        f'<tr><td>{html.escape(label)}</td><td class="bars"><i class="old" style="width: {100 * old:.1f}%"></i>'
-        f'<i class="new" style="width: {100 * new:.1f}%"></i></td><td>{old:.0%}</td><td>{new:.0%}</td></tr>'
-        for label, old, new in zip(figure.bins, figure.reference, figure.requests, strict=True)
+        f'<tr><td>{html.escape(label)}</td><td class="bars"><i class="old" style="width: {100 * reference:.1f}%"></i>'
+        f'<i class="new" style="width: {100 * current:.1f}%"></i></td>'
+        f"<td>{reference:.0%}</td><td>{current:.0%}</td></tr>"
+        for label, reference, current in zip(result.bins, result.reference, result.current, strict=True)
     )
-    return f"""<h2>{html.escape(figure.name)}: <span class="{kind}">{verdict}</span></h2>
-<p>Jensen-Shannon distance {figure.distance:.3f}, allowed {figure.limit:.3f}</p>
+    return f"""<h2>{html.escape(result.name)}: <span class="{kind}">{verdict}</span></h2>
+<p>Jensen-Shannon distance {result.distance:.3f}, threshold {result.threshold:.3f}</p>
 <table><tr><th></th><th></th><th>reference</th><th>requests</th></tr>{rows}</table>
 """
