@@ -23,7 +23,7 @@ from music_genre.registry import gate
 from music_genre.registry import versions as registry
 from music_genre.registry.gate import Candidate, Criterion, GateResult, judge
 from music_genre.registry.params import GateParams
-from music_genre.service.shadow import SHADOW_TAG, Shadow
+from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.tracking import runs as tracking
 from music_genre.tracking.runs import RunRef
 
@@ -321,13 +321,13 @@ def test_force_promotes_a_refused_version_and_keeps_the_reason(models: Registry)
 def test_what_a_challenger_showed_in_the_shadow_adds_up_until_another_is_champion(models: Registry) -> None:
     models.register("a")
     models.register("b")
-    seen = Shadow(champion="1", answers=3, agreed=2, champion_seconds=0.25, challenger_seconds=0.5)
+    seen = ShadowStats(champion="1", n_predictions=3, n_agreed=2, champion_seconds=0.25, challenger_seconds=0.5)
     for _ in range(2):
-        registry.keep_shadow(models.client, models.name, "2", seen)
+        registry.record_shadow(models.client, models.name, "2", seen)
     newest, oldest = registry.versions(models.client, models.name)
     assert oldest.shadow is None
-    assert str(newest.shadow) == "in the shadow of version 1: 4 of 6 answers agree (67%), 167 ms each against 83 ms"
-    registry.keep_shadow(models.client, models.name, "2", seen.model_copy(update={"champion": "7"}))
+    assert str(newest.shadow) == "shadow of version 1: 4 of 6 predictions agree (67%), 167 ms each against 83 ms"
+    registry.record_shadow(models.client, models.name, "2", seen.model_copy(update={"champion": "7"}))
     assert registry.versions(models.client, models.name)[0].shadow == seen.model_copy(update={"champion": "7"})
 
 

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
 from music_genre.registry.gate import PASSED, REFUSED, GateResult
-from music_genre.service.shadow import SHADOW_TAG, Shadow, read_shadow
+from music_genre.registry.shadow import SHADOW_TAG, ShadowStats, read_shadow
 from music_genre.tracking.runs import DIGEST_TAG, RunRef
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -58,7 +58,7 @@ class Registered:
     created: str
     failed: list[str]
     forced: str | None
-    shadow: Shadow | None
+    shadow: ShadowStats | None
 
 
 def register(
@@ -203,10 +203,10 @@ def challenger(client: MlflowClient, name: str) -> str | None:
     return _alias(client, name, CHALLENGER)
 
 
-def keep_shadow(client: MlflowClient, name: str, version: str, later: Shadow) -> None:
+def record_shadow(client: MlflowClient, name: str, version: str, later: ShadowStats) -> None:
     """Add what a challenger showed in a champion's shadow to what is known of it."""
     known = read_shadow(_version(client, name, version).tags)
-    total = known.and_then(later) if known else later
+    total = known.merge(later) if known else later
     client.set_model_version_tag(name, version, SHADOW_TAG, total.model_dump_json())
 
 

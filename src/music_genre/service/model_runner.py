@@ -16,9 +16,9 @@ import numpy as np
 
 from music_genre.models.bundle import PREDICT_BATCH_SIZE, ModelBundle
 from music_genre.pipeline import configure_libraries
+from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.service.bento import Champion
 from music_genre.service.served_model import Loaded, Registry, UnusableError, find, in_bento, ready
-from music_genre.service.shadow import SHADOW_TAG, Shadow
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -54,7 +54,7 @@ class GenreModel:
         self.models = {self.loaded.version: ready(self.loaded, folder)}
         self.challenger: Loaded | None = None
         self.shadows: dict[str, ModelBundle] = {}
-        self.unkept: dict[str, Shadow] = {}
+        self.unkept: dict[str, ShadowStats] = {}
         self.counting = threading.Lock()
         if not in_bento():
             threading.Thread(target=self.follow, daemon=True).start()
@@ -92,7 +92,7 @@ class GenreModel:
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def compared(self, challenger: str, shadow: dict[str, Any]) -> None:
         """Count what a challenger answered; ``follow`` writes it down."""
-        self.count(challenger, Shadow(**shadow))
+        self.count(challenger, ShadowStats(**shadow))
 
     @bentoml.api  # type: ignore[untyped-decorator]  # theirs
     def describe(self) -> dict[str, Any]:
@@ -137,11 +137,11 @@ class GenreModel:
             self.challenger = loaded
             logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.manifest.name)
 
-    def count(self, challenger: str, later: Shadow) -> None:
+    def count(self, challenger: str, later: ShadowStats) -> None:
         """Add to what is to be written down of a challenger."""
         with self.counting:
             known = self.unkept.get(challenger)
-            self.unkept[challenger] = known.and_then(later) if known else later
+            self.unkept[challenger] = known.merge(later) if known else later
 
     def keep(self, registry: Registry) -> None:
         """Write down what challengers showed; what cannot be written is kept for the next time."""

@@ -15,7 +15,7 @@ from music_genre.features.audio import AudioSignal
 from music_genre.inference.predictor import clips_of, confident_from
 from music_genre.models.bundle import DESCRIPTION, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths
-from music_genre.service.shadow import Shadow
+from music_genre.registry.shadow import ShadowStats
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -96,11 +96,11 @@ class Registry:
             return None
         return self.client.get_model_version(self.name, number)
 
-    def keep(self, challenger: str, shadow: Shadow) -> None:
+    def keep(self, challenger: str, shadow: ShadowStats) -> None:
         """Write down what a challenger showed."""
         from music_genre.registry import versions as registry
 
-        registry.keep_shadow(self.client, self.name, challenger, shadow)
+        registry.record_shadow(self.client, self.name, challenger, shadow)
 
     def fetch(self, version: ModelVersion) -> tuple[Loaded, Path]:
         """A version, and its packed folder on this machine."""

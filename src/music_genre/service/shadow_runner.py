@@ -12,9 +12,9 @@ import numpy as np
 
 from music_genre.features.audio import AudioSignal
 from music_genre.inference.predictor import Clips, clips_of
+from music_genre.registry.shadow import ShadowStats
 from music_genre.service.observability import metrics
 from music_genre.service.served_model import Loaded
-from music_genre.service.shadow import Shadow
 
 logger = logging.getLogger("bentoml.music_genre")
 
@@ -67,8 +67,12 @@ class Shadowing:
             agreed = challenger.manifest.genres[int(np.mean(rows, axis=0).argmax())] == genre
             result = "agreed" if agreed else "differed"
             metrics().phases.labels("shadow").observe(took)
-            shadow = Shadow(
-                champion=champion.version, answers=1, agreed=agreed, champion_seconds=seconds, challenger_seconds=took
+            shadow = ShadowStats(
+                champion=champion.version,
+                n_predictions=1,
+                n_agreed=agreed,
+                champion_seconds=seconds,
+                challenger_seconds=took,
             )
             await self.model.compared(challenger.version, shadow.model_dump())
         except Exception as error:

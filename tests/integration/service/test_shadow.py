@@ -15,7 +15,7 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
-from music_genre.service.shadow import Shadow, read_shadow
+from music_genre.registry.shadow import ShadowStats, read_shadow
 
 pytestmark = pytest.mark.service
 
@@ -76,17 +76,17 @@ def test_a_challenger_answers_unseen_and_versions_tell_how_it_did(
 
     until(often_enough)
     assert set(compared(samples, version)) <= {"differed", "passed over"}
-    until(lambda: (kept := kept_of(client, version)) is not None and kept.answers >= 4)
+    until(lambda: (kept := kept_of(client, version)) is not None and kept.n_predictions >= 4)
     shadow = told(served_folder, version)
-    assert shadow["answers"] >= 4
+    assert shadow["n_predictions"] >= 4
     assert shadow["champion"] == expected["model"]["version"]
-    assert shadow["agreed"] == 0
-    assert 0 < shadow["challenger_seconds"] < 60 * shadow["answers"]
-    assert 0 < shadow["champion_seconds"] < 60 * shadow["answers"]
-    assert f"version {version} in the shadow of version {shadow['champion']}: 0 of " in versions(served_folder)
+    assert shadow["n_agreed"] == 0
+    assert 0 < shadow["challenger_seconds"] < 60 * shadow["n_predictions"]
+    assert 0 < shadow["champion_seconds"] < 60 * shadow["n_predictions"]
+    assert f"version {version} shadow of version {shadow['champion']}: 0 of " in versions(served_folder)
 
 
-def kept_of(client: MlflowClient, version: str) -> Shadow | None:
+def kept_of(client: MlflowClient, version: str) -> ShadowStats | None:
     """What the registry knows by now of a version's shadow; the command that tells it takes a second to begin."""
     return read_shadow(client.get_model_version("music-genre", version).tags)
 
