@@ -1,1 +1,1 @@
-"""One page about a run: ``page`` puts it together, ``outcome`` and ``insight`` write its sections."""
+"""Pages and texts for people: Jinja2 templates, and the modules that gather what they show."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import BundleManifest, digest, read_manifest
+from music_genre.files import folder_sha256
+from music_genre.models.bundle import BundleManifest, read_manifest
 from music_genre.registry.gate import Candidate
 from music_genre.tracking.provenance import CHANGES
 
@@ -81,7 +82,7 @@ def gather(
     return Facts(
         registered=registered,
         manifest=read_manifest(folder),
-        digest=digest(folder),
+        digest=folder_sha256(folder),
         parameters=chosen.parameters,
         run_id=run_id,
         tags=tags,

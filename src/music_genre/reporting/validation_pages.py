@@ -1,0 +1,47 @@
+"""Pages on the data: drift of requests, and the front page of the data checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from music_genre.reporting.rendering import render_html
+
+if TYPE_CHECKING:
+    from music_genre.validation.drift import FeatureDrift
+
+
+def render_drift(results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str) -> str:
+    """A page with the verdict, the failed expectations and a table for each feature.
+
+    Args:
+        results: from ``drift.compare``.
+        failures: a sentence for each failed expectation.
+        n_requests: how many requests were compared.
+        summary: the verdict, a sentence.
+    """
+    features = [
+        {"name": r.name, "drifted": r.drifted, "distance": r.distance, "threshold": r.threshold}
+        | {"bins": list(zip(r.bins, r.reference, r.current, strict=True))}
+        for r in results
+    ]
+    return render_html("drift.html.j2", features=features, failures=failures, n_requests=n_requests, summary=summary)
+
+
+def render_data_checks(summary: Mapping[str, Any], failures: Sequence[str], pages: Mapping[str, str]) -> str:
+    """A front page with the verdict, the failed expectations and a row for each suite.
+
+    Args:
+        summary: ``summary.json`` of the data checks.
+        failures: a sentence for each failed expectation.
+        pages: by suite, the page that shows its results, relative to the front page.
+    """
+    suites = []
+    for name, suite in summary["suites"].items():
+        total, passed = len(suite["expectations"]), sum(outcome["success"] for outcome in suite["expectations"])
+        kind, result = ("bad", "failed") if not suite["success"] else ("good", "passed")
+        if suite["success"] and passed < total:
+            kind, result = "warn", "passed with warnings"
+        suites.append({"name": name, "page": pages[name], "kind": kind, "result": result})
+        suites[-1] |= {"n_passed": passed, "n_expectations": total}
+    return render_html("data_checks.html.j2", success=summary["success"], failures=failures, suites=suites)
