@@ -8,7 +8,7 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, UploadFile
 
-from music_genre.cli.context import connect
+from music_genre.cli._context import connect
 from music_genre.models.bundle import read_manifest
 from music_genre.registry import versions as registry
 

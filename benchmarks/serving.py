@@ -27,10 +27,10 @@ import soundfile
 from timing import memory_mb, ratios, seconds, spread, table, write
 
 from features import recordings
-from music_genre.cli.context import load_model
+from music_genre.cli._context import load_model
 from music_genre.errors import AudioError
-from music_genre.features.audio import decode_whole
-from music_genre.inference.predictor import clips_of
+from music_genre.features.audio import decode_all
+from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 
 SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
@@ -102,7 +102,7 @@ def answered(files: list[Path], model: ModelBundle) -> list[Path]:
     heard = []
     for path in files:
         with suppress(AudioError):
-            clips_of(decode_whole(path, MAX_SECONDS), model.manifest)
+            extract_clip_batch(decode_all(path, MAX_SECONDS), model.manifest)
             heard.append(path)
     return heard
 
@@ -112,7 +112,7 @@ def in_process(model: ModelBundle, files: list[Path]) -> list[float]:
 
     def work(path: Path) -> None:
         with path.open("rb") as audio:
-            model.predict(clips_of(decode_whole(audio, MAX_SECONDS), model.manifest).mel)
+            model.predict(extract_clip_batch(decode_all(audio, MAX_SECONDS), model.manifest).mel)
 
     work(files[0])
     return [1000 * seconds(lambda path=path: work(path)) for path in files]

@@ -1,7 +1,5 @@
 """``python -m music_genre.cli``."""
 
-import sys
+from music_genre.cli.main import main
 
-from music_genre.cli import main
-
-sys.exit(main())
+main()

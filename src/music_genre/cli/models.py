@@ -1,80 +1,111 @@
-"""Commands on models and versions: list, register, promote, roll back."""
+"""Commands on registered models: list, register, promote, roll back."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
-from music_genre.cli.context import connect
+import typer
+
+from music_genre.cli._context import connect
 from music_genre.paths import ProjectPaths
 
+if TYPE_CHECKING:
+    from music_genre.registry.versions import Registered
 
-def run_versions(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+
+def versions(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of tables.")] = False,
+) -> None:
+    """List the registered versions and the champions.
+
+    Versions are listed newest first, champions oldest first.
+    """
+    from music_genre.cli._tables import print_table
     from music_genre.registry import versions as registry
 
     client, name = connect()
-    found = registry.versions(client, name)
-    if options.json:
-        told = [asdict(v) | {"shadow": v.shadow and v.shadow.model_dump()} for v in found]
-        print(json.dumps(told, indent=2))
-    elif not found:
-        print(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
-    else:
-        print(f"{'version':>7}  {'model':<9}  {'verdict':<8}  {'macro-F1 validation':>19}  {'test':>5}  aliases")
-        for v in found:
-            validation, test = ("-" if f is None else f"{f:.3f}" for f in (v.validation_macro_f1, v.test_macro_f1))
-            failed = ["failed: " + ", ".join(v.failed)] if v.failed else []
-            said = ", ".join([*v.aliases, *failed, *([f"forced: {v.forced}"] if v.forced else [])])
-            print(f"{v.version:>7}  {v.model:<9}  {v.verdict:<8}  {validation:>19}  {test:>5}  {said}".rstrip())
-        for v in found:
-            if v.shadow:
-                print(f"\nversion {v.version} {v.shadow}")
-        reigns = registry.history(client, name)
-        if reigns:
-            print("\nchampion from                       to                         why")
-        for reign in reigns:
-            print(f"{reign.version:>8} {reign.since}  {reign.until or 'now':<25}  {reign.reason}")
-    return 0
+    listed = registry.versions(client, name)
+    if as_json:
+        values = [asdict(v) | {"shadow": v.shadow and v.shadow.model_dump()} for v in listed]
+        typer.echo(json.dumps(values, indent=2))
+        return
+    if not listed:
+        typer.echo(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
+        return
+    print_table(
+        ("version", "model", "verdict", "validation macro-F1", "test macro-F1", "created", "aliases", "notes"),
+        [
+            (
+                version.version,
+                version.model,
+                version.verdict,
+                version.validation_macro_f1,
+                version.test_macro_f1,
+                version.created,
+                ", ".join(version.aliases) or None,
+                describe(version),
+            )
+            for version in listed
+        ],
+    )
+    for version in listed:
+        if version.shadow:
+            typer.echo(f"\nversion {version.version} {version.shadow}")
+    periods = registry.history(client, name)
+    if periods:
+        typer.echo("")
+        print_table(
+            ("champion", "from", "to", "reason"),
+            [(period.version, period.since, period.until or "now", period.reason) for period in periods],
+        )
 
 
-def run_runs(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre.tracking import runs as tracking
-
-    found = tracking.experiments(connect()[0])
-    if found.empty:
-        print("no DVC experiment has trained anything yet: `make sweep`, or `dvc exp run -S ...`")
-    else:
-        print(found.round(3).to_string(index=False, na_rep="-"))
-    return 0
+def describe(version: Registered) -> str | None:
+    """The criteria that a version failed, and why it was promoted all the same."""
+    failed = [f"failed: {', '.join(version.failed)}"] if version.failed else []
+    forced = [f"forced: {version.forced}"] if version.forced else []
+    return "; ".join([*failed, *forced]) or None
 
 
-def run_register(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def register() -> None:
+    """Register the best model of models/.
+
+    A model that is registered keeps its version. Exit code 3: the gate refused the model, which is registered without
+    an alias.
+    """
     from music_genre.pipeline.register import describe, register
 
-    print(describe(register(ProjectPaths.find())))
-    return 0
+    typer.echo(describe(register(ProjectPaths.find())))
 
 
-def run_promote(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def promote(
+    version: Annotated[str | None, typer.Option(metavar="N", help="Default: the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote what the gate refused; takes --reason.")] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the history of champions.")] = None,
+) -> None:
+    """Make a version champion, which is served.
+
+    Exit code 3: the gate refused the version.
+    """
+    if force != bool(reason):
+        raise typer.BadParameter("--force and --reason TEXT go together")
     from music_genre.registry import versions as registry
-    from music_genre.tracking import runs as tracking
-
-    if options.force != bool(options.reason):
-        parser.error("--force and --reason TEXT go together")
-    client, name = connect()
-    with tracking.lock(ProjectPaths.find().root):
-        version = registry.promote(client, name, options.version, options.reason)
-    print(f"{name} version {version} is champion")
-    return 0
-
-
-def run_rollback(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre.registry import versions as registry
-    from music_genre.tracking import runs as tracking
+    from music_genre.tracking import runs
 
     client, name = connect()
-    with tracking.lock(ProjectPaths.find().root):
+    with runs.lock(ProjectPaths.find().root):
+        promoted = registry.promote(client, name, version, reason)
+    typer.echo(f"{name} version {promoted} is champion")
+
+
+def rollback() -> None:
+    """Make the previous champion champion again."""
+    from music_genre.registry import versions as registry
+    from music_genre.tracking import runs
+
+    client, name = connect()
+    with runs.lock(ProjectPaths.find().root):
         version = registry.rollback(client, name)
-    print(f"{name} version {version} is champion again")
-    return 0
+    typer.echo(f"{name} version {version} is champion again")

@@ -1,155 +1,206 @@
-"""Commands that hear: name the genre of files, draw what an answer rests on and what a filter wants."""
+"""``music-genre predict``: the genres of audio files, or of ready spectrograms."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
-from music_genre.cli.context import packed_folder
-from music_genre.errors import AudioError, MusicGenreError
+import typer
+
+from music_genre.cli._context import ExitCode, ModelOption, check_output, load_model
+from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from music_genre.models.bundle import ModelBundle
 
 
-def run_predict(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    if bool(options.files) == bool(options.arrays) or bool(options.arrays) != bool(options.out):
-        parser.error("predict takes either audio FILEs, or --arrays FILE.npz with --out FILE.csv")
-    if options.csv and (options.arrays or options.json or options.timeline):
-        parser.error("--csv takes audio FILEs alone, without --json or --timeline")
+def predict(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE|FOLDER", help="Audio: mp3, wav, flac, ogg, opus, au, aiff; or folders of it."),
+    ] = None,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Predict each segment of a file, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A row a file, errors too: a CSV table, or with --json JSON lines."),
+    ] = None,
+    model: ModelOption = "champion",
+    input_arrays: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Spectrograms, not audio: mel (n, n_frames, n_mels), track_id (n,)."),
+    ] = None,
+) -> None:
+    """Predict the genre of audio files.
+
+    With --input-arrays and --output FILE.csv: of spectrograms.
+
+    Exit code 1: failed, or the only file has no prediction; 3: some of several files have no prediction.
+    """
+    paths = files or []
+    check_usage(paths, timeline, as_json, output, input_arrays)
+    ProjectPaths.find()
+    if output:
+        check_output(output)
+    if input_arrays and output:
+        if not input_arrays.is_file():
+            raise MusicGenreError(f"{input_arrays}: no such file")
+        predict_arrays(input_arrays, output, model)
+        return
+    if not any(path.exists() for path in paths):
+        # Loading a model takes seconds, and there is nothing to predict.
+        for path in paths:
+            report_error(path, AudioError(IssueReason.MISSING, "no such file"))
+        raise no_prediction(len(paths))
+    bundle, threshold = load_model(model)
     from music_genre.inference.batch import audio_files
-    from music_genre.models.bundle import ModelBundle
 
-    with packed_folder(options.model) as (folder, sure_from):
-        model = ModelBundle(folder)
-    if options.arrays:
-        return predict_arrays(model, options.arrays, options.out)
-    if options.csv:
-        return predict_table(model, sure_from, options.files, options.csv)
-    return max([predict_file(model, sure_from, path, options) for path in audio_files(options.files)])
-
-
-def predict_table(model: ModelBundle, sure_from: float, paths: list[Path], out: Path) -> int:
-    """Write a row a file, as each is answered: what is there stays when the command is interrupted."""
-    from music_genre.inference.batch import audio_files, columns, rows
-
-    files, wrong = audio_files(paths), 0
-    try:
-        with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as table:
-            writer = csv.DictWriter(table, columns(model.manifest.genres))
-            writer.writeheader()
-            for row in rows(model, sure_from, files):
-                writer.writerow(row)
-                wrong += "error" in row
-                table.flush()
-    except OSError as error:
-        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
-    print(f"{len(files) - wrong} answers and {wrong} faults in {out}")
-    return 0
+    audio = audio_files(paths)
+    if output and not as_json:
+        n_errors = write_table(bundle, threshold, audio, output)
+    else:
+        results = predict_each(bundle, threshold, audio, timeline)
+        n_errors = write_lines(results, output) if output else print_results(results, as_json)
+    if output:
+        typer.echo(f"{len(audio) - n_errors} predictions, {n_errors} errors written to {output}")
+        if n_errors:
+            typer.echo(f"music-genre: {n_errors} of {len(audio)} files have no prediction; see {output}", err=True)
+    if n_errors:
+        raise no_prediction(len(audio))
 
 
-def predict_file(model: ModelBundle, sure_from: float, path: Path, options: argparse.Namespace) -> int:
-    """Print one file's answer; a file that cannot be answered is told, and the others go on."""
-    from music_genre.inference.batch import hear
-    from music_genre.inference.predictor import answer
-
-    try:
-        clips = hear(path, model.manifest)
-    except AudioError as fault:
-        print(f"music-genre: {path}: {fault}", file=sys.stderr)
-        return 1
-    result = answer(clips, model.predict(clips.mel), model.manifest.genres, sure_from, options.timeline)
-    if options.json:
-        print(json.dumps({"file": str(path), **result}))
-        return 0
-    doubt = "" if result["confident"] else ", not sure"
-    print(f"{path}: {result['genre']} ({result['confidence']:.0%}{doubt})")
-    for part in result.get("segments", []):
-        share = part["probabilities"][part["genre"]]
-        print(f"  {part['start_seconds']:7.1f} - {part['end_seconds']:.1f} s  {part['genre']} ({share:.0%})")
-    return 0
+def no_prediction(n_files: int) -> typer.Exit:
+    """How the command ends where a file has no prediction: failed if it was the only one."""
+    return typer.Exit(ExitCode.FAILED if n_files == 1 else ExitCode.REFUSED)
 
 
-def predict_arrays(model: ModelBundle, source: Path, out: Path) -> int:
-    """Write track_id, genre and a probability column a genre for every spectrogram of an archive."""
+def check_usage(
+    paths: Sequence[Path], timeline: bool, as_json: bool, output: Path | None, input_arrays: Path | None
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        typer.BadParameter: they do not.
+    """
+    if bool(paths) == bool(input_arrays):
+        raise typer.BadParameter("give either FILEs or --input-arrays FILE.npz")
+    if input_arrays and (output is None or timeline or as_json):
+        raise typer.BadParameter("--input-arrays takes --output FILE.csv, but neither --timeline nor --json")
+    if output and timeline and not as_json:
+        raise typer.BadParameter("a CSV table has no segments: --timeline with --output takes --json")
+
+
+def predict_each(
+    bundle: ModelBundle, threshold: float, files: Sequence[Path], timeline: bool
+) -> Iterator[tuple[Path, dict[str, Any] | AudioError]]:
+    """Each file with its prediction as the service gives it, or with the reason why there is none."""
+    from music_genre.inference.batch import load_clips
+    from music_genre.inference.predictor import format_prediction
+
+    for path in files:
+        try:
+            clips = load_clips(path, bundle.manifest)
+        except AudioError as error:
+            yield path, error
+        else:
+            yield path, format_prediction(clips, bundle.predict(clips.mel), bundle.manifest.genres, threshold, timeline)
+
+
+def print_results(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], as_json: bool) -> int:
+    """Print predictions on stdout and errors on stderr; returns the number of errors."""
+    n_errors = 0
+    for path, result in results:
+        if isinstance(result, AudioError):
+            n_errors += 1
+            report_error(path, result)
+        elif as_json:
+            typer.echo(json.dumps({"file": str(path), **result}))
+        else:
+            note = "" if result["confident"] else ", low confidence"
+            typer.echo(f"{path}: {result['genre']} ({result['confidence']:.0%}{note})")
+            for segment in result.get("segments", []):
+                start, end, genre = segment["start_seconds"], segment["end_seconds"], segment["genre"]
+                typer.echo(f"  {start:7.1f} - {end:.1f} s  {genre} ({segment['probabilities'][genre]:.0%})")
+    return n_errors
+
+
+def write_lines(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], output: Path) -> int:
+    """Write a JSON object a line, of a file with an error only ``file`` and ``error``; returns the number of errors.
+
+    Each line is written at once, so that an interrupted command leaves the predictions that it made.
+    """
+    n_errors = 0
+    with opened(output) as stream:
+        for path, result in results:
+            row = {"error": str(result)} if isinstance(result, AudioError) else result
+            n_errors += "error" in row
+            stream.write(json.dumps({"file": str(path), **row}) + "\n")
+            stream.flush()
+    return n_errors
+
+
+def write_table(bundle: ModelBundle, threshold: float, files: Sequence[Path], output: Path) -> int:
+    """Write a CSV row a file, each at once, decoding on all cores; returns the number of errors."""
+    from music_genre.inference.batch import csv_columns, predict_files
+
+    n_errors = 0
+    with opened(output) as stream:
+        writer = csv.DictWriter(stream, csv_columns(bundle.manifest.genres))
+        writer.writeheader()
+        for row in predict_files(bundle, threshold, files):
+            writer.writerow(row)
+            stream.flush()
+            n_errors += "error" in row
+    return n_errors
+
+
+def predict_arrays(source: Path, output: Path, model: str) -> None:
+    """Write track_id, genre and one probability column a genre for every spectrogram of an npz archive."""
     import numpy as np
     import pandas as pd
 
     from music_genre.datasets.arrays import read_arrays, to_db
+    from music_genre.models.bundle import PREDICT_BATCH_SIZE
     from music_genre.params import load_params
 
-    if not out.parent.is_dir():
-        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
-    stored = read_arrays(source)
-    if not np.isfinite(stored.mel).all():
+    arrays = read_arrays(source)
+    if not np.isfinite(arrays.mel).all():
         raise MusicGenreError(f"{source}: mel has values that are not finite")
-    if stored.mel.shape[1:] != model.manifest.shape:
-        raise MusicGenreError(
-            f"{source}: spectrograms are {stored.mel.shape[1:]}, the model takes {model.manifest.shape}"
-        )
     scale = load_params(ProjectPaths.find().params).data["arrays"].scale
-    starts = range(0, len(stored.mel), 64)
-    probabilities = np.concatenate([model.predict(to_db(stored.mel[start : start + 64], scale)) for start in starts])
-    genres = np.asarray(model.manifest.genres)
-    track_id = np.arange(len(stored.mel)) if stored.track_id is None else stored.track_id
+    bundle, _ = load_model(model)
+    if arrays.mel.shape[1:] != bundle.manifest.shape:
+        raise MusicGenreError(
+            f"{source}: spectrograms are {arrays.mel.shape[1:]}, the model takes {bundle.manifest.shape}"
+        )
+    starts = range(0, len(arrays.mel), PREDICT_BATCH_SIZE)
+    batches = (arrays.mel[start : start + PREDICT_BATCH_SIZE] for start in starts)
+    probabilities = np.concatenate([bundle.predict(to_db(batch, scale)) for batch in batches])
+    genres = np.asarray(bundle.manifest.genres)
+    track_id = np.arange(len(arrays.mel)) if arrays.track_id is None else arrays.track_id
     table = pd.DataFrame({"track_id": track_id, "genre": genres[probabilities.argmax(axis=1)]})
-    pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(out, index=False)
-    print(f"{len(table)} answers in {out}")
-    return 0
+    with opened(output) as stream:
+        pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(stream, index=False)
+    typer.echo(f"{len(table)} predictions written to {output}")
 
 
-def run_explain(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre.inference.batch import MAX_SECONDS
-    from music_genre.interpretation.explain_clip import explain
+@contextmanager
+def opened(output: Path) -> Iterator[TextIO]:
+    """A text file to write; names of files that are not text in any encoding are written with escapes.
 
-    out = options.out or options.file.with_name(f"{options.file.stem}.explained.png")
-    check_picture(out, parser)
+    Raises:
+        MusicGenreError: it cannot be written.
+    """
     try:
-        if not options.file.is_file():
-            raise AudioError("missing", "no such file")
-        with packed_folder(options.model) as (folder, _):
-            found = explain(folder, options.file, MAX_SECONDS)
-    except AudioError as fault:
-        raise MusicGenreError(f"{options.file}: {fault}") from fault
-    save_picture(found.picture, out)
-    print(f"{options.file}: {found.genre} ({found.confidence:.0%})")
-    print(f"  {found.reason}")
-    print(f"  {out} shows the clip and what the answer rests on")
-    return 0
-
-
-def run_filters(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    from music_genre.pipeline.interpret import look_into
-
-    out = options.out or Path(f"{options.network}_{options.layer.replace('/', '_')}.png")
-    check_picture(out, parser)
-    if options.count < 1:
-        parser.error("--count takes at least 1")
-    picture, told = look_into(ProjectPaths.find(), options.network, options.layer, options.count)
-    save_picture(picture, out)
-    print(f"{out} shows {told}")
-    return 0
-
-
-def check_picture(out: Path, parser: argparse.ArgumentParser) -> None:
-    """Refuse the name of a picture that cannot be written, before anything is computed."""
-    if out.suffix != ".png":
-        parser.error("--out takes the name of a .png file")
-    if not out.parent.is_dir():
-        raise MusicGenreError(f"{out} cannot be written: {out.parent} is no folder")
-
-
-def save_picture(picture: Figure, out: Path) -> None:
-    from music_genre.evaluation.plots import save_figure
-
-    try:
-        save_figure(picture, out)
+        with output.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
     except OSError as error:
-        raise MusicGenreError(f"{out} cannot be written: {error.strerror}") from error
+        raise MusicGenreError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def report_error(path: Path, error: AudioError) -> None:
+    typer.echo(f"music-genre: {path}: {error}", err=True)

@@ -17,10 +17,11 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from music_genre import cli
+from music_genre.cli.main import app
 from music_genre.features.audio import decode
-from music_genre.inference.predictor import clips_of
+from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas
 
@@ -40,12 +41,11 @@ def threshold(folder: Path) -> float:
     return float(metrics["validation"]["confident_from"])
 
 
-def asked_by_command(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> dict[str, Any]:
+def asked_by_command(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     monkeypatch.chdir(folder)
-    assert cli.main(["predict", "--json", *arguments]) == 0
-    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    result = CliRunner().invoke(app, ["predict", "--json", *arguments])
+    assert result.exit_code == 0
+    answer: dict[str, Any] = json.loads(result.stdout)
     answer.pop("file")
     return answer
 
@@ -82,11 +82,11 @@ def test_the_timeline_comes_when_it_is_asked_for(ask: Ask, song_wav: bytes) -> N
 
 @pytest.mark.parametrize("file", ["music/Rock/1.mp3", "music/R&B/2.wav"])
 def test_the_service_answers_as_the_command_does(
-    checkout: Path, ask: Ask, file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkout: Path, ask: Ask, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = ask((checkout / file).read_bytes()).json()
     answer.pop("model")
-    expected = asked_by_command(checkout, monkeypatch, capsys, file)
+    expected = asked_by_command(checkout, monkeypatch, file)
     assert answer.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-5)
     assert answer.pop("confidence") == pytest.approx(expected.pop("confidence"), abs=1e-5)
     assert answer == expected
@@ -98,11 +98,10 @@ def test_a_songs_timeline_is_the_commands(
     song_wav: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "song.wav").write_bytes(song_wav)
     parts = ask(song_wav, timeline="true").json()["segments"]
-    expected = asked_by_command(checkout, monkeypatch, capsys, "--timeline", str(tmp_path / "song.wav"))["segments"]
+    expected = asked_by_command(checkout, monkeypatch, "--timeline", str(tmp_path / "song.wav"))["segments"]
     for part, same in zip(parts, expected, strict=True):
         assert part.pop("probabilities") == pytest.approx(same.pop("probabilities"), abs=1e-5)
         assert part == same
@@ -122,7 +121,7 @@ def test_the_service_sees_what_training_saw(checkout: Path, model: ModelBundle) 
     compared = 0
     for path, stored in training_clips(checkout):
         with path.open("rb") as upload:
-            seen = clips_of(decode(upload, 901), model.manifest).mel
+            seen = extract_clip_batch(decode(upload, 901), model.manifest).mel
         assert seen.shape == (1, 64, 32)
         # float16 rounds 80 dB to 1/32 dB.
         np.testing.assert_allclose(seen[0], stored.astype(np.float32), atol=0.05)
@@ -145,7 +144,7 @@ def test_a_large_song_of_many_clips_is_answered_whole_and_in_order(
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
     content = encode_wav(np.concatenate([synth_tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
     assert len(content) > SPOOLED
-    clips = clips_of(decode(io.BytesIO(content), 901), model.manifest)
+    clips = extract_clip_batch(decode(io.BytesIO(content), 901), model.manifest)
     assert len(clips.mel) > 64
     segments = ask(content, timeline="true").json()["segments"]
     assert [part["start_seconds"] for part in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)

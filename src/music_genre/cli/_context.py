@@ -1,0 +1,108 @@
+"""What commands share: exit codes, the checkout's registry, and a model by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from music_genre.errors import MusicGenreError
+from music_genre.paths import ProjectPaths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from music_genre.models.bundle import ModelBundle
+
+
+class ExitCode(IntEnum):
+    """How a command ended, where it is not 0, done; wrong usage is 2."""
+
+    FAILED = 1  # with one line of reason on stderr
+    REFUSED = 3  # by the gate; or drift was detected; or some files of several have no prediction
+
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="WHICH", help="champion, challenger or a version; or a trained model by name, as crnn."
+    ),
+]
+
+
+@contextmanager
+def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
+    """A model's bundle and its confidence threshold; the folder may be temporary.
+
+    Args:
+        model: ``champion``, ``challenger`` or a version's number; or the name of a model in ``models/``, registered or
+            not.
+
+    Raises:
+        MusicGenreError: there is no such model; the message says what to do.
+    """
+    from music_genre.evaluation.results import METRICS, read_metrics
+    from music_genre.features.store import SpectrogramStore
+    from music_genre.inference import predictor
+    from music_genre.models.bundle import temporary_bundle
+    from music_genre.params import load_params
+    from music_genre.registry import versions
+
+    project = ProjectPaths.find()
+    if model not in load_params(project.params).model_names:
+        client, name = connect()
+        version = versions.resolve(client, name, model)
+        yield versions.packed_folder(version), predictor.threshold_from_tags(version.tags)
+        return
+    with ExitStack() as stack:
+        try:
+            data = SpectrogramStore.open(project.spectrograms)
+            folder = stack.enter_context(temporary_bundle(project.models, model, data))
+        except FileNotFoundError as missing:
+            raise MusicGenreError(
+                f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
+            ) from missing
+        evaluation, threshold = project.evaluation / model, predictor.DEFAULT_CONFIDENCE_THRESHOLD
+        if (evaluation / METRICS).is_file():
+            threshold = read_metrics(evaluation)["validation"].get("confidence_threshold", threshold)
+        yield folder, threshold
+
+
+def load_model(model: str) -> tuple[ModelBundle, float]:
+    """A model, loaded, and its confidence threshold; see ``bundle_dir``."""
+    from music_genre.models.bundle import ModelBundle
+
+    with bundle_dir(model) as (folder, confidence_threshold):
+        return ModelBundle(folder), confidence_threshold
+
+
+def connect() -> tuple[MlflowClient, str]:
+    """The tracking store's client and the registered model's name."""
+    from music_genre.params import load_params
+    from music_genre.tracking import runs
+
+    project = ProjectPaths.find()
+    return runs.connect(project.root), load_params(project.params).registry.name
+
+
+def check_output(file: Path, suffix: str | None = None) -> None:
+    """Refuse the name of a file that cannot be written, before anything is computed.
+
+    Args:
+        file: what a command is to write.
+        suffix: the file's type, if only one is written.
+
+    Raises:
+        typer.BadParameter: the suffix is another.
+        MusicGenreError: its folder does not exist, or it is a folder.
+    """
+    if suffix is not None and file.suffix != suffix:
+        raise typer.BadParameter(f"takes the name of a {suffix} file", param_hint="'--output'")
+    if not file.parent.is_dir():
+        raise MusicGenreError(f"{file} cannot be written: {file.parent} is not a folder")
+    if file.is_dir():
+        raise MusicGenreError(f"{file} cannot be written: it is a folder")

@@ -1,0 +1,36 @@
+"""Tables for people: bold headings on a terminal, plain text elsewhere; nothing is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WIDE = 10_000  # columns of an output that is not a terminal: no line is ever this long
+
+Cell = str | float | None
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print rows below headings; numbers have three decimals and stand to the right, None is ``-``.
+
+    Args:
+        columns: the headings.
+        rows: (rows, columns) cells.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, name in enumerate(columns):
+        is_text = any(isinstance(row[number], str) for row in rows)
+        table.add_column(Text(name), justify="left" if is_text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_format(cell)) for cell in row))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else WIDE)
+
+
+def _format(cell: Cell) -> str:
+    if cell is None:
+        return "-"
+    return cell if isinstance(cell, str) else f"{cell:.3f}"
