@@ -1,1 +1,1 @@
-"""TODO"""
+"""From audio to predicted genres, for one recording or many files."""

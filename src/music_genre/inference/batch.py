@@ -1,4 +1,4 @@
-"""Tag many files: a row each, in order, whatever is in them."""
+"""Predict many files: one row a file, in order, whatever the files hold."""
 
 from __future__ import annotations
 
@@ -8,73 +8,74 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from music_genre.compute import map_clips
-from music_genre.errors import AudioError
-from music_genre.features.audio import decode_whole
-from music_genre.inference.predictor import Clips, answer, clips_of
+from music_genre.errors import AudioError, IssueReason
+from music_genre.features.audio import SUPPORTED_SUFFIXES, decode_all
+from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 
 if TYPE_CHECKING:
     from music_genre.models.bundle import BundleManifest, ModelBundle
 
-MAX_SECONDS = 3600.0
-"""Of a recording; longer ones are refused."""
-
-SUFFIXES = {".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav"}
-"""Of the files that are looked for in folders."""
+MAX_DURATION_S = 3600.0  # longer recordings are refused
 
 
 def audio_files(paths: Sequence[Path]) -> list[Path]:
-    """Each path, or in place of a folder the audio files below it, sorted by name; a folder without any stays."""
-    found: list[Path] = []
+    """The paths, with each folder replaced by the audio files below it, sorted by name.
+
+    A folder without audio files remains in the list, so that it is reported.
+    """
+    files: list[Path] = []
     for path in paths:
-        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        found += below or [path]
-    return found
+        below = [file for file in path.rglob("*") if file.suffix.lower() in SUPPORTED_SUFFIXES and file.is_file()]
+        files += sorted(below) or [path]
+    return files
 
 
-def hear(file: Path, packing: BundleManifest) -> Clips:
-    """What a file looks like to a model.
+def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
+    """Decode a file and make the features that a model takes.
 
     Raises:
-        AudioError: it cannot be used; the reason is a word of ``AudioError``.
+        AudioError: the file cannot be used.
     """
     if not file.is_file():
-        raise AudioError("missing", "no audio files in this folder" if file.is_dir() else "no such file")
+        raise AudioError(IssueReason.MISSING, "no audio files in this folder" if file.is_dir() else "no such file")
     try:
-        return clips_of(decode_whole(file, MAX_SECONDS), packing)
+        return extract_clip_batch(decode_all(file, MAX_DURATION_S), manifest)
     except OSError as error:
-        raise AudioError("unreadable", error.strerror or str(error)) from error
+        raise AudioError(IssueReason.UNREADABLE, error.strerror or str(error)) from error
 
 
-def rows(model: ModelBundle, sure_from: float, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """A row a file, in order: file, genre, confidence, confident, seconds, error, and a probability a genre.
+def predict_files(
+    model: ModelBundle, confidence_threshold: float, files: Sequence[Path]
+) -> Iterator[dict[str, Any]]:
+    """A row of ``csv_columns`` for each file, in order; a file that cannot be used has only ``file`` and ``error``.
 
     Args:
-        model: that answers.
-        sure_from: the least confidence of a sure answer.
-        files: heard by a process a core.
+        model: makes the predictions, in this process.
+        confidence_threshold: the least confidence of a confident prediction.
+        files: decoded by one process a core.
     """
     genres = model.manifest.genres
-    heard = map_clips(partial(_try, packing=model.manifest), files, "Tagging", _crashed)
-    for file, clips in zip(files, heard, strict=True):
+    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, "Predicting", _decoder_crashed)
+    for file, clips in zip(files, batches, strict=True):
         if isinstance(clips, AudioError):
             yield {"file": str(file), "error": str(clips)}
             continue
-        result = answer(clips, model.predict(clips.mel), genres, sure_from, timeline=False)
-        probabilities = result.pop("probabilities")
-        yield {"file": str(file), **result, **probabilities}
+        row = format_prediction(clips, model.predict(clips.mel), genres, confidence_threshold, timeline=False)
+        probabilities = row.pop("probabilities")
+        yield {"file": str(file), **row, **probabilities}
 
 
-def columns(genres: Sequence[str]) -> list[str]:
-    """Of a table of ``rows``."""
-    return ["file", "genre", "confidence", "confident", "seconds", "error", *genres]
+def csv_columns(genres: Sequence[str]) -> list[str]:
+    """The columns of a table of ``predict_files``: one for each genre at the end."""
+    return ["file", "genre", "confidence", "confident", "duration_seconds", "error", *genres]
 
 
-def _try(file: Path, packing: BundleManifest) -> Clips | AudioError:
+def _load_or_error(file: Path, manifest: BundleManifest) -> ClipBatch | AudioError:
     try:
-        return hear(file, packing)
-    except AudioError as fault:
-        return fault
+        return load_clips(file, manifest)
+    except AudioError as error:
+        return error
 
 
-def _crashed(file: Path) -> AudioError:
-    return AudioError("undecodable", "the decoder crashed on it")
+def _decoder_crashed(file: Path) -> AudioError:
+    return AudioError(IssueReason.UNDECODABLE, "the decoder crashed")

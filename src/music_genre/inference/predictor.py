@@ -1,4 +1,4 @@
-"""From a recording to an answer: the command line and the service share it."""
+"""From a recording to its prediction: the command line and the service share it."""
 
 from __future__ import annotations
 
@@ -8,79 +8,80 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.errors import AudioError
+from music_genre.errors import AudioError, IssueReason
 from music_genre.features.audio import AudioSignal
 from music_genre.features.mel import extract_clips
 from music_genre.models.bundle import BundleManifest
 
-CONFIDENT = 0.5
-"""Where validation has set no threshold, an answer is confident if its genre is likelier than all others together."""
-
-
-CONFIDENT_TAG = "validation_confident_from"
-"""Tag of a registered version: the threshold that validation has set."""
+CONFIDENCE_THRESHOLD_TAG = "validation_confidence_threshold"  # of a registered version; found on validation
+DEFAULT_CONFIDENCE_THRESHOLD = 0.5  # without that tag: a genre must be likelier than all others together
 
 
 @dataclass(frozen=True)
-class Clips:
-    """What a recording looks like to a model.
+class ClipBatch:
+    """A recording as clips of the length that a model takes.
 
     Args:
         mel: (clips, frames, n_mels) float32 dB.
-        start_seconds: (clips,) where each begins.
-        end_seconds: (clips,) where each ends, at most the recording's end.
-        seconds: the recording's length.
+        start_seconds: (clips,) float64, where each clip begins.
+        end_seconds: (clips,) float64, where each clip ends, at most the recording's end.
+        duration_s: of the recording.
     """
 
     mel: np.ndarray
     start_seconds: np.ndarray
     end_seconds: np.ndarray
-    seconds: float
+    duration_s: float
 
 
-def clips_of(recording: AudioSignal, packing: BundleManifest) -> Clips:
-    """Features of a whole recording, made as the model's training data was.
+def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> ClipBatch:
+    """The features of a whole recording, made as those of the model's training data.
 
     Raises:
-        AudioError: ``unsupported`` where the model has no transform, ``too_short``, ``silent``.
+        AudioError: ``unsupported`` where the model has no transform, ``short``, ``silent``.
     """
-    if packing.transform is None:
-        raise AudioError("unsupported", "this model was trained on ready spectrograms and has no transform for audio")
-    if recording.seconds < packing.min_duration_s:
-        raise AudioError("too_short", f"{recording.seconds:.1f} s; at least {packing.min_duration_s:g} s are needed")
-    starts, mel = extract_clips(recording, packing.transform)
-    ends = np.minimum(starts + packing.transform.frames_duration_s, recording.seconds)
-    return Clips(mel, starts, ends, recording.seconds)
+    transform = manifest.transform
+    if transform is None:
+        raise AudioError(
+            IssueReason.UNSUPPORTED, "this model was trained on ready spectrograms and has no transform for audio"
+        )
+    if recording.duration_s < manifest.min_duration_s:
+        raise AudioError(
+            IssueReason.SHORT, f"{recording.duration_s:.1f} s; the minimum duration is {manifest.min_duration_s:g} s"
+        )
+    starts, mel = extract_clips(recording, transform)
+    ends = np.minimum(starts + transform.frames_duration_s, recording.duration_s)
+    return ClipBatch(mel, starts, ends, recording.duration_s)
 
 
-def confident_from(tags: Mapping[str, str]) -> float:
-    """The least confidence of a sure answer, from a registered version's tags."""
-    return float(tags.get(CONFIDENT_TAG, CONFIDENT))
+def threshold_from_tags(tags: Mapping[str, str]) -> float:
+    """The confidence threshold of a registered version, from its tags."""
+    return float(tags.get(CONFIDENCE_THRESHOLD_TAG, DEFAULT_CONFIDENCE_THRESHOLD))
 
 
-def answer(
-    clips: Clips, probabilities: np.ndarray, genres: tuple[str, ...], sure_from: float, timeline: bool
+def format_prediction(
+    clips: ClipBatch, probabilities: np.ndarray, genres: tuple[str, ...], confidence_threshold: float, timeline: bool
 ) -> dict[str, Any]:
-    """The answer as the API gives it, without the model's name.
+    """The prediction of a recording as the API returns it, without model and request id.
 
     Args:
-        clips: of one recording.
-        probabilities: (clips, classes); their mean is the recording's.
-        genres: in label order.
-        sure_from: the least confidence of an answer that is sure.
-        timeline: whether each clip's own answer is wanted.
+        clips: of the recording.
+        probabilities: (clips, classes) float32; their mean is the recording's.
+        genres: (classes,) in label order.
+        confidence_threshold: the least confidence of a confident prediction.
+        timeline: whether to add ``segments``, the prediction of each clip.
     """
-    whole = probabilities.mean(axis=0)
-    confidence = float(whole.max())
-    result: dict[str, Any] = {
-        "genre": genres[int(whole.argmax())],
+    mean_probabilities = probabilities.mean(axis=0)
+    confidence = float(mean_probabilities.max())
+    prediction: dict[str, Any] = {
+        "genre": genres[int(mean_probabilities.argmax())],
         "confidence": confidence,
-        "confident": confidence >= sure_from,
-        "probabilities": _by_genre(whole, genres),
-        "seconds": round(clips.seconds, 3),
+        "confident": confidence >= confidence_threshold,
+        "probabilities": _by_genre(mean_probabilities, genres),
+        "duration_seconds": round(clips.duration_s, 3),
     }
     if timeline:
-        result["segments"] = [
+        prediction["segments"] = [
             {
                 "start_seconds": round(float(start), 3),
                 "end_seconds": round(float(end), 3),
@@ -89,8 +90,9 @@ def answer(
             }
             for start, end, row in zip(clips.start_seconds, clips.end_seconds, probabilities, strict=True)
         ]
-    return result
+    return prediction
 
 
 def _by_genre(row: np.ndarray, genres: tuple[str, ...]) -> dict[str, float]:
+    """(classes,) probabilities by genre, in label order."""
     return {genre: float(probability) for genre, probability in zip(genres, row, strict=True)}

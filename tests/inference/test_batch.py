@@ -1,0 +1,68 @@
+"""Predictions of many files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from music_genre.errors import AudioError, IssueReason
+from music_genre.features.mel import MelConfig
+from music_genre.inference.batch import audio_files, csv_columns, load_clips, predict_files
+from music_genre.models.bundle import BundleManifest
+
+RATE = 8000
+TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, n_frames=40, clip_duration_s=2.5)
+MANIFEST = BundleManifest("crnn", (), 1.0, ("Blues", "Rock"), (40, 16), TRANSFORM, 1.0)
+
+
+class QuarterBlues:
+    """A model whose prediction is always the same."""
+
+    manifest = MANIFEST
+
+    def predict(self, mel: np.ndarray) -> np.ndarray:
+        return np.tile(np.float32([0.25, 0.75]), (len(mel), 1))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A song, a text that is named like one, and a file of another type, in folders."""
+    (tmp_path / "b").mkdir()
+    samples = np.random.default_rng(0).normal(0, 0.1, 2 * RATE)
+    soundfile.write(tmp_path / "b/song.WAV", samples, RATE)
+    (tmp_path / "a.mp3").write_bytes(b"text")
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def test_folder_is_replaced_by_the_audio_files_below_it(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    other = folder / "notes.txt"
+    assert audio_files([other, folder]) == [other, folder / "a.mp3", folder / "b/song.WAV"]
+    assert audio_files([folder / "empty"]) == [folder / "empty"]
+
+
+def test_each_file_has_a_row_with_its_prediction_or_error(folder: Path) -> None:
+    rows = list(predict_files(QuarterBlues(), 0.8, audio_files([folder, folder / "none.wav"])))
+    assert [Path(row["file"]).name for row in rows] == ["a.mp3", "song.WAV", "none.wav"]
+    assert [row.get("error", "").split(":")[0] for row in rows] == ["undecodable", "", "missing"]
+    assert rows[1] == {
+        "file": str(folder / "b/song.WAV"),
+        "genre": "Rock",
+        "confidence": 0.75,
+        "confident": False,
+        "duration_seconds": 2.0,
+        "Blues": 0.25,
+        "Rock": 0.75,
+    }
+    for row in rows:
+        assert set(row) <= set(csv_columns(MANIFEST.genres))
+
+
+def test_folder_without_audio_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="no audio files in this folder") as error:
+        load_clips(tmp_path, MANIFEST)
+    assert error.value.reason == IssueReason.MISSING
