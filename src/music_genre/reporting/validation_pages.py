@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from music_genre.reporting.rendering import render_html
-
-if TYPE_CHECKING:
-    from music_genre.validation.drift import FeatureDrift
+from music_genre.reporting.rendering import render_html, stylesheet
+from music_genre.validation.data_docs import make_offline, suite_pages
+from music_genre.validation.drift import FeatureDrift
+from music_genre.validation.runner import ValidationReport
 
 
 def render_drift(results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str) -> str:
@@ -45,3 +46,10 @@ def render_data_checks(summary: Mapping[str, Any], failures: Sequence[str], page
         suites.append({"name": name, "page": pages[name], "kind": kind, "result": result})
         suites[-1] |= {"n_passed": passed, "n_expectations": total}
     return render_html("data_checks.html.j2", success=summary["success"], failures=failures, suites=suites)
+
+
+def write_data_checks(site: Path, report: ValidationReport) -> None:
+    """Make the pages that ``validate`` left in ``site`` readable offline and give them a front page."""
+    make_offline(site, stylesheet())
+    front_page = render_data_checks(report.summary, report.failures, suite_pages(site))
+    (site / "index.html").write_text(front_page, encoding="utf-8")

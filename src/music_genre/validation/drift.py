@@ -5,9 +5,7 @@ A request is one row, whatever its length: the statistics of its middle clip, as
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FEATURES = ("mean_db", "std_db", "minimum_db", "silent_share")  # columns of the spectrogram index that are compared
+FEATURES = ("mean_db", "std_db", "minimum_db", "silent_fraction")  # columns of the spectrogram index that are compared
 GENRE = "genre"
 LOG_FILES = "*.jsonl*"
 N_BINS = 10  # for a feature, with as many reference clips in each as equal values allow
@@ -118,7 +116,7 @@ def _js_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     with np.errstate(invalid="ignore"):
         # Rounding can make the divergence of equal distributions negative, whose root scipy gives as NaN.
-        return np.nan_to_num(jensenshannon(a, b, base=2, axis=-1), nan=0.0)
+        return np.asarray(np.nan_to_num(jensenshannon(a, b, base=2, axis=-1), nan=0.0))
 
 
 def _compare_counts(
@@ -156,57 +154,3 @@ def _parse_line(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return row if isinstance(row, dict) and {"time", "version", GENRE, *FEATURES} <= row.keys() else None
-
-
-STYLE = """\
-:root { color-scheme: light dark; --line: #8884; --old: #8a8a99; --new: #7c5cd6; --bad: #cf222e; }
-@media (prefers-color-scheme: dark) { :root { --new: #b9a5ff; --bad: #ff7b72; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .2rem 1rem .2rem 0; text-align: left; }
-.bad { color: var(--bad); } td i { display: block; height: .5rem; border-radius: .2rem; }
-.old { background: var(--old); } .new { background: var(--new); } .bars { width: 20rem; }
-"""
-
-
-def page(results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str) -> str:
-    """A page that reads well from disk: the verdict, the failed expectations, a table for each feature.
-
-    Args:
-        results: from ``compare``.
-        failures: of the expectations, a sentence each.
-        n_requests: how many were compared.
-        summary: the verdict, a sentence.
-    """
-    listed = "".join(f"<li>{html.escape(failure)}</li>" for failure in failures)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Drift</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>Drift</h1>
-<p>{html.escape(summary)}</p>
-<p>{n_requests} requests, lower bars, against the reference, upper bars.</p>
-<ul class="bad">{listed}</ul>
-{"".join(_section(result) for result in results)}
-</body>
-</html>
-"""
-
-
-def _section(result: FeatureDrift) -> str:
-    kind, verdict = ("bad", "drifted") if result.drifted else ("good", "as before")
-    rows = "".join(
-        f'<tr><td>{html.escape(label)}</td><td class="bars"><i class="old" style="width: {100 * reference:.1f}%"></i>'
-        f'<i class="new" style="width: {100 * current:.1f}%"></i></td>'
-        f"<td>{reference:.0%}</td><td>{current:.0%}</td></tr>"
-        for label, reference, current in zip(result.bins, result.reference, result.current, strict=True)
-    )
-    return f"""<h2>{html.escape(result.name)}: <span class="{kind}">{verdict}</span></h2>
-<p>Jensen-Shannon distance {result.distance:.3f}, threshold {result.threshold:.3f}</p>
-<table><tr><th></th><th></th><th>reference</th><th>requests</th></tr>{rows}</table>
-"""

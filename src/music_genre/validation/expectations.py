@@ -1,32 +1,34 @@
-"""Great Expectations over what training is about to see: tracks, splits, the spectrogram index, artists, files and
-genres.
-"""
+"""What must hold of the data before anything is trained on it, as Great Expectations over its tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from music_genre.datasets.splits import SPLITS
+from music_genre.errors import MusicGenreError
 from music_genre.features.mel import FLOOR_DB
-from music_genre.validation.data_docs import make_static
 
 CRITICAL, WARNING = "critical", "warning"
-NO_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-"""Stands for the time of the run: a report of the same data is the same bytes."""
-
-EVEN_SHARE = 0.25
-"""A genre with less than this part of an even share of the clips is told: its figures will be poor."""
-
-FMA_SMALL = {"training": (6394, 6400), "validation": (800, 800), "test": (800, 800)}
-"""Clips of each official split, as published; six of the training clips hold too little audio (README of FMA)."""
-
-SHOWN_IDS = 5
+MIN_CLASS_BALANCE = 0.25  # genres with fewer clips, as a fraction of the mean over genres, will have poor metrics
+FMA_SMALL_SPLIT_SIZES = {"training": (6394, 6400), "validation": (800, 800), "test": (800, 800)}
+TRACK_COLUMNS = ("track_id", "genre")
+AUDIO_COLUMNS = ("duration_s", "sample_rate_hz", "channels", "sha256")
+SPLIT_COLUMNS = ("track_id", "genre", "artist_id", "split")
+INDEX_COLUMNS = ("track_id", "genre", "split")
+STATISTICS = (
+    "n_frames",
+    "n_mels",
+    "finite_fraction",
+    "minimum_db",
+    "maximum_db",
+    "mean_db",
+    "std_db",
+    "silent_fraction",
+)
 
 
 @dataclass(frozen=True)
@@ -34,224 +36,232 @@ class Suite:
     """Expectations over one table.
 
     Args:
-        name: said in reports.
+        name: shown in reports.
         table: what is checked.
-        identified_by: the column that names a failing row.
+        id_column: the column whose values identify failing rows in messages.
         expectations: Great Expectations' own objects.
     """
 
     name: str
     table: pd.DataFrame
-    identified_by: str
+    id_column: str
     expectations: list[Any]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome.
-
-    Args:
-        success: every critical expectation holds.
-        summary: for ``summary.json``: neither times nor ids of runs.
-        failures: one sentence a failed expectation.
-    """
-
-    success: bool
-    summary: dict[str, Any]
-    failures: list[str]
-
-
-def suites(
+def dataset_suites(
     tracks: pd.DataFrame,
     splits: pd.DataFrame,
     index: pd.DataFrame,
-    shape: tuple[int, int],
+    shape: tuple[int, int] | None,
     min_duration_s: float,
-    artists_may_span: bool,
-    is_fma_small: bool,
+    allow_artist_overlap: bool = False,
+    has_audio: bool = True,
+    expected_split_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[Suite]:
     """Everything that must hold before training.
+
+    Where no track has a known artist there is no suite ``artists``, and without audio none of ``files``: there is
+    nothing that they could check.
 
     Args:
         tracks: ``tracks.parquet``.
         splits: ``splits.parquet``.
         index: ``index.parquet``.
-        shape: (frames, n_mels) that every clip must have.
-        min_duration_s: shortest that a track may be.
-        artists_may_span: an artist in two splits is told, not refused.
-        is_fma_small: the known counts of FMA-small are expected.
+        shape: (n_frames, n_mels) that every clip must have; None: the shape of most clips.
+        min_duration_s: the shortest duration that a track may have.
+        allow_artist_overlap: an artist in two splits is a warning, no critical failure.
+        has_audio: whether tracks are recordings; ready spectrograms have null audio columns.
+        expected_split_sizes: by split, the least and the most clips that a published data set has there; other
+            counts are warnings.
+
+    Raises:
+        MusicGenreError: a table lacks a column; the message names both.
     """
-    from great_expectations import expectations as expect
-
-    files = tracks.drop_duplicates("track_id").set_index("track_id")["sha256"]
-    counted = [_fma_small(index)] if is_fma_small else []
-    return [
-        Suite(
-            "tracks",
-            tracks,
-            "track_id",
-            [
-                expect.ExpectColumnValuesToBeUnique(column="track_id"),
-                expect.ExpectColumnValuesToNotBeNull(column="genre"),
-                expect.ExpectColumnValuesToBeBetween(column="seconds", min_value=min_duration_s),
-            ],
-        ),
-        Suite(
-            "spectrograms",
-            index,
-            "track_id",
-            [
-                expect.ExpectColumnValuesToBeUnique(column="track_id"),
-                expect.ExpectColumnValuesToBeInSet(column="track_id", value_set=splits["track_id"].tolist()),
-                *of_clips(shape),
-            ],
-        ),
-        Suite(
-            "splits",
-            splits,
-            "track_id",
-            [
-                expect.ExpectColumnValuesToBeUnique(column="track_id"),
-                expect.ExpectColumnValuesToNotBeNull(column="genre"),
-                expect.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS)),
-            ],
-        ),
-        Suite(
-            "artists",
-            _splits_of(splits, splits["artist_id"]),
-            "tracks",
-            [_one_split(WARNING if artists_may_span else CRITICAL)],
-        ),
-        Suite(
-            "files",
-            _splits_of(splits, splits["track_id"].map(files)),
-            "tracks",
-            [_one_split(CRITICAL)],
-        ),
-        Suite(
-            "genres",
-            _clips_of_genres(index, splits["genre"]),
-            "genre",
-            [
-                *(expect.ExpectColumnValuesToBeBetween(column=split, min_value=1) for split in SPLITS),
-                expect.ExpectColumnValuesToBeBetween(column="even_share", min_value=EVEN_SHARE, severity=WARNING),
-            ],
-        ),
-        *counted,
+    require_columns("tracks", tracks, (*TRACK_COLUMNS, *(AUDIO_COLUMNS if has_audio else ())))
+    require_columns("splits", splits, SPLIT_COLUMNS)
+    require_columns("spectrograms", index, (*INDEX_COLUMNS, *STATISTICS))
+    suites = [
+        _tracks_suite(tracks, min_duration_s if has_audio else None),
+        _spectrograms_suite(index, splits, shape or _most_common_shape(index)),
+        _splits_suite(splits, tracks),
+        _genres_suite(index, splits["genre"]),
     ]
+    if splits["artist_id"].notna().any():
+        severity = WARNING if allow_artist_overlap else CRITICAL
+        suites.append(
+            Suite("artists", _splits_per_group(splits, splits["artist_id"]), "tracks", _in_one_split(severity))
+        )
+    if has_audio:
+        sha256 = splits["track_id"].map(tracks.drop_duplicates("track_id").set_index("track_id")["sha256"])
+        suites.append(Suite("files", _splits_per_group(splits, sha256), "tracks", _in_one_split(CRITICAL)))
+    if expected_split_sizes:
+        suites.append(_split_sizes_suite(index, expected_split_sizes))
+    return suites
 
 
-def of_clips(shape: tuple[int, int]) -> list[Any]:
+def clip_expectations(shape: tuple[int, int]) -> list[Any]:
     """What must hold of every spectrogram, a training clip's or a request's.
 
     Args:
-        shape: (frames, n_mels).
+        shape: (n_frames, n_mels).
     """
     from great_expectations import expectations as expect
 
-    frames, n_mels = shape
+    n_frames, n_mels = shape
     return [
-        expect.ExpectColumnValuesToBeInSet(column="frames", value_set=[frames]),
+        *_not_null(*STATISTICS),
+        expect.ExpectColumnValuesToBeInSet(column="n_frames", value_set=[n_frames]),
         expect.ExpectColumnValuesToBeInSet(column="n_mels", value_set=[n_mels]),
-        expect.ExpectColumnValuesToBeInSet(column="finite_share", value_set=[1.0]),
+        expect.ExpectColumnValuesToBeInSet(column="finite_fraction", value_set=[1.0]),
         expect.ExpectColumnValuesToBeBetween(column="minimum_db", min_value=FLOOR_DB),
         expect.ExpectColumnValuesToBeBetween(column="maximum_db", max_value=0),
-        expect.ExpectColumnValuesToBeBetween(column="silent_share", max_value=1, strict_max=True),
+        expect.ExpectColumnValuesToBeBetween(column="silent_fraction", max_value=1, strict_max=True),
     ]
 
 
-def run(checked: Sequence[Suite], site: Path) -> Verdict:
-    """Validate every suite and write Data Docs.
+def require_columns(name: str, table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Check that a table has its columns.
 
-    Args:
-        checked: from ``suites``.
-        site: folder of the static pages, made anew.
+    Raises:
+        MusicGenreError: it lacks one or more.
     """
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site.absolute())}
-    context.add_data_docs_site("site", {"class_name": "SiteBuilder", "store_backend": store})
-    source = context.data_sources.add_pandas("music-genre")
-    summary: dict[str, Any] = {}
-    failures: list[str] = []
-    for suite in checked:
-        batch = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
-        expectations = context.suites.add(gx.ExpectationSuite(name=suite.name, expectations=suite.expectations))
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=suite.name, data=batch, suite=expectations)
-        )
-        result = definition.run(
-            batch_parameters={"dataframe": suite.table},
-            run_id=gx.RunIdentifier(run_name="data", run_time=NO_TIME),
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": [suite.identified_by]},
-        )
-        outcomes = [_outcome(single) for single in result.results]
-        summary[suite.name] = {
-            "success": all(outcome["success"] for outcome in outcomes if outcome["severity"] == CRITICAL),
-            "expectations": outcomes,
-        }
-        failures += [_sentence(suite, single) for single in result.results if not single.success]
-    context.build_data_docs()
-    success = all(suite["success"] for suite in summary.values())
-    verdict = Verdict(success, {"success": success, "suites": summary}, failures)
-    make_static(site, verdict.summary, failures)
-    return verdict
+    missing = [column for column in dict.fromkeys(columns) if column not in table]
+    if missing:
+        raise MusicGenreError(f"the table {name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
 
 
-def _one_split(severity: str) -> Any:
+def _tracks_suite(tracks: pd.DataFrame, min_duration_s: float | None) -> Suite:
+    """``tracks.parquet``; no audio columns are checked where ``min_duration_s`` is None."""
     from great_expectations import expectations as expect
 
-    return expect.ExpectColumnValuesToBeInSet(column="splits", value_set=[1], severity=severity)
+    expectations = [_not_empty(), *_unique_ids(), *_not_null("genre")]
+    if min_duration_s is not None:
+        expectations += [
+            *_not_null(*AUDIO_COLUMNS),
+            expect.ExpectColumnValuesToBeBetween(column="duration_s", min_value=min_duration_s),
+        ]
+    return Suite("tracks", tracks, "track_id", expectations)
 
 
-def _splits_of(splits: pd.DataFrame, owner: pd.Series) -> pd.DataFrame:
-    """How many splits each owner's tracks lie in; tracks without an owner are left out."""
-    grouped = splits.assign(owner=owner.astype("string")).dropna(subset="owner").groupby("owner")
-    table = grouped.agg(splits=("split", "nunique"), tracks=("track_id", lambda ids: " ".join(map(str, ids))))
-    return table.reset_index()
+def _spectrograms_suite(index: pd.DataFrame, splits: pd.DataFrame, shape: tuple[int, int]) -> Suite:
+    return Suite(
+        "spectrograms",
+        index,
+        "track_id",
+        [
+            _not_empty(),
+            *_unique_ids(),
+            _ids_in(splits),
+            *_not_null("genre", "split"),
+            *clip_expectations(shape),
+        ],
+    )
 
 
-def _clips_of_genres(index: pd.DataFrame, genres: pd.Series) -> pd.DataFrame:
-    """Clips with a spectrogram: a row a genre, a column a split; ``even_share`` is 1 where all genres have as many."""
+def _splits_suite(splits: pd.DataFrame, tracks: pd.DataFrame) -> Suite:
+    from great_expectations import expectations as expect
+
+    return Suite(
+        "splits",
+        splits,
+        "track_id",
+        [
+            _not_empty(),
+            *_unique_ids(),
+            _ids_in(tracks),
+            *_not_null("genre", "split"),
+            expect.ExpectColumnValuesToBeInSet(column="split", value_set=list(SPLITS)),
+        ],
+    )
+
+
+def _genres_suite(index: pd.DataFrame, genres: pd.Series) -> Suite:
+    """Clips with a spectrogram: each genre must be in each split, and should not be rare.
+
+    Args:
+        index: ``index.parquet``.
+        genres: of every track, with a spectrogram or without.
+    """
+    from great_expectations import expectations as expect
+
     counts = pd.crosstab(index["genre"], index["split"])
     counts = counts.reindex(
         index=pd.Index(sorted(genres.dropna().unique()), name="genre"), columns=list(SPLITS), fill_value=0
     )
     total = counts.sum(axis=1)
-    counts["even_share"] = total / total.mean()
-    return counts.reset_index().rename_axis(columns=None)
+    counts["class_balance"] = total / total.mean()
+    return Suite(
+        "genres",
+        counts.reset_index().rename_axis(columns=None),
+        "genre",
+        [
+            _not_empty(),
+            *(expect.ExpectColumnValuesToBeBetween(column=split, min_value=1) for split in SPLITS),
+            expect.ExpectColumnValuesToBeBetween(column="class_balance", min_value=MIN_CLASS_BALANCE, severity=WARNING),
+        ],
+    )
 
 
-def _fma_small(index: pd.DataFrame) -> Suite:
-    """The clips of FMA-small, counted; a part of it is told, not refused."""
+def _split_sizes_suite(index: pd.DataFrame, expected: Mapping[str, tuple[int, int]]) -> Suite:
+    """The clips of each split against those that the data set was published with, as warnings."""
     from great_expectations import expectations as expect
 
-    counts = {split: [int((index["split"] == split).sum())] for split in FMA_SMALL}
-    expected = [
-        expect.ExpectColumnValuesToBeBetween(column=split, min_value=low, max_value=high, severity=WARNING)
-        for split, (low, high) in FMA_SMALL.items()
-    ]
-    return Suite("fma_small", pd.DataFrame({"collection": ["fma_small"], **counts}), "collection", expected)
-
-
-def _outcome(single: Any) -> dict[str, Any]:
-    return {
-        "expectation": single.expectation_config.type,
-        "column": single.expectation_config.kwargs["column"],
-        "severity": single.expectation_config.severity.value,
-        "success": bool(single.success),
-        "unexpected_count": int(single.result.get("unexpected_count", 0)),
-    }
-
-
-def _sentence(suite: Suite, single: Any) -> str:
-    outcome = _outcome(single)
-    rows = single.result.get("unexpected_index_list") or []
-    ids = [str(row[suite.identified_by]) for row in rows]
-    shown = ", ".join(ids[:SHOWN_IDS]) + (", ..." if len(ids) > SHOWN_IDS else "")
-    return (
-        f"{suite.name}.{outcome['column']}: {outcome['expectation']} fails for {outcome['unexpected_count']} "
-        f"of {len(suite.table)} rows ({suite.identified_by}: {shown}; {outcome['severity']})"
+    sizes = {split: int((index["split"] == split).sum()) for split in expected}
+    text = ", ".join(f"{split} {size}" for split, size in sizes.items())
+    return Suite(
+        "split_sizes",
+        pd.DataFrame({"sizes": [text], **{split: [size] for split, size in sizes.items()}}),
+        "sizes",
+        [
+            expect.ExpectColumnValuesToBeBetween(column=split, min_value=least, max_value=most, severity=WARNING)
+            for split, (least, most) in expected.items()
+        ],
     )
+
+
+def _splits_per_group(splits: pd.DataFrame, group: pd.Series) -> pd.DataFrame:
+    """How many splits the tracks of each group lie in: columns group, splits, tracks (their ids). Tracks whose group
+    is null belong to none.
+    """
+    grouped = splits.assign(group=group.astype("string")).dropna(subset="group").groupby("group")
+    table = grouped.agg(splits=("split", "nunique"), tracks=("track_id", lambda ids: " ".join(map(str, ids))))
+    return table.reset_index()
+
+
+def _most_common_shape(index: pd.DataFrame) -> tuple[int, int]:
+    """(n_frames, n_mels) of most clips; (0, 0) where there are none, which fails for being empty."""
+    shapes = index[["n_frames", "n_mels"]].dropna().value_counts()
+    n_frames, n_mels = shapes.idxmax() if len(shapes) else (0, 0)
+    return int(n_frames), int(n_mels)
+
+
+def _not_empty() -> Any:
+    """Expectations about values hold of an empty table: this one does not."""
+    from great_expectations import expectations as expect
+
+    return expect.ExpectTableRowCountToBeBetween(min_value=1)
+
+
+def _not_null(*columns: str) -> list[Any]:
+    """Other expectations skip null and NaN: these do not."""
+    from great_expectations import expectations as expect
+
+    return [expect.ExpectColumnValuesToNotBeNull(column=column) for column in columns]
+
+
+def _unique_ids() -> list[Any]:
+    from great_expectations import expectations as expect
+
+    return [*_not_null("track_id"), expect.ExpectColumnValuesToBeUnique(column="track_id")]
+
+
+def _ids_in(table: pd.DataFrame) -> Any:
+    from great_expectations import expectations as expect
+
+    return expect.ExpectColumnValuesToBeInSet(column="track_id", value_set=table["track_id"].dropna().tolist())
+
+
+def _in_one_split(severity: str) -> list[Any]:
+    from great_expectations import expectations as expect
+
+    return [_not_empty(), expect.ExpectColumnValuesToBeInSet(column="splits", value_set=[1], severity=severity)]
