@@ -6,7 +6,8 @@ DVC sees every change that can alter a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,11 +73,25 @@ def load_params(path: Path) -> Params:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:
         raise MusicGenreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    for key, value in _leaves(values):
+        if not isinstance(value, (str, int, float, type(None))):
+            raise MusicGenreError(f"{path}: {key}: found {value!r}, which DVC cannot read: put it in quotes")
     try:
-        return _params_class(values).model_validate(values)
+        # As strict JSON: text is no number and `yes` is text, as for DVC, but lists may be tuples and text a path.
+        return _params_class(values).model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         raise MusicGenreError(f"{path}: {problems}") from error
+
+
+def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping or list, with its dotted key."""
+    if isinstance(values, (dict, list)):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        for name, value in items:
+            yield from _leaves(value, f"{key}.{name}".lstrip("."))
+    else:
+        yield key, values
 
 
 def _params_class(values: Any) -> type[Params]:
@@ -108,6 +123,8 @@ def _describe(problem: ErrorDetails) -> str:
         return f"{key} is not a known key" + (
             f": there is no src/music_genre/{key.replace('.', '/')}.py" if known else ""
         )
-    if problem["loc"] == ():
-        return problem["msg"].removeprefix("Value error, ")
-    return f"{key}: found {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
+        # Of a section's values together: the message begins with a key of the section.
+        return ".".join([*map(str, problem["loc"]), message])
+    return f"{key}: found {problem['input']!r}: {message}"

@@ -1,4 +1,4 @@
-"""What every model's section of ``params.yaml`` has, and the two recipes of networks."""
+"""What every model's section of ``params.yaml`` has, and the sections of the two recipes of networks."""
 
 from __future__ import annotations
 
@@ -8,52 +8,59 @@ from pydantic import Field, field_validator, model_validator
 
 from music_genre.config import Count, FractionOrZero, ParamsModel, PositiveFraction
 
-Pool = tuple[Count, Count]
-"""(frames, bands)."""
+Pool = tuple[Count, Count]  # (frames, bands)
 
 
 class ModelParams(ParamsModel):
     """What the section of every model has.
 
     Args:
-        train_fraction: of the training clips; a smaller fraction is a subset of every larger one.
+        train_fraction: fraction of the training clips; a smaller fraction is a subset of every larger one.
     """
 
     train_fraction: PositiveFraction
 
     @property
     def active(self) -> dict[str, Any]:
-        """The values that a training uses, nested as in the file."""
+        """The values that a training uses."""
         return self.model_dump()
 
 
-class ImprovedParams(ParamsModel):
-    """The improved recipe.
+class RecipeParams(ParamsModel):
+    """What every recipe has.
 
     Args:
         epochs: of each training.
         batch_size: clips a step.
         learning_rate: the highest.
-        n_seeds: trainings from seed, seed + 1, ...; their predictions are averaged.
-        n_segments: equal segments of a clip whose predictions are averaged; 1 takes it whole.
-        crop_fraction: of a clip, that a training step sees, from anywhere in it; 0: one of its segments.
-        normalize: ``per_band``: every band to mean 0 and deviation 1 over the training clips; ``ln_power``: the
-            study's scale.
-        mean_subtracted_channel: a second channel without the clip's own mean spectrum.
-        dropout: fraction of the features.
-        weight_decay: of AdamW, on kernels.
-        warmup_fraction: of the steps, in which the learning rate rises.
-        ema_fraction: of the steps, that the final weights are an exponential moving average over.
-        label_smoothing: fraction of a target that is spread over all classes.
-        max_time_mask: the longest masked stretch of frames, as a fraction (SpecAugment).
-        max_freq_mask: the same of bands.
-        mixup: alpha of the beta distribution of blends.
-        random_eq_db: standard deviation of a random tone curve.
     """
 
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+
+
+class ImprovedParams(RecipeParams):
+    """The improved recipe.
+
+    Args:
+        n_seeds: trainings from seed, seed + 1, ...; their predictions are averaged.
+        n_segments: equal segments of a clip whose predictions are averaged; 1: the whole clip.
+        crop_fraction: fraction of a clip that a training step sees, from anywhere in it; 0: one of its segments.
+        normalize: ``per_band``: every band to mean 0 and deviation 1 over the training clips; ``ln_power``: the
+            study's scale.
+        mean_subtracted_channel: a second channel without the clip's own mean spectrum.
+        dropout: fraction of the features.
+        weight_decay: AdamW's, of kernels.
+        warmup_fraction: fraction of the steps in which the learning rate rises.
+        ema_fraction: fraction of the steps that the final weights are an exponential moving average over.
+        label_smoothing: fraction of a target that is spread over all classes.
+        max_time_mask: the longest mask of SpecAugment, as a fraction of the frames.
+        max_freq_mask: the same, as a fraction of the bands.
+        mixup: alpha of the beta distribution of mixup's weights; 0: no mixup.
+        random_eq_db: standard deviation of a random equalizer curve; 0: none.
+    """
+
     n_seeds: Count
     n_segments: Count
     crop_fraction: Annotated[float, Field(ge=0, le=1)]
@@ -70,30 +77,20 @@ class ImprovedParams(ParamsModel):
     random_eq_db: Annotated[float, Field(ge=0)]
 
 
-class PublishedParams(ParamsModel):
-    """The study's recipe.
+class PublishedParams(RecipeParams):
+    """The study's recipe. ``optimizer`` is the name of Keras' class, in lower case."""
 
-    Args:
-        epochs: of the training; the best by validation accuracy is kept.
-        batch_size: clips a step.
-        learning_rate: the first epoch's; halved where validation accuracy has not risen by 0.01 for 10 epochs.
-        optimizer: Keras' class of that name.
-    """
-
-    epochs: Count
-    batch_size: Count
-    learning_rate: Annotated[float, Field(gt=0)]
     optimizer: Literal["adam", "rmsprop"]
 
 
 class NetworkParams(ModelParams):
-    """The section of a network: ``recipe`` names the section of the recipe that is used. A network with further recipes
-    adds a section for each.
+    """The section of a network: ``recipe`` names the section of the active recipe. A network that has further recipes
+    adds a field for each.
 
     Args:
-        recipe: the one that is trained by.
-        precision: that training computes in; stored weights, and predictions, are in float32.
-        improved: values of the improved recipe.
+        recipe: name of the recipe that the network is trained by.
+        precision: Keras' dtype policy of training; stored weights and predictions are in float32.
+        improved: section of the improved recipe.
     """
 
     recipe: str
@@ -103,31 +100,33 @@ class NetworkParams(ModelParams):
     @field_validator("recipe")
     @classmethod
     def check_recipe(cls, recipe: str) -> str:
+        """Refuse a recipe that the network has no section for."""
         recipes = sorted(cls.model_fields.keys() - NetworkParams.model_fields.keys() | {"improved"})
         if recipe not in recipes:
             raise ValueError(f"choose one of: {', '.join(recipes)}")
         return recipe
 
     @property
-    def hyperparameters(self) -> Any:
+    def active_recipe(self) -> RecipeParams:
         """The section of the active recipe."""
-        return getattr(self, self.recipe)
+        section: RecipeParams = getattr(self, self.recipe)
+        return section
 
     @property
     def active(self) -> dict[str, Any]:
-        common = {"recipe": self.recipe, "train_fraction": self.train_fraction, "precision": self.precision}
-        values: dict[str, Any] = self.hyperparameters.model_dump()
-        return common | values
+        """The values that a training uses: those of the active recipe, and what all recipes share."""
+        shared = {"recipe": self.recipe, "train_fraction": self.train_fraction, "precision": self.precision}
+        return shared | self.active_recipe.model_dump()
 
 
 class EnsembleParams(ParamsModel):
-    """The section ``ensemble``. ``members``: networks whose predictions are averaged."""
+    """The section ``ensemble``. ``members`` are the networks whose predictions are averaged."""
 
     members: Annotated[tuple[str, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def check_unique_members(self) -> EnsembleParams:
-        """Each member counts once."""
+        """Refuse a member that is named twice."""
         if len(set(self.members)) < len(self.members):
-            raise ValueError("a member is named twice")
+            raise ValueError("members: one is named twice")
         return self
