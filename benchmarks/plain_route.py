@@ -10,9 +10,10 @@ from fastapi import FastAPI, UploadFile
 
 from music_genre.cli._context import connect
 from music_genre.models.bundle import read_manifest
+from music_genre.paths import ProjectPaths
 from music_genre.registry import versions as registry
 
-client, name = connect()
+client, name = connect(ProjectPaths.find())
 folder = registry.packed_folder(registry.resolve(client, name, registry.CHAMPION))
 packing = read_manifest(folder)
 transform = packing.transform

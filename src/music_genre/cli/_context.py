@@ -45,6 +45,7 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
     Raises:
         MusicGenreError: there is no such model; the message says what to do.
     """
+    project = ProjectPaths.find()
     from music_genre.evaluation.results import METRICS, read_metrics
     from music_genre.features.store import SpectrogramStore
     from music_genre.inference import predictor
@@ -52,11 +53,10 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
     from music_genre.params import load_params
     from music_genre.registry import versions
 
-    project = ProjectPaths.find()
     if model not in load_params(project.params).model_names:
-        client, name = connect()
+        client, name = connect(project)
         version = versions.resolve(client, name, model)
-        yield versions.packed_folder(version), predictor.threshold_from_tags(version.tags)
+        yield versions.download_bundle(version), predictor.threshold_from_tags(version.tags)
         return
     with ExitStack() as stack:
         try:
@@ -80,12 +80,11 @@ def load_model(model: str) -> tuple[ModelBundle, float]:
         return ModelBundle(folder), confidence_threshold
 
 
-def connect() -> tuple[MlflowClient, str]:
+def connect(project: ProjectPaths) -> tuple[MlflowClient, str]:
     """The tracking store's client and the registered model's name."""
     from music_genre.params import load_params
     from music_genre.tracking import runs
 
-    project = ProjectPaths.find()
     return runs.connect(project.root), load_params(project.params).registry.name
 
 

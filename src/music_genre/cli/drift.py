@@ -14,6 +14,9 @@ from music_genre.paths import ProjectPaths
 if TYPE_CHECKING:
     import pandas as pd
 
+    from music_genre.settings import Settings
+    from music_genre.validation.drift import FeatureDrift
+
 
 def drift(
     log: Annotated[
@@ -27,13 +30,9 @@ def drift(
     """
     project = ProjectPaths.find()
     from music_genre.cli._tables import print_table
-    from music_genre.features.store import SpectrogramStore
-    from music_genre.params import load_params
-    from music_genre.reporting.validation_pages import render_drift, write_data_checks
+    from music_genre.reporting.validation_pages import render_drift
     from music_genre.settings import load_settings
-    from music_genre.validation import drift
-    from music_genre.validation.expectations import Suite, clip_expectations
-    from music_genre.validation.runner import validate
+    from music_genre.validation.drift import read_log
 
     settings = load_settings(project.root)
     folder = log or settings.request_log
@@ -41,32 +40,54 @@ def drift(
         raise MusicGenreError(
             "there is no request log: serve with MUSIC_GENRE_REQUEST_LOG=FOLDER, or name one with --log"
         )
-    requests = drift.read_log(project.root / folder, settings.drift_window)
+    requests = read_log(project.root / folder, settings.drift_window)
     if len(requests) < settings.drift_min_requests:
         typer.echo(f"{len(requests)} different requests in {folder}; at least {settings.drift_min_requests} are needed")
         return
-    data, version = SpectrogramStore.open(project.spectrograms), requests["version"].iloc[-1]
-    training = data.index[data.index["split"] == "training"]
-    thresholds = drift.DriftThresholds(settings.drift_js_threshold, settings.drift_alpha)
-    features = drift.compare(
-        training, predicted_genres(project, version), requests, thresholds, load_params(project.params).seed
-    )
-    suite = Suite("requests", requests, "request_id", clip_expectations(data.shape))
-    report = validate([suite], project.drift / "checks")
-    write_data_checks(project.drift / "checks", report)
-    drifted = [feature.name for feature in features if feature.drifted] + ["expectations"] * (not report.success)
+    version = requests["version"].iloc[-1]
+    features, failures = compare_requests(project, settings, requests, version)
+    drifted = [feature.name for feature in features if feature.drifted] + ["expectations"] * bool(failures)
     summary = f"Drift in {', '.join(drifted)}." if drifted else "No drift."
     page = project.drift / "index.html"
-    page.write_text(render_drift(features, report.failures, len(requests), summary), encoding="utf-8")
+    page.write_text(render_drift(features, failures, len(requests), summary), encoding="utf-8")
     print_table(
         ("feature", "distance", "threshold", "verdict"),
         [(f.name, f.distance, f.threshold, "drift" if f.drifted else "no drift") for f in features],
     )
-    for failure in report.failures:
+    for failure in failures:
         typer.echo(failure)
     typer.echo(f"{summary} {len(requests)} requests of version {version}; see {page}")
     if drifted:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def compare_requests(
+    project: ProjectPaths, settings: Settings, requests: pd.DataFrame, version: str
+) -> tuple[list[FeatureDrift], list[str]]:
+    """Compare requests with the training data, and check them as the pipeline checks clips.
+
+    Returns:
+        The compared features, and a sentence for each expectation that the requests fail.
+    """
+    from music_genre.features.store import SpectrogramStore
+    from music_genre.params import load_params
+    from music_genre.reporting.validation_pages import write_data_checks
+    from music_genre.validation import drift
+    from music_genre.validation.expectations import Suite, clip_expectations
+    from music_genre.validation.runner import validate
+
+    data = SpectrogramStore.open(project.spectrograms)
+    features = drift.compare(
+        data.index[data.index["split"] == "training"],
+        predicted_genres(project, version),
+        requests,
+        drift.DriftThresholds(settings.drift_js_threshold, settings.drift_alpha),
+        load_params(project.params).seed,
+    )
+    site = project.drift / "checks"
+    report = validate([Suite("requests", requests, "request_id", clip_expectations(data.shape))], site)
+    write_data_checks(site, report)
+    return features, report.failures
 
 
 def predicted_genres(project: ProjectPaths, version: str) -> pd.Series:
@@ -78,9 +99,9 @@ def predicted_genres(project: ProjectPaths, version: str) -> pd.Series:
     import pandas as pd
 
     from music_genre.evaluation.results import PREDICTIONS
-    from music_genre.registry import versions
+    from music_genre.registry.listing import list_versions
 
-    models = {info.version: info.model for info in versions.versions(*connect())}
+    models = {info.version: info.model for info in list_versions(*connect(project))}
     file = project.evaluation / models.get(version, "") / PREDICTIONS
     if not file.is_file():
         raise MusicGenreError(f"version {version}, which the log is of, has no evaluation here: {file} is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from music_genre.cli._context import connect
+from music_genre.paths import ProjectPaths
 
 
 def experiments() -> None:
@@ -12,10 +13,11 @@ def experiments() -> None:
 
     The best on validation come first, with the params in which they differ.
     """
+    project = ProjectPaths.find()
     from music_genre.cli._tables import print_table
-    from music_genre.tracking import runs
+    from music_genre.tracking.runs import list_experiments
 
-    table = runs.experiments(connect()[0])
+    table = list_experiments(connect(project)[0])
     if table.empty:
         typer.echo("no DVC experiment has trained a model yet: `make sweep`, or `dvc exp run -S ...`")
         return

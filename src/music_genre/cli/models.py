@@ -12,7 +12,7 @@ from music_genre.cli._context import connect
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
-    from music_genre.registry.versions import Registered
+    from music_genre.registry.listing import VersionInfo
 
 
 def versions(
@@ -22,11 +22,13 @@ def versions(
 
     Versions are listed newest first, champions oldest first.
     """
+    project = ProjectPaths.find()
     from music_genre.cli._tables import print_table
-    from music_genre.registry import versions as registry
+    from music_genre.registry.history import champion_periods
+    from music_genre.registry.listing import list_versions
 
-    client, name = connect()
-    listed = registry.versions(client, name)
+    client, name = connect(project)
+    listed = list_versions(client, name)
     if as_json:
         values = [asdict(v) | {"shadow": v.shadow and v.shadow.model_dump()} for v in listed]
         typer.echo(json.dumps(values, indent=2))
@@ -53,7 +55,7 @@ def versions(
     for version in listed:
         if version.shadow:
             typer.echo(f"\nversion {version.version} {version.shadow}")
-    periods = registry.history(client, name)
+    periods = champion_periods(client, name)
     if periods:
         typer.echo("")
         print_table(
@@ -62,7 +64,7 @@ def versions(
         )
 
 
-def describe(version: Registered) -> str | None:
+def describe(version: VersionInfo) -> str | None:
     """The criteria that a version failed, and why it was promoted all the same."""
     failed = [f"failed: {', '.join(version.failed)}"] if version.failed else []
     forced = [f"forced: {version.forced}"] if version.forced else []
@@ -75,9 +77,10 @@ def register() -> None:
     A model that is registered keeps its version. Exit code 3: the gate refused the model, which is registered without
     an alias.
     """
+    project = ProjectPaths.find()
     from music_genre.pipeline.register import describe, register
 
-    typer.echo(describe(register(ProjectPaths.find())))
+    typer.echo(describe(register(project)))
 
 
 def promote(
@@ -91,21 +94,21 @@ def promote(
     """
     if force != bool(reason):
         raise typer.BadParameter("--force and --reason TEXT go together")
+    project = ProjectPaths.find()
     from music_genre.registry import versions as registry
-    from music_genre.tracking import runs
 
-    client, name = connect()
-    with runs.lock(ProjectPaths.find().root):
+    client, name = connect(project)
+    with registry.registry_lock(project.root):
         promoted = registry.promote(client, name, version, reason)
     typer.echo(f"{name} version {promoted} is champion")
 
 
 def rollback() -> None:
     """Make the previous champion champion again."""
+    project = ProjectPaths.find()
     from music_genre.registry import versions as registry
-    from music_genre.tracking import runs
 
-    client, name = connect()
-    with runs.lock(ProjectPaths.find().root):
+    client, name = connect(project)
+    with registry.registry_lock(project.root):
         version = registry.rollback(client, name)
     typer.echo(f"{name} version {version} is champion again")
