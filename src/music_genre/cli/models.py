@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from music_genre.cli._context import connect
+from music_genre.errors import GateRefusedError
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
@@ -78,9 +79,13 @@ def register() -> None:
     an alias.
     """
     project = ProjectPaths.find()
-    from music_genre.pipeline.register import describe, register
+    from music_genre.pipeline.register import register_selected
+    from music_genre.registry.gate import REFUSED
 
-    typer.echo(describe(register(project)))
+    registration = register_selected(project)
+    typer.echo(registration)
+    if registration.verdict == REFUSED:
+        raise GateRefusedError(f"the gate refused {registration.name} version {registration.version}")
 
 
 def promote(

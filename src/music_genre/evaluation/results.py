@@ -82,6 +82,17 @@ class ModelResult:
     per_class: pd.DataFrame
     predictions: pd.DataFrame
 
+    @property
+    def validation_predictions(self) -> pd.DataFrame:
+        """The predictions for validation's clips."""
+        return self.predictions[self.predictions["split"] == "validation"]
+
+    @property
+    def validation_recall(self) -> dict[str, float]:
+        """Recall of each genre that validation has clips of."""
+        rows = self.per_class[(self.per_class["split"] == "validation") & (self.per_class["support"] > 0)]
+        return dict(zip(rows["genre"].astype(str), rows["recall"].astype(float), strict=True))
+
 
 def read_result(evaluation: Path, name: str) -> ModelResult:
     """A model's evaluation from ``reports/evaluation``."""

@@ -10,8 +10,8 @@ from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
-from music_genre.tracking import provenance
-from music_genre.tracking import runs as tracking
+from music_genre.tracking.provenance import collect_provenance
+from music_genre.tracking.runs import best_effort_run, connect
 
 
 @stage
@@ -25,14 +25,12 @@ def main(project: ProjectPaths) -> None:
     for member in members:
         print(f"{member.name}: weight {member.weight:.3f}, temperature {member.temperature:.3f}")
     print(f"average: temperature {temperature:.3f}")
-    tracking.connect(project.root)
-    origin = provenance.origin(project.root, params.data.source, project.lock)
-    with tracking.recorded_run(ENSEMBLE, params.active(ENSEMBLE), origin) as record:
-        record(
-            lambda: tracking.log_trained(project.models, ENSEMBLE, data, origin.data).write(
-                project.mlflow_ref(ENSEMBLE)
-            )
-        )
+    connect(project.root)
+    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    with best_effort_run(ENSEMBLE, params.active(ENSEMBLE), provenance) as logger:
+        ref = logger.log_model(project.models, ENSEMBLE, data, provenance.data_digest)
+        if ref:
+            ref.write(project.mlflow_ref(ENSEMBLE))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,58 @@
-"""Select a model and judge it by what the stages found: ``reports/gate.json``, the same wherever it runs."""
+"""Select the model to register and judge it by what the stages made: ``reports/gate.json``."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from music_genre.evaluation.results import read_result
+from music_genre.evaluation.serving_checks import bundle_size_mb, feature_positions, feature_skew_db
+from music_genre.features.mel import MelConfig
 from music_genre.features.store import SpectrogramStore
+from music_genre.models.bundle import read_manifest, temporary_bundle
+from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
-from music_genre.pipeline.register import decide
+from music_genre.registry.gate import evaluate_gate, select_candidate
 
 
 @stage
 def main(project: ProjectPaths) -> None:
-    decide(project, load_params(project.params), SpectrogramStore.open(project.spectrograms))
+    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
+    results = [read_result(project.evaluation, name) for name in (*params.networks, ENSEMBLE)]
+    selected = select_candidate(results, params.registry.gate, params.seed)
+    with temporary_bundle(project.models, selected.name, data) as bundle:
+        size_mb = bundle_size_mb(bundle)
+        skew_db, notes = measure_feature_skew(project.raw, project.tracks, data, read_manifest(bundle).transform)
+    data_quality = bool(json.loads(project.data_checks.read_text(encoding="utf-8"))["success"])
+    gate = evaluate_gate(results, selected, params.registry.gate, data_quality, size_mb, skew_db, notes)
+    gate.write(project.gate)
+    print(gate)
+
+
+def measure_feature_skew(
+    raw: Path, tracks: Path, data: SpectrogramStore, transform: MelConfig | None
+) -> tuple[float | None, list[str]]:
+    """The skew of some validation clips' features in dB, or None and a note why it cannot be measured.
+
+    Args:
+        raw: ``data/raw``.
+        tracks: ``data/tracks.parquet``.
+        data: the stored features.
+        transform: of the model's bundle.
+    """
+    if transform is None:
+        return None, ["feature skew: not measured, the model was trained on ready spectrograms"]
+    clips = data.split("validation")
+    positions = feature_positions(clips)
+    paths = pd.read_parquet(tracks).set_index("track_id")["path"].loc[clips.track_id[positions]]
+    audio = [raw / path for path in paths]
+    if not all(path.is_file() for path in audio):
+        return None, ["feature skew: not measured, data/raw has no audio here; `dvc pull data/raw` fetches it"]
+    return feature_skew_db(transform, audio, clips.read(positions)), []
 
 
 if __name__ == "__main__":

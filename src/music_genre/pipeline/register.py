@@ -1,228 +1,177 @@
-"""Complete every model's run, choose the best, judge it and put it into the registry: ``registration.json``.
+"""Complete every model's run and register the model that the gate selected: ``reports/registration.json``.
 
-Does nothing twice: what the tracking store and the registry have already is left as it is, what they lack is put back.
+What the tracking store and the registry have is left alone; what they lack is added again from ``models/`` and
+``reports/``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation import metrics as evaluation
+from music_genre.evaluation.results import ModelResult, read_result
 from music_genre.features.store import SpectrogramStore
-from music_genre.models import bundle as packed
-from music_genre.models.bundle import BundleManifest, ModelBundle
-from music_genre.models.registry import ENSEMBLE
+from music_genre.files import atomic_write_text, folder_sha256
+from music_genre.models.bundle import temporary_bundle
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
-from music_genre.registry import gate
-from music_genre.registry import versions as registry
-from music_genre.registry.gate import Candidate, Criterion, GateResult
-from music_genre.reporting import model_card as card
-from music_genre.tracking import artifacts as completion
-from music_genre.tracking import provenance
-from music_genre.tracking import runs as tracking
-from music_genre.tracking.runs import RunRef
+from music_genre.registry.checks import complete_gate, run_registry_checks
+from music_genre.registry.gate import Criterion, read_gate, summarize
+from music_genre.registry.versions import register, registry_lock
+from music_genre.reporting.model_card import (
+    build_context,
+    join_clips,
+    render_card,
+    render_card_page,
+    version_description,
+)
+from music_genre.tracking import artifacts, runs
+from music_genre.tracking.artifacts import RunFiles
+from music_genre.tracking.models import RunRef
+from music_genre.tracking.provenance import collect_provenance
 
 
 @dataclass(frozen=True)
 class Registration:
-    """``registration.json``."""
+    """``reports/registration.json``.
+
+    Args:
+        name: of the registered model.
+        version: its number; None where nothing was registered.
+        model: name of the model.
+        model_id: of MLflow's logged model; None where nothing was registered.
+        verdict: ``passed`` or ``refused``.
+        criteria: the gate's, and those of the checks on this machine and against the champion.
+        notes: what the criteria leave out.
+    """
 
     name: str
-    version: str
+    version: str | None
     model: str
-    model_id: str
+    model_id: str | None
     verdict: str
-    criteria: list[Criterion]
-    notes: list[str]
+    criteria: Sequence[Criterion]
+    notes: Sequence[str]
+
+    def __str__(self) -> str:
+        criteria, notes = (f"  {criterion}" for criterion in self.criteria), (f"  note: {note}" for note in self.notes)
+        registered = "not registered" if self.version is None else f"version {self.version}"
+        return "\n".join([*criteria, *notes, f"{self.name} {registered}: {self.model}, {self.verdict} by the gate"])
+
+    def write(self, path: Path) -> None:
+        """Store as JSON."""
+        atomic_write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 @stage
 def main(project: ProjectPaths) -> None:
     if os.environ.get("DVC_EXP_NAME"):
-        decide(project, load_params(project.params), SpectrogramStore.open(project.spectrograms))
-        print("An experiment: nothing is registered. `dvc exp apply` and `music-genre register` register what it made.")
-        return
-    print(describe(register(project)))
+        skip_registration(project)
+    else:
+        print(register_selected(project))
 
 
-def register(project: ProjectPaths) -> Registration:
-    """Register the best model of ``models/``.
+def skip_registration(project: ProjectPaths) -> None:
+    """Write the ``registration.json`` of an experiment, which has the gate's verdict and no version."""
+    gate, name = read_gate(project.gate), load_params(project.params).registry.name
+    Registration(name, None, gate.model, None, gate.verdict, gate.criteria, gate.notes).write(project.registration)
+    print(
+        f"{gate}\nAn experiment is not registered: `dvc exp apply` takes it over, then `music-genre register`"
+        " registers its model."
+    )
+
+
+def register_selected(project: ProjectPaths) -> Registration:
+    """Register the model that ``reports/gate.json`` names, with its verdict, and write ``reports/registration.json``.
+
+    A model that the gate refused is registered without an alias.
 
     Raises:
-        MusicGenreError: a file that the stages make is missing; or the gate refused the model: the version is there,
-            without an alias, and the message names what failed.
+        MusicGenreError: a file that the stages make is missing or older than another.
     """
     try:
-        registration = _register(project)
+        registration = _register_selected(project)
     except FileNotFoundError as missing:
         raise MusicGenreError(
             f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
         ) from missing
-    tracking.atomic_write_text(project.registration, json.dumps(asdict(registration), indent=2) + "\n")
-    if registration.verdict == gate.REFUSED:
-        raise MusicGenreError(f"the gate refused version {registration.version}\n{describe(registration)}")
+    registration.write(project.registration)
     return registration
 
 
-def _register(project: ProjectPaths) -> Registration:
-    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
-    client, name = tracking.connect(project.root), params.registry.name
-    with tracking.lock(project.root):
-        pointers = {model: complete_run(client, project, model, params, data) for model in params.model_names}
-        judged = decide(project, params, data)
-        pointer = pointers[judged.candidate.name]
-        with packed.temporary_bundle(project.models, judged.candidate.name, data) as folder:
-            digest = packed.digest(folder)
-            judged = judge_here(client, project, params, data, judged, folder)
-            tags = client.get_run(pointer.run_id).data.tags
-            reports, chosen = project.evaluation, judged.candidate
-            facts = card.gather(name, reports, project.tracks, data, chosen, folder, tags, pointer.run_id)
-            text = card.markdown(facts)
-        completion.log_card(client, pointer, text, card.page(text, f"{name}: {judged.candidate.name}"))
-        version = registry.register(client, name, digest, pointer, judged, card.description(text))
+def _register_selected(project: ProjectPaths) -> Registration:
+    params, data, gate = (
+        load_params(project.params),
+        SpectrogramStore.open(project.spectrograms),
+        read_gate(project.gate),
+    )
+    result = read_result(project.evaluation, gate.model)
+    if summarize(result, params.registry.gate) not in gate.candidates:
+        raise MusicGenreError(f"{project.gate} is older than {project.evaluation}: `dvc repro gate` makes it again")
+    client = runs.connect(project.root)
+    with registry_lock(project.root):
+        refs = {name: complete_run(client, project, name, params, data) for name in params.model_names}
+        ref = refs[gate.model]
+        with temporary_bundle(project.models, gate.model, data) as bundle:
+            digest = folder_sha256(bundle)
+            criteria, notes = run_registry_checks(client, params.registry, params.seed, result, bundle, data)
+            card = render_run_card(client, project, params, data, result, bundle, ref)
+        artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {gate.model}"))
+        completed = complete_gate(gate, criteria, notes)
+        description = version_description(card)
+        version = register(client, params.registry.name, digest, ref, result, completed, description)
     return Registration(
-        name,
+        params.registry.name,
         str(version.version),
-        judged.candidate.name,
-        pointer.model_id,
-        judged.verdict,
-        judged.criteria,
-        judged.notes,
+        gate.model,
+        ref.model_id,
+        completed.verdict,
+        completed.criteria,
+        completed.notes,
     )
 
 
 def complete_run(
     client: MlflowClient, project: ProjectPaths, name: str, params: Params, data: SpectrogramStore
 ) -> RunRef:
-    """The run of a trained model, with its evaluation; made again from ``models/`` where the store lacks it."""
-    with packed.temporary_bundle(project.models, name, data) as folder:
-        pointer = tracking.find(client, packed.digest(folder))
-    if pointer is None:
-        origin = provenance.origin(project.root, params.data.source, project.lock)
-        with tracking.run(name, params.active(name), origin):
-            tracking.mark_restored()
-            if project.history(name).is_file():
-                tracking.log_history(pd.read_csv(project.history(name)))
-            pointer = tracking.log_trained(project.models, name, data, origin.data)
-    digest = provenance.data_digest(project.lock)
-    completion.log_evaluation(client, pointer, project.evaluation / name, data, digest)
-    completion.log_explanation(client, pointer, project.interpretation(name))
-    completion.log_overview(client, pointer, [project.genre_examples_plot, project.risk_coverage_plot])
-    completion.log_checks(client, pointer, project.data_checks)
-    pointer.write(project.mlflow_ref(name))
-    return pointer
-
-
-def decide(project: ProjectPaths, params: Params, data: SpectrogramStore) -> GateResult:
-    """Choose a model and judge it by its files; ``gate.json`` says what came of it, the same wherever it runs: without
-    the store's ids, what this machine measures and how the registry's champion does.
-    """
-    summary, reports = project.data_checks, project.evaluation
-    judged = gate.judge_files(
-        (*params.networks, ENSEMBLE), reports, summary, project.models, data, params.registry.gate, params.seed
+    """The run of a trained model, with the files of its reports; created from ``models/`` where the store lacks it."""
+    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    with temporary_bundle(project.models, name, data) as bundle:
+        ref = runs.find_run(client, folder_sha256(bundle))
+    if ref is None:
+        history = pd.read_csv(project.history(name)) if project.history(name).is_file() else None
+        ref = runs.restore_run(project.models, name, params.active(name), provenance, data, history)
+    files = RunFiles(
+        evaluation=project.evaluation / name,
+        interpretation=project.interpretation(name),
+        summary_plots=[project.genre_examples_plot, project.risk_coverage_plot],
+        data_checks=project.data_checks,
     )
-    values = {"model": judged.candidate.name, "criteria": [asdict(c) for c in judged.criteria], "notes": judged.notes}
-    project.gate.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    return judged
+    artifacts.log_artifacts(client, ref, files, data, provenance.data_digest)
+    ref.write(project.mlflow_ref(name))
+    return ref
 
 
-def judge_here(
+def render_run_card(
     client: MlflowClient,
     project: ProjectPaths,
     params: Params,
     data: SpectrogramStore,
-    judged: GateResult,
-    folder: Path,
-) -> GateResult:
-    """Add what needs the packed model at work, this machine, its audio, and the registry's champion."""
-    name, asked = params.registry.name, params.registry.gate
-    known = registry.find_version(client, name, packed.digest(folder))
-    criteria, notes = list(judged.criteria), list(judged.notes)
-
-    difference = registry.measured(known, gate.FEATURES)
-    if difference is None:
-        difference, missing = compare_features(project, data, packed.read_manifest(folder))
-        notes += [missing] if missing else []
-    criteria += [] if difference is None else [gate.features_criterion(difference, asked)]
-
-    latency = registry.measured(known, gate.LATENCY)
-    if latency is None:
-        latency = gate.latency_ms(ModelBundle(folder), data.split("validation").read(np.arange(1)))
-    criteria.append(gate.latency_criterion(latency, asked))
-
-    compared, note = compare_champion(client, name, known, data, judged.candidate, folder, params)
-    return GateResult(judged.candidate, [*criteria, *compared], [*notes, note])
-
-
-def compare_features(
-    project: ProjectPaths, data: SpectrogramStore, packing: BundleManifest
-) -> tuple[float | None, str | None]:
-    """How far the packed model's features of some validation clips lie from the stored ones, in dB; or why that cannot
-    be said.
-    """
-    if packing.transform is None:
-        return None, "features: the model was trained on ready spectrograms and hears no audio"
-    clips = data.split("validation")
-    chosen = np.unique(np.linspace(0, len(clips) - 1, gate.LISTENED).astype(int))
-    paths = pd.read_parquet(project.tracks).set_index("track_id")["path"].loc[clips.track_id[chosen]]
-    audio = [project.raw / path for path in paths]
-    if not all(path.is_file() for path in audio):
-        return None, f"features: not compared, {project.raw.name} holds no audio here; `dvc pull data/raw` brings it"
-    return gate.feature_difference(packing.transform, audio, clips.read(chosen)), None
-
-
-def compare_champion(
-    client: MlflowClient,
-    name: str,
-    known: ModelVersion | None,
-    data: SpectrogramStore,
-    chosen: Candidate,
-    folder: Path,
-    params: Params,
-) -> tuple[list[Criterion], str]:
-    """The champion's answers to the same clips against the candidate's; no criterion, and why, where that says
-    nothing.
-    """
-    number = registry.champion(client, name)
-    if number is None:
-        return [], "champion: there is none to compare with"
-    if known is not None and str(known.version) == number:
-        return [], "champion: this very model"
-    try:
-        rival = registry.packed_folder(client.get_model_version(name, number))
-        reason = gate.incomparable(packed.read_manifest(rival), packed.read_manifest(folder))
-    except (MusicGenreError, FileNotFoundError) as lost:
-        reason = f"its files cannot be read ({' '.join(str(lost).split())[:200]})"
-    if reason is not None:
-        return [], f"champion: not compared with version {number}: {reason}"
-    clips = data.split("validation")
-    answers = ModelBundle(rival).predict_split(clips)
-    theirs = evaluation.predictions(clips.track_id, clips.label, answers, data.genres)
-    low, high = gate.paired_difference(chosen.predictions, theirs, params.seed)
-    note = f"champion: macro-F1 lies {low:+.3f} to {high:+.3f} above that of version {number} on the same clips"
-    return [gate.champion_criterion((low, high), params.registry.gate)], note
-
-
-def describe(registration: Registration) -> str:
-    """A screen for people."""
-    lines = [f"{registration.name} version {registration.version}: {registration.model}, {registration.verdict}"]
-    for criterion in registration.criteria:
-        mark = "passed" if criterion.passed else "FAILED"
-        value = f"{criterion.value:.3f}" if isinstance(criterion.value, float) else criterion.value
-        lines.append(f"  {mark}  {criterion.name} {value}, asked for {criterion.threshold}")
-    lines += [f"  {note}" for note in registration.notes]
-    return "\n".join(lines)
+    result: ModelResult,
+    bundle: Path,
+    ref: RunRef,
+) -> str:
+    """The model's card, with what its run knows, in Markdown."""
+    clips, tags = join_clips(data.index, pd.read_parquet(project.tracks)), client.get_run(ref.run_id).data.tags
+    return render_card(build_context(params.registry.name, result, bundle, clips, tags, ref.run_id))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from music_genre.models.serialization import save_classifier, save_network
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
-from music_genre.tracking import provenance
-from music_genre.tracking import runs as tracking
-from music_genre.training.trainer import HistoryRow, TrainingData, train_classifier, train_network
+from music_genre.tracking.provenance import collect_provenance
+from music_genre.tracking.runs import best_effort_run, connect
+from music_genre.training.trainer import TrainingData, train_classifier, train_network
 
 
 @stage
@@ -30,29 +30,27 @@ def main(project: ProjectPaths) -> None:
         data.split("training").subsample(section.train_fraction), data.split("validation"), len(data.genres)
     )
     # A server that does not answer is reported now, not after training.
-    tracking.connect(project.root)
-    origin = provenance.origin(project.root, params.data.source, project.lock)
-    with tracking.recorded_run(name, params.active(name), origin) as record:
-
-        def log_epoch(row: HistoryRow) -> None:
-            record(lambda: tracking.log_epoch(row))
-
+    connect(project.root)
+    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    with best_effort_run(name, params.active(name), provenance) as logger:
         start = time.monotonic()
         folder = project.models / name
         if isinstance(model, Network):
             unfinished = project.cache / "train" / name
             checkpoint_dir = unfinished / training_fingerprint(project, name, section, params.seed)
-            network, history = train_network(name, model, section, clips, params.seed, log_epoch, checkpoint_dir)
+            network, history = train_network(name, model, section, clips, params.seed, logger.log_epoch, checkpoint_dir)
             save_network(network, folder / "model.keras")
             shutil.rmtree(unfinished)
         else:
             classifier, history = train_classifier(model, section, clips)
             save_classifier(classifier, folder / "model.skops")
-            log_epoch(history.iloc[0].to_dict())
+            logger.log_epoch(history.iloc[0].to_dict())
         duration_s = time.monotonic() - start
         history.to_csv(project.history(name), index=False)
-        record(lambda: tracking.log_duration(duration_s))
-        record(lambda: tracking.log_trained(project.models, name, data, origin.data).write(project.mlflow_ref(name)))
+        logger.log_duration(duration_s)
+        ref = logger.log_model(project.models, name, data, provenance.data_digest)
+        if ref:
+            ref.write(project.mlflow_ref(name))
 
 
 def training_fingerprint(project: ProjectPaths, name: str, section: NetworkParams, seed: int) -> str:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""MLflow's registered model: which version is served, and what a version must show before it may be."""

@@ -1,214 +1,272 @@
-"""The gate: which model is put forward, what is asked of it on validation, and what was found."""
+"""The gate: select the model to register, and judge it by its metrics, its size and its features.
+
+Everything here follows from files, so the verdict is the same wherever it is computed. What depends on the machine or
+on the registry is judged by ``registry.checks``, by the same criteria.
+"""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from music_genre.evaluation.metrics import macro_f1_difference_ci
-from music_genre.features.audio import decode
-from music_genre.features.mel import MelConfig, extract_first_clip
-from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import BundleManifest, ModelBundle, temporary_bundle
+from music_genre.evaluation.results import ModelResult
+from music_genre.files import atomic_write_text
 from music_genre.registry.params import GateParams
 
 PASSED, REFUSED = "passed", "refused"
-FEATURES, LATENCY, CHAMPION = "features_db", "latency_ms", "macro_f1_above_champion"
-LISTENED, TIMED = 8, 15
-"""Clips whose features are made again, and forward passes that are timed."""
+METRIC_DIGITS = 4  # of macro-F1, recall and ECE in reports: finer differences mean nothing on some thousand clips
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A model that may be registered.
+class CriterionName(StrEnum):
+    """The criteria. One with a threshold has the name of its key in ``params.yaml``, which says which way it bounds."""
 
-    Args:
-        name: of the model.
-        parameters: trained figures in it; of two models that do as well, the smaller is the simpler.
-        metrics: ``metrics.json``.
-        predictions: of the validation split: columns track_id, actual, predicted.
-    """
+    MIN_MACRO_F1 = "min_macro_f1"
+    MIN_CLASS_RECALL = "min_class_recall"
+    MAX_ECE = "max_ece"
+    DATA_QUALITY = "data_quality"
+    MAX_SIZE_MB = "max_size_mb"
+    MAX_FEATURE_SKEW_DB = "max_feature_skew_db"
+    MAX_LATENCY_MS = "max_latency_ms"
+    MAX_MACRO_F1_DROP = "max_macro_f1_drop"
 
-    name: str
-    parameters: int
-    metrics: Mapping[str, Mapping[str, float]]
-    predictions: pd.DataFrame
 
-    @property
-    def validation_macro_f1(self) -> float:
-        return self.metrics["validation"]["macro_f1"]
+TEXTS = {
+    CriterionName.MIN_MACRO_F1: "macro-F1 on validation",
+    CriterionName.MIN_CLASS_RECALL: "lowest recall of a genre on validation",
+    CriterionName.MAX_ECE: "calibration error (ECE) on validation",
+    CriterionName.DATA_QUALITY: "data checks",
+    CriterionName.MAX_SIZE_MB: "size of the model in MB",
+    CriterionName.MAX_FEATURE_SKEW_DB: "feature skew in dB",
+    CriterionName.MAX_LATENCY_MS: "latency of one clip in ms",
+    CriterionName.MAX_MACRO_F1_DROP: "certain drop of macro-F1 below the champion's",
+}
 
-    @property
-    def recalls(self) -> dict[str, float]:
-        """Share of each genre's validation clips that were named rightly."""
-        right = self.predictions["actual"] == self.predictions["predicted"]
-        return {str(genre): float(share) for genre, share in right.groupby(self.predictions["actual"]).mean().items()}
+DIGITS = {  # after the point, of values whose error is larger than that of the metrics
+    CriterionName.MAX_SIZE_MB: 2,
+    CriterionName.MAX_FEATURE_SKEW_DB: 1,  # stored features are float16: up to 0.03 dB off
+    CriterionName.MAX_LATENCY_MS: 1,
+}
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A line of the gate's verdict: what was found against what was asked."""
+    """One criterion of the gate.
+
+    Args:
+        name: a ``CriterionName``.
+        value: what was measured.
+        threshold: the bound of ``value``, itself allowed.
+        passed: whether ``value`` is within it.
+    """
 
     name: str
     value: float | bool
     threshold: float | bool
     passed: bool
 
+    def __str__(self) -> str:
+        mark, text = "passed" if self.passed else "FAILED", TEXTS[CriterionName(self.name)]
+        if isinstance(self.value, bool):
+            return f"{mark}  {text}"
+        return (
+            f"{mark}  {text} {self.value:g} ({'at least' if is_minimum(self.name) else 'at most'} {self.threshold:g})"
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that the gate selects from.
+
+    Args:
+        name: of the model.
+        n_parameters: trained numbers in it.
+        validation_macro_f1: macro-F1 on validation.
+        validation_min_recall: the lowest recall of a genre on validation.
+        validation_ece: expected calibration error on validation.
+        eligible: whether these meet their criteria.
+    """
+
+    name: str
+    n_parameters: int
+    validation_macro_f1: float
+    validation_min_recall: float
+    validation_ece: float
+    eligible: bool
+
 
 @dataclass(frozen=True)
 class GateResult:
-    """A candidate and what the gate says.
+    """The gate's result: ``reports/gate.json``.
 
     Args:
-        candidate: the model.
-        criteria: every one that was judged.
-        notes: what a figure leaves out: which genres fell below the floor, what could not be judged and why.
+        model: name of the selected model.
+        candidates: every model that could have been selected.
+        criteria: of the selected model.
+        notes: what the criteria leave out: the genres with a low recall, what was not measured and why.
     """
 
-    candidate: Candidate
-    criteria: list[Criterion]
-    notes: list[str] = field(default_factory=list)
+    model: str
+    candidates: Sequence[Candidate]
+    criteria: Sequence[Criterion]
+    notes: Sequence[str] = ()
 
     @property
     def verdict(self) -> str:
         return PASSED if all(criterion.passed for criterion in self.criteria) else REFUSED
 
+    @property
+    def failed(self) -> list[str]:
+        """Names of the criteria that the model does not meet."""
+        return [criterion.name for criterion in self.criteria if not criterion.passed]
 
-def judge_files(
-    names: Sequence[str],
-    reports: Path,
-    summary: Path,
-    models: Path,
-    data: SpectrogramStore,
-    gate: GateParams,
-    seed: int,
-) -> GateResult:
-    """Choose a model and judge it by what the stages left on disk: the same on every machine.
+    def __str__(self) -> str:
+        lines = [f"gate: {self.model} {self.verdict}", *(f"  {criterion}" for criterion in self.criteria)]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
-    Args:
-        names: of the candidates.
-        reports: ``reports/evaluation``.
-        summary: of the data checks.
-        models: the folder of trained models.
-        data: what they were trained on.
-        gate: what is asked.
-        seed: of the resampling.
+    def write(self, path: Path) -> None:
+        """Store as JSON."""
+        values = {
+            "model": self.model,
+            "verdict": self.verdict,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "criteria": [asdict(criterion) for criterion in self.criteria],
+            "notes": list(self.notes),
+        }
+        atomic_write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def read_gate(path: Path) -> GateResult:
+    """What ``GateResult.write`` stored.
+
+    Raises:
+        FileNotFoundError: there is no such file.
     """
-    chosen = choose([read_candidate(reports, name) for name in names], gate, seed)
-    quality = json.loads(summary.read_text(encoding="utf-8"))["success"]
-    with temporary_bundle(models, chosen.name, data) as folder:
-        megabytes = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    return judge(chosen, quality, megabytes, gate)
-
-
-def read_candidate(reports: Path, name: str) -> Candidate:
-    """A model's figures on validation, with test for the record, from ``reports/evaluation``."""
-    comparison, predictions = pd.read_csv(reports / "comparison.csv"), pd.read_csv(reports / name / "predictions.csv")
-    return Candidate(
-        name,
-        int(comparison.loc[comparison["model"] == name, "parameters"].iloc[0]),
-        json.loads((reports / name / "metrics.json").read_text(encoding="utf-8")),
-        predictions[predictions["split"] == "validation"],
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return GateResult(
+        values["model"],
+        [Candidate(**candidate) for candidate in values["candidates"]],
+        [Criterion(**criterion) for criterion in values["criteria"]],
+        values["notes"],
     )
 
 
-def choose(candidates: Sequence[Candidate], gate: GateParams, seed: int) -> Candidate:
-    """Of the models that reach the gate's figures (of all, where none does) the simplest one whose validation macro-F1
-    the best does not beat beyond the 95 % interval of the paired difference.
+def is_minimum(name: str) -> bool:
+    """Whether a criterion's threshold is a lower bound."""
+    return name.startswith("min_")
+
+
+def apply_threshold(name: CriterionName, value: float, gate: GateParams) -> Criterion:
+    """Compare a measured value, rounded to the digits that mean something, with its threshold in ``params.yaml``."""
+    threshold: float = getattr(gate, name)
+    rounded = round(value, DIGITS.get(name, METRIC_DIGITS)) + 0.0  # no -0.0
+    return Criterion(name, rounded, threshold, rounded >= threshold if is_minimum(name) else rounded <= threshold)
+
+
+def metric_criteria(result: ModelResult, gate: GateParams) -> list[Criterion]:
+    """The criteria on a model's metrics on validation."""
+    validation = result.metrics["validation"]
+    return [
+        apply_threshold(CriterionName.MIN_MACRO_F1, validation["macro_f1"], gate),
+        apply_threshold(CriterionName.MIN_CLASS_RECALL, min(result.validation_recall.values()), gate),
+        apply_threshold(CriterionName.MAX_ECE, validation["ece"], gate),
+    ]
+
+
+def summarize(result: ModelResult, gate: GateParams) -> Candidate:
+    """A model as a candidate of the gate."""
+    criteria = metric_criteria(result, gate)
+    macro_f1, min_recall, ece = (float(criterion.value) for criterion in criteria)
+    eligible = all(criterion.passed for criterion in criteria)
+    return Candidate(result.name, result.n_parameters, macro_f1, min_recall, ece, eligible)
+
+
+def select_candidate(results: Sequence[ModelResult], gate: GateParams, seed: int) -> ModelResult:
+    """The smallest model whose macro-F1 on validation is not significantly below the best one's.
+
+    Models that meet the criteria on metrics come first: the others are considered only where none does.
+
+    Args:
+        results: the models' evaluations; at least one.
+        gate: the thresholds.
+        seed: of the bootstrap.
     """
-    reaching = [candidate for candidate in candidates if all(c.passed for c in figures(candidate, gate))]
-    able = reaching or list(candidates)
-    best = max(able, key=lambda candidate: candidate.validation_macro_f1)
-    for candidate in sorted(able, key=lambda candidate: candidate.parameters):
-        if candidate is best or paired_difference(best.predictions, candidate.predictions, seed)[0] <= 0:
-            return candidate
+    passing = [result for result in results if summarize(result, gate).eligible]
+    eligible = passing or list(results)
+    best = max(eligible, key=lambda result: result.metrics["validation"]["macro_f1"])
+    for result in sorted(eligible, key=lambda result: result.n_parameters):
+        if result is best:
+            break
+        low, _ = paired_difference_ci(best.validation_predictions, result.validation_predictions, seed)
+        if low <= 0:
+            return result
     return best
 
 
-def paired_difference(first: pd.DataFrame, second: pd.DataFrame, seed: int) -> tuple[float, float]:
-    """95 % interval of how far macro-F1 of the first predictions lies above that of the second, on the same clips."""
-    one, other = first.sort_values("track_id"), second.sort_values("track_id")
-    return macro_f1_difference_ci(
-        one["actual"].to_numpy(), one["predicted"].to_numpy(), other["predicted"].to_numpy(), seed
-    )
-
-
-def figures(candidate: Candidate, gate: GateParams) -> list[Criterion]:
-    """What is asked of a model's answers on validation."""
-    macro_f1, ece = candidate.validation_macro_f1, candidate.metrics["validation"]["ece"]
-    recall = min(candidate.recalls.values())
-    return [
-        Criterion("validation_macro_f1", macro_f1, gate.min_macro_f1, macro_f1 >= gate.min_macro_f1),
-        Criterion("validation_recall", recall, gate.min_class_recall, recall >= gate.min_class_recall),
-        Criterion("validation_ece", ece, gate.max_ece, ece <= gate.max_ece),
-    ]
-
-
-def judge(candidate: Candidate, data_quality: bool, megabytes: float, gate: GateParams) -> GateResult:
-    """The part of the verdict that follows from files alone: the same on every machine."""
-    criteria = [
-        *figures(candidate, gate),
-        Criterion("data_quality", data_quality, True, data_quality),
-        Criterion("megabytes", megabytes, gate.max_size_mb, megabytes <= gate.max_size_mb),
-    ]
-    low = {genre: recall for genre, recall in candidate.recalls.items() if recall < gate.min_class_recall}
-    named = ", ".join(f"{genre} {recall:.3f}" for genre, recall in low.items())
-    return GateResult(candidate, criteria, [f"recall below {gate.min_class_recall}: {named}"] if low else [])
-
-
-def features_criterion(difference_db: float, gate: GateParams) -> Criterion:
-    """Whether audio looks to the model as it did in training."""
-    return Criterion(FEATURES, difference_db, gate.max_feature_skew_db, difference_db <= gate.max_feature_skew_db)
-
-
-def latency_criterion(milliseconds: float, gate: GateParams) -> Criterion:
-    """Whether the model answers fast enough on this machine."""
-    return Criterion(LATENCY, milliseconds, gate.max_latency_ms, milliseconds <= gate.max_latency_ms)
-
-
-def champion_criterion(interval: tuple[float, float], gate: GateParams) -> Criterion:
-    """Whether the candidate is not surely worse than the champion: the upper end of the difference's interval."""
-    return Criterion(CHAMPION, interval[1], -gate.max_macro_f1_drop, interval[1] >= -gate.max_macro_f1_drop)
-
-
-def feature_difference(transform: MelConfig, audio: Sequence[Path], stored: np.ndarray) -> float:
-    """Largest distance in dB between features that the model's own transform makes of audio, and the pipeline's.
+def paired_difference_ci(a: pd.DataFrame, b: pd.DataFrame, seed: int) -> tuple[float, float]:
+    """95 % interval of the difference in macro-F1 of two models on the same clips.
 
     Args:
-        transform: the packed model's.
-        audio: (n,) files.
-        stored: (n, frames, n_mels) dB, of the same clips, rounded to float16 as the pipeline stores them.
+        a: predictions of the model whose macro-F1 is subtracted from: columns track_id, actual, predicted.
+        b: predictions of the other model.
+        seed: of the bootstrap.
     """
-    distances = [
-        np.abs(
-            extract_first_clip(decode(path, transform.clip_duration_s + 1), transform).astype(np.float16) - clip
-        ).max()
-        for path, clip in zip(audio, stored, strict=True)
+    first, second = a.sort_values("track_id"), b.sort_values("track_id")
+    actual = first["actual"].to_numpy()
+    return macro_f1_difference_ci(actual, first["predicted"].to_numpy(), second["predicted"].to_numpy(), seed)
+
+
+def evaluate_gate(
+    results: Sequence[ModelResult],
+    selected: ModelResult,
+    gate: GateParams,
+    data_quality: bool,
+    size_mb: float,
+    feature_skew_db: float | None,
+    notes: Sequence[str] = (),
+) -> GateResult:
+    """Judge the selected model.
+
+    Args:
+        results: all candidates' evaluations.
+        selected: one of them.
+        gate: the thresholds.
+        data_quality: whether the data passed its checks.
+        size_mb: of the model's bundle.
+        feature_skew_db: largest difference between features by the model's transform and the stored ones; None where it
+            was not measured.
+        notes: of the measurements.
+    """
+    candidates = [summarize(result, gate) for result in results]
+    criteria = [
+        *metric_criteria(selected, gate),
+        Criterion(CriterionName.DATA_QUALITY, data_quality, True, data_quality),
+        apply_threshold(CriterionName.MAX_SIZE_MB, size_mb, gate),
     ]
-    return float(max(distances))
+    if feature_skew_db is not None:
+        criteria.append(apply_threshold(CriterionName.MAX_FEATURE_SKEW_DB, feature_skew_db, gate))
+    return GateResult(selected.name, candidates, criteria, [*_notes(candidates, selected, gate), *notes])
 
 
-def latency_ms(model: ModelBundle, clip: np.ndarray) -> float:
-    """Fastest of some forward passes of one clip (1, frames, n_mels): what a busy machine adds is left out."""
-    model.predict(clip)
-    times = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
-        model.predict(clip)
-        times.append(time.perf_counter() - start)
-    return round(1000 * min(times), 2)
-
-
-def incomparable(champion: BundleManifest, candidate: BundleManifest) -> str | None:
-    """Why two models' answers to the same clips cannot be compared, if so."""
-    if champion.genres != candidate.genres:
-        return f"it names other genres ({', '.join(champion.genres)})"
-    if (champion.transform, champion.shape) != (candidate.transform, candidate.shape):
-        return "it hears clips through another transform"
-    return None
+def _notes(candidates: Sequence[Candidate], selected: ModelResult, gate: GateParams) -> list[str]:
+    """Why the selected model is not the one with the highest macro-F1, and which genres have a low recall."""
+    notes = []
+    if not any(candidate.eligible for candidate in candidates):
+        notes.append("no candidate meets the criteria on metrics")
+    eligible = [candidate for candidate in candidates if candidate.eligible] or candidates
+    best = max(eligible, key=lambda candidate: candidate.validation_macro_f1)
+    if best.name != selected.name:
+        notes.append(f"{selected.name} is selected: it is smaller, and {best.name} is not significantly better")
+    low = [
+        f"{genre} {recall:.3f}"
+        for genre, recall in selected.validation_recall.items()
+        if recall < gate.min_class_recall
+    ]
+    if low:
+        notes.append(f"recall below {gate.min_class_recall:g}: {', '.join(low)}")
+    return notes

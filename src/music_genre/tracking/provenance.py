@@ -1,8 +1,7 @@
-"""Where a model comes from: the commit, the changes to it, the params and the data that make it again."""
+"""Where a run comes from: the commit, the uncommitted changes, the params and the data."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -12,79 +11,82 @@ from typing import Any
 
 import yaml
 
-MADE_OF = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")
-"""What a model follows from, beside its data; what stages write is no change."""
+from music_genre.files import sha256
 
+TRACKED_PATHS = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")  # a model follows from these
 UNKNOWN = "unknown"
-CHANGES = "changes.patch"
-"""What the changes to the commit are kept as, beside a run."""
+PATCH_FILE = "changes.patch"  # artifact of a run: the uncommitted changes
+GIT_COMMIT_TAG = "mlflow.source.git.commit"  # MLflow's own, which its pages show
+GIT_DIRTY_TAG = "git_dirty"
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A run's beginnings.
+class RunProvenance:
+    """Where a run comes from.
 
     Args:
-        source: ``data.source``.
-        data: DVC's digest of the spectrograms; ``unknown`` outside ``dvc repro``.
-        commit: git's; empty outside a repository.
-        dirty: whether code or params differ from the commit.
-        changes: that difference as a patch, without files that git does not know.
+        source: ``data.source`` of ``params.yaml``.
+        data_digest: DVC's digest of the spectrograms; ``unknown`` outside ``dvc repro``.
+        commit: of the project; empty outside a git repository.
+        dirty: whether ``TRACKED_PATHS`` have uncommitted changes.
+        patch: these changes, without files that git does not track.
         experiment: DVC's name of the experiment; empty outside one.
     """
 
     source: str
-    data: str
+    data_digest: str
     commit: str = ""
     dirty: bool = False
-    changes: str = ""
+    patch: str = ""
     experiment: str = ""
 
     @property
     def tags(self) -> dict[str, str]:
-        """To sort and filter runs by; what is not known has no tag."""
-        tags = {"data_source": self.source, "data_digest": self.data}
+        """Tags of the run; what is unknown has none. The commit has MLflow's own tag, which would otherwise name the
+        commit of the installed package.
+        """
+        tags = {"data_source": self.source, "data_digest": self.data_digest}
         if self.commit:
-            tags |= {"git_commit": self.commit, "git_dirty": str(self.dirty).lower()}
+            tags |= {GIT_COMMIT_TAG: self.commit, GIT_DIRTY_TAG: str(self.dirty).lower()}
         if self.experiment:
             tags["dvc_experiment"] = self.experiment
         return tags
 
 
-def origin(root: Path, source: str, lock: Path) -> Origin:
-    """What a run that starts now in the checkout at ``root`` comes from.
+def collect_provenance(root: Path, source: str, lock: Path) -> RunProvenance:
+    """The provenance of a run that starts now.
 
     Args:
-        root: of the checkout.
-        source: ``data.source``.
+        root: of the project.
+        source: ``data.source`` of ``params.yaml``.
         lock: ``dvc.lock``.
     """
-    return Origin(
+    return RunProvenance(
         source,
         data_digest(lock),
         commit=_git(root, "rev-parse", "HEAD").strip(),
-        dirty=bool(_git(root, "status", "--porcelain", "--", *MADE_OF)),
-        changes=_git(root, "diff", "--binary", "HEAD", "--", *MADE_OF),
+        dirty=bool(_git(root, "status", "--porcelain", "--", *TRACKED_PATHS)),
+        patch=_git(root, "diff", "--binary", "HEAD", "--", *TRACKED_PATHS),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
     )
 
 
 def data_digest(lock: Path) -> str:
-    """DVC's digest of the spectrograms a model was trained on, as ``dvc.lock`` has it."""
+    """DVC's digest of ``data/spectrograms`` in ``dvc.lock``; ``unknown`` where it has none."""
     stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages", {}) if lock.is_file() else {}
     outs = {out["path"]: out["md5"] for out in stages.get("spectrograms", {}).get("outs", [])}
     return str(outs.get("data/spectrograms", UNKNOWN))
 
 
 def params_digest(params: dict[str, Any]) -> str:
-    """Twelve digits that are the same for the same values."""
-    return hashlib.sha256(json.dumps(params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits; equal for equal values."""
+    return sha256(json.dumps(params, sort_keys=True, default=str))[:12]
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing outside a repository."""
+    """The output of a git command; empty outside a repository or without git."""
     try:
-        done = subprocess.run(  # noqa: S603  # git, with arguments of our own
+        completed = subprocess.run(  # noqa: S603  # git, with constant arguments
             ["git", *arguments],  # noqa: S607  # the one on PATH, as DVC does
             cwd=root,
             capture_output=True,
@@ -93,4 +95,4 @@ def _git(root: Path, *arguments: str) -> str:
         )
     except OSError:
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return completed.stdout if completed.returncode == 0 else ""

@@ -1,6 +1,4 @@
-"""The script that MLflow stores as the model and runs to load it: no pickle, only a packed folder and the code that
-reads it.
-"""
+"""The script that MLflow stores with a model and runs to load it ("models from code"): nothing is pickled."""
 
 from __future__ import annotations
 
@@ -11,19 +9,21 @@ import mlflow
 import numpy as np
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from music_genre.tracking import BUNDLE_ARTIFACT
+
 
 class GenreModel(PythonModel):  # type: ignore[misc]  # MLflow has no types here
-    """(n, frames, n_mels) float32 dB to (n, classes) probabilities in label order."""
+    """From (n, frames, n_mels) float32 dB to (n, classes) float32 probabilities in label order."""
 
     def load_context(self, context: PythonModelContext) -> None:
         from music_genre.models.bundle import ModelBundle
 
-        self.packed = ModelBundle(Path(context.artifacts["packed"]))
+        self.bundle = ModelBundle(Path(context.artifacts[BUNDLE_ARTIFACT]))
 
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        return self.packed.predict(model_input)
+        return self.bundle.predict(model_input)
 
 
 mlflow.models.set_model(GenreModel())

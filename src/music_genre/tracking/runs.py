@@ -1,7 +1,7 @@
-"""MLflow: one run a trained model, found again by the digest of the model it made.
+"""MLflow runs: one for each trained model, known by the digest of the model's bundle.
 
-Run ids differ from store to store; digests do not. So a model that DVC restores from its cache meets its old run, and
-a store that lacks the run gets it back from the model's files, without training.
+Run ids differ from store to store; the digest does not. So a model that DVC restores from its cache is found under its
+old run, and a store that has lost the run gets a new one from the model's files, without training.
 """
 
 from __future__ import annotations
@@ -11,32 +11,31 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.data.dataset import Dataset
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation.metrics import classification_metrics
 from music_genre.features.store import SpectrogramStore
-from music_genre.models import bundle as packed
-from music_genre.tracking.provenance import CHANGES, UNKNOWN, Origin, params_digest
+from music_genre.tracking.models import DIGEST_TAG, RunRef, log_trained
+from music_genre.tracking.provenance import (
+    GIT_COMMIT_TAG,
+    GIT_DIRTY_TAG,
+    PATCH_FILE,
+    RunProvenance,
+    params_digest,
+)
 
 EXPERIMENT = "music-genre"
-COLUMNS = (
+UI_COLUMNS = (
     "validation_macro_f1",
     "validation_ece",
     "test_accuracy",
@@ -45,93 +44,61 @@ COLUMNS = (
     "test_macro_f1",
     "training_seconds",
 )
-ON_PAGE = {
+# MLflow's page shows the experiment as training, not as traces of language models, and these columns in the shared
+# view `metrics`.
+EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "A run a trained model. Test figures come with `music-genre register`; a sweep has none.",
-    "mlflow.sharedViewState.figures": json.dumps({"selectedColumns": [f"metrics.`{name}`" for name in COLUMNS]}),
+    "mlflow.note.content": "One run for each trained model. Metrics on test are added by `music-genre register`.",
+    "mlflow.sharedViewState.metrics": json.dumps({"selectedColumns": [f"metrics.`{name}`" for name in UI_COLUMNS]}),
 }
-"""How MLflow's page shows the experiment: as training, not as traces of language models, and, asked for the view
-``figures``, with these columns.
-"""
+SERVER_TIMEOUT_S = 10  # a tracking server that has not answered by then is reported as down
 
-DIGEST_TAG = "model_digest"
-REQUIREMENTS = (
-    "keras",
-    "librosa",
-    "mlflow",
-    "numpy",
-    "pydantic",
-    "scikit-learn",
-    "scipy",
-    "skops",
-    "soundfile",
-    "soxr",
-)
-SERVER_SECONDS = 10
-"""A tracking server answers within this time, or is taken for dead."""
-
-TENSORFLOW = ("tensorflow-cpu", "tensorflow")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class RunRef:
-    """Where a model is in the tracking store: ``run.json``."""
-
-    run_id: str
-    model_id: str
-
-    def write(self, path: Path) -> None:
-        atomic_write_text(path, json.dumps({"run_id": self.run_id, "model_id": self.model_id}, indent=2) + "\n")
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it sees all of it or what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-
-
-def lock(root: Path) -> FileLock:
-    """Held by the one process of this checkout that changes the registry; let go when the process ends, however."""
-    (_store_root(root) / ".cache").mkdir(exist_ok=True)
-    return FileLock(_store_root(root) / ".cache/registry.lock")
+def store_root(root: Path) -> Path:
+    """The folder that holds the store: DVC's root, so that experiments in temporary copies share the project's."""
+    return Path(os.environ.get("DVC_ROOT") or root).absolute()
 
 
 def store_uri(root: Path) -> str:
-    """``MLFLOW_TRACKING_URI``, else a SQLite file at DVC's root, which experiments in temporary copies share."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_store_root(root)}/mlflow.db"
+    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in ``store_root``."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root(root)}/mlflow.db"
 
 
 def connect(root: Path) -> MlflowClient:
-    """Use the store of the project at ``root``; made with its experiment where it does not exist, by one process at a
-    time.
+    """Use the store of the project at ``root``; it is created with its experiment where it does not exist.
 
     Raises:
         MusicGenreError: the server that ``MLFLOW_TRACKING_URI`` names does not answer.
     """
-    folder = _store_root(root)
+    folder = store_root(root)
     uri = store_uri(root)
     if uri.startswith("http"):
-        _ask(uri)
+        _check_server(uri)
     mlflow.set_tracking_uri(uri)
     (folder / ".cache").mkdir(exist_ok=True)
+    # Two processes that create the store at the same time would disturb each other.
     with FileLock(folder / ".cache/mlflow.lock"):
         client = MlflowClient()
         if client.get_experiment_by_name(EXPERIMENT) is None:
-            beside = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
-            client.create_experiment(EXPERIMENT, artifact_location=beside, tags=ON_PAGE)
+            artifacts = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
+            client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
     mlflow.set_experiment(EXPERIMENT)
     return client
 
 
-def _ask(uri: str) -> None:
-    """Make sure that a server answers, before hours are spent on what it is to record."""
-    # Its client would try for minutes; each of these stands where somebody set it.
+def _check_server(uri: str) -> None:
+    """Make sure that the server answers, before hours of training that it is to record.
+
+    Raises:
+        MusicGenreError: it does not.
+    """
+    # MLflow's client would retry for minutes; values that the user has set are left alone.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_SECONDS)
+        requests.get(f"{uri.rstrip('/')}/health", timeout=SERVER_TIMEOUT_S)
     except requests.RequestException as error:
         raise MusicGenreError(
             f"MLFLOW_TRACKING_URI names {uri}, where no server answers ({type(error).__name__});"
@@ -139,155 +106,128 @@ def _ask(uri: str) -> None:
         ) from error
 
 
-class Recorder:
-    """Writes to the open run as long as the store answers: a store that is lost costs the record, never the model."""
+class BestEffortLogger:
+    """Logs to the open run while the store answers. Once the store is lost it says so and logs nothing more, so that a
+    training goes on and its model is not lost.
+    """
 
     def __init__(self) -> None:
         self.lost = False
 
-    def __call__(self, write: Callable[[], Any]) -> None:
-        """Do ``write``, unless the store was lost before."""
+    def log_epoch(self, row: dict[str, float]) -> None:
+        """Log a row of ``history.csv``."""
+        self.attempt(lambda: log_epoch(row))
+
+    def log_duration(self, seconds: float) -> None:
+        """Log how long the training took in this process; one that was interrupted before took longer."""
+        self.attempt(lambda: mlflow.log_metric("training_seconds", seconds))
+
+    def log_model(self, models: Path, name: str, data: SpectrogramStore, data_digest: str) -> RunRef | None:
+        """Log a trained model as ``log_trained`` does; None where the store is lost."""
+        return self.attempt(lambda: log_trained(models, name, data, data_digest))
+
+    def attempt(self, write: Callable[[], T]) -> T | None:
+        """The result of ``write``; None where the store is lost or ``write`` finds out that it is."""
         if self.lost:
-            return
+            return None
         try:
-            write()
+            return write()
         except (MlflowException, OSError) as error:
             self.lost = True
             reason = " ".join(str(error).split())[:300]
             print(
-                f"The tracking store is lost: {reason}\nTraining goes on unrecorded. Once the store answers again,"
-                " `music-genre register` records what models/ holds.",
+                f"The tracking store is lost: {reason}\nTraining goes on without it. When the store is back,"
+                " `music-genre register` logs what models/ holds.",
                 file=sys.stderr,
             )
+            return None
 
 
 @contextmanager
-def recorded_run(name: str, params: dict[str, Any], origin: Origin) -> Iterator[Recorder]:
-    """``run`` for work that must not be lost with the store: the block goes on without it."""
-    recorder, opened = Recorder(), ExitStack()
-    recorder(lambda: opened.enter_context(run(name, params, origin)))
+def best_effort_run(name: str, params: dict[str, Any], provenance: RunProvenance) -> Iterator[BestEffortLogger]:
+    """A run as ``run`` opens it, for work that goes on where the store is lost. Yields its logger."""
+    logger, stack = BestEffortLogger(), ExitStack()
+    logger.attempt(lambda: stack.enter_context(run(name, params, provenance)))
     try:
-        yield recorder
+        yield logger
     except BaseException:
         with suppress(MlflowException, OSError):
-            opened.__exit__(*sys.exc_info())
+            stack.__exit__(*sys.exc_info())
         raise
-    if not recorder.lost:
-        recorder(opened.close)
-    if recorder.lost:
-        # The fluent interface would go on with the run that it could not end.
+    logger.attempt(stack.close)
+    if logger.lost:
+        # MLflow would otherwise log whatever comes next to the run that it could not end.
         with suppress(MlflowException, OSError):
             mlflow.end_run("FAILED")
 
 
 @contextmanager
-def run(name: str, params: dict[str, Any], origin: Origin) -> Iterator[None]:
-    """A run of the experiment, open while the block runs; failed where the block fails.
+def run(name: str, params: dict[str, Any], provenance: RunProvenance) -> Iterator[None]:
+    """A run of the experiment, open inside the block; its status is FAILED where the block raises.
 
     Args:
-        name: the model's.
+        name: of the model.
         params: nested values, logged under dotted names.
-        origin: of the checkout it starts in.
+        provenance: of the run.
     """
-    tags = {"model": name, "params_digest": params_digest(params), **origin.tags}
+    tags = {"model": name, "params_digest": params_digest(params), **provenance.tags}
     if "recipe" in params:
         tags["recipe"] = str(params["recipe"])
     system = find_spec("psutil") is not None
-    with mlflow.start_run(run_name=name, tags=tags, description=_note(name, tags), log_system_metrics=system):
+    description = _run_description(name, tags)
+    with mlflow.start_run(run_name=name, tags=tags, description=description, log_system_metrics=system):
         mlflow.log_params(flatten(params))
-        if origin.changes:
-            mlflow.log_text(origin.changes, CHANGES)
+        if provenance.patch:
+            mlflow.log_text(provenance.patch, PATCH_FILE)
         yield
 
 
-def _note(name: str, tags: dict[str, str]) -> str:
-    """What a reader of the run's page is told first."""
+def _run_description(name: str, tags: dict[str, str]) -> str:
+    """Markdown for the head of the run's page."""
     recipe = f", recipe {tags['recipe']}," if "recipe" in tags else ""
-    commit = f" at commit `{tags['git_commit'][:12]}`" if "git_commit" in tags else ""
-    changed = f" with the changes in `{CHANGES}`" if tags.get("git_dirty") == "true" else ""
+    commit = f" at commit `{tags[GIT_COMMIT_TAG][:12]}`" if GIT_COMMIT_TAG in tags else ""
+    changes = f" with the changes in `{PATCH_FILE}`" if tags.get(GIT_DIRTY_TAG) == "true" else ""
     experiment = f", in the experiment `{tags['dvc_experiment']}`" if "dvc_experiment" in tags else ""
     return (
-        f"**{name}**{recipe} made from `{tags['data_source']}`{commit}{changed}{experiment}. Steps are epochs; pictures"
-        " and tables lie under Artifacts in `evaluation`, from `music-genre register` on."
+        f"**{name}**{recipe} trained on `{tags['data_source']}`{commit}{changes}{experiment}. Steps are epochs."
+        " `music-genre register` adds plots and tables: `evaluation` and `interpretation` among the artifacts."
     )
 
 
 def log_epoch(row: dict[str, float]) -> None:
-    """A row of ``history.csv`` to the open run; what a model has no figure for is left out."""
-    figures = {name: value for name, value in row.items() if name != "epoch" and np.isfinite(value)}
-    mlflow.log_metrics(figures, step=int(row["epoch"]))
+    """Log a row of ``history.csv`` to the open run, without the values that the model does not have (NaN)."""
+    metrics = {name: value for name, value in row.items() if name != "epoch" and np.isfinite(value)}
+    mlflow.log_metrics(metrics, step=int(row["epoch"]))
 
 
-def log_duration(seconds: float) -> None:
-    """How long the open run's training took in this process: one that was interrupted before took longer."""
-    mlflow.log_metric("training_seconds", seconds)
-
-
-def mark_restored() -> None:
-    """Say that the open run was made again from a model's files: it knows the commit of now, and no duration."""
-    mlflow.set_tag("restored", "true")
-
-
-def log_history(history: pd.DataFrame) -> None:
-    """Every row of a ``history.csv`` to the open run."""
-    for row in history.to_dict("records"):
-        log_epoch(row)
-
-
-def log_trained(models: Path, name: str, data: SpectrogramStore, digest: str) -> RunRef:
-    """Log a trained model to the open run: its data, and itself packed, with signature, input example and validation
-    figures.
+def restore_run(
+    models: Path,
+    name: str,
+    params: dict[str, Any],
+    provenance: RunProvenance,
+    data: SpectrogramStore,
+    history: pd.DataFrame | None,
+) -> RunRef:
+    """Create the run of a trained model again, from the model's files. It has today's commit and no duration.
 
     Args:
         models: the folder of trained models.
-        name: one of the models.
+        name: of the model.
+        params: that it was trained with.
+        provenance: of the project now.
         data: what it was trained on.
-        digest: DVC's, of ``data``.
+        history: its ``history.csv``; None for a model that was not trained in epochs.
     """
-    mlflow.log_input(dataset(data, "training", digest), "training")
-    validation, held_out = data.split("validation"), dataset(data, "validation", digest)
-    mlflow.log_input(held_out, "validation")
-    with packed.temporary_bundle(models, name, data) as folder:
-        pointer = _log_model(folder, validation.read(np.arange(1)))
-        answers = packed.ModelBundle(folder).predict_split(validation)
-        figures = named("validation", classification_metrics(validation.label, answers))
-        mlflow.log_metrics(figures, model_id=pointer.model_id, dataset=held_out)
-        # Last: a run with this tag is whole.
-        mlflow.set_tag(DIGEST_TAG, packed.digest(folder))
-    return pointer
+    with run(name, params, provenance):
+        mlflow.set_tag("restored", "true")
+        if history is not None:
+            for row in history.to_dict("records"):
+                log_epoch(row)
+        return log_trained(models, name, data, provenance.data_digest)
 
 
-def _log_model(folder: Path, example: np.ndarray) -> RunRef:
-    """Log a packed folder with a real clip (1, frames, n_mels) float32 dB."""
-    packing = packed.read_manifest(folder)
-    package = Path(packed.__file__).parents[1]
-    signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *packing.shape))]),
-        Schema([TensorSpec(np.dtype(np.float32), (-1, len(packing.genres)))]),
-    )
-    info = mlflow.pyfunc.log_model(
-        name=packing.name,
-        python_model=str(package / "tracking/pyfunc.py"),
-        artifacts={"packed": str(folder)},
-        code_paths=[str(package)],
-        signature=signature,
-        input_example=example,
-        pip_requirements=_requirements(),
-        tags={DIGEST_TAG: packed.digest(folder)},
-    )
-    return RunRef(info.run_id, info.model_id)
-
-
-def dataset(data: SpectrogramStore, split: str, digest: str) -> Dataset:
-    """A split's clips as MLflow lists data sets: under DVC's digest, or MLflow's own where DVC has none."""
-    rows = data.index.loc[data.index["split"] == split, ["track_id", "genre"]].astype(str)
-    source = mlflow.data.sources.LocalArtifactDatasetSource(str(data.folder))
-    known = None if digest == UNKNOWN else digest
-    return mlflow.data.from_pandas(rows, source, targets="genre", name=f"spectrograms-{split}", digest=known)
-
-
-def find(client: MlflowClient, digest: str) -> RunRef | None:
-    """The newest finished run that made the model with this digest."""
+def find_run(client: MlflowClient, digest: str) -> RunRef | None:
+    """The newest finished run of the model whose bundle has this digest; None where there is none."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs(
         [experiment.experiment_id],
@@ -295,18 +235,18 @@ def find(client: MlflowClient, digest: str) -> RunRef | None:
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    for found in runs:
+    for finished in runs:
         models = mlflow.search_logged_models(
-            [experiment.experiment_id], f"source_run_id = '{found.info.run_id}'", output_format="list"
+            [experiment.experiment_id], f"source_run_id = '{finished.info.run_id}'", output_format="list"
         )
         if models:
-            return RunRef(found.info.run_id, models[0].model_id)
+            return RunRef(finished.info.run_id, models[0].model_id)
     return None
 
 
-def experiments(client: MlflowClient) -> pd.DataFrame:
-    """Finished runs of DVC experiments, best macro-F1 on validation first: experiment, model, figures, and the params
-    in which they differ.
+def list_experiments(client: MlflowClient) -> pd.DataFrame:
+    """Finished runs of DVC experiments, the best macro-F1 on validation first: columns experiment, model,
+    validation_macro_f1, training_seconds, and the params in which the runs differ.
     """
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs(
@@ -315,16 +255,16 @@ def experiments(client: MlflowClient) -> pd.DataFrame:
         order_by=["metrics.validation_macro_f1 DESC"],
         max_results=1000,
     )
-    params = pd.DataFrame([found.data.params for found in runs])
-    told = pd.DataFrame(
+    params = pd.DataFrame([finished.data.params for finished in runs])
+    summary = pd.DataFrame(
         {
-            "experiment": [found.data.tags["dvc_experiment"] for found in runs],
-            "model": [found.data.tags["model"] for found in runs],
-            "validation_macro_f1": [found.data.metrics.get("validation_macro_f1") for found in runs],
-            "training_seconds": [found.data.metrics.get("training_seconds") for found in runs],
+            "experiment": [finished.data.tags["dvc_experiment"] for finished in runs],
+            "model": [finished.data.tags["model"] for finished in runs],
+            "validation_macro_f1": [finished.data.metrics.get("validation_macro_f1") for finished in runs],
+            "training_seconds": [finished.data.metrics.get("training_seconds") for finished in runs],
         }
     )
-    return told.join(params.loc[:, params.nunique() > 1])
+    return summary.join(params.loc[:, params.nunique() > 1])
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -333,23 +273,3 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-def named(split: str, figures: dict[str, float]) -> dict[str, float]:
-    """A split's figures under the names of metrics."""
-    return {f"{split}_{name}": value for name, value in figures.items()}
-
-
-def _store_root(root: Path) -> Path:
-    return Path(os.environ.get("DVC_ROOT") or root).absolute()
-
-
-def _requirements() -> list[str]:
-    """The installed versions that loading the model takes."""
-    found = [f"{name}=={version(name)}" for name in REQUIREMENTS]
-    for name in TENSORFLOW:
-        try:
-            return [*found, f"{name}=={version(name)}"]
-        except PackageNotFoundError:
-            continue
-    return found
