@@ -1,87 +1,98 @@
-"""Put everything that was found on one page: ``reports/index.html``."""
+"""Put the data, the results and the interpretation of every model on one page: ``reports/index.html``."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from music_genre.evaluation import plots as figures
+from music_genre.evaluation.plots import save_figure
+from music_genre.evaluation.results import COMPARISON, MCNEMAR, read_result
 from music_genre.features.store import MelDataset, SpectrogramStore
-from music_genre.interpretation import plots as pictures
-from music_genre.interpretation.plots import Scale
+from music_genre.interpretation import plots
 from music_genre.models.bundle import PREDICT_BATCH_SIZE, temporary_bundle
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
-from music_genre.registry import gate
-from music_genre.registry.gate import Candidate
-from music_genre.reporting import model_card as card
-from music_genre.reporting.findings import Findings
-from music_genre.reporting.page import page
+from music_genre.registry.gate import read_gate
+from music_genre.reporting.model_card import build_context, join_clips, render_card
+from music_genre.reporting.run_report import Interpretation, RunReportContext, render_run_report
 
 
 @stage
 def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
-    ensemble = project.evaluation / ENSEMBLE
-    tracks = pd.read_parquet(project.tracks, columns=["track_id", "path", "title"])
-    judged = gate.judge_files(
-        (*params.networks, ENSEMBLE),
-        project.evaluation,
-        project.data_checks,
-        project.models,
-        data,
-        params.registry.gate,
-        params.seed,
-    )
-    findings = Findings(
+    tracks, gate = pd.read_parquet(project.tracks), read_gate(project.gate)
+    examples = plots.genres(medoid_clips(data.split("training"), data.genres), plots.Scale(data.transform))
+    save_figure(examples, project.genre_examples_plot)
+    evaluation, ensemble = project.evaluation, project.evaluation / ENSEMBLE
+    predictions = pd.read_csv(ensemble / "predictions_by_model.csv")
+    agreement = ensemble / "agreement_by_genre.csv"
+    context = RunReportContext(
+        name=params.registry.name,
         source=params.data.source,
         recipes={name: params.models[name].recipe for name in params.networks},
+        members=params.ensemble.members,
         splits=pd.read_csv(project.split_table),
-        faults=pd.read_csv(project.faults),
-        checks=_json(project.data_checks),
-        comparison=pd.read_csv(project.evaluation / "comparison.csv"),
-        paired=pd.read_csv(project.evaluation / "mcnemar.csv"),
-        per_class={name: pd.read_csv(project.evaluation / name / "per_class.csv") for name in params.model_names},
-        judged=judged,
-        clips=pd.read_csv(ensemble / "predictions_by_model.csv").merge(tracks, on="track_id", how="left"),
-        by_genre=pd.read_csv(ensemble / "agreement_by_genre.csv"),
+        issues=pd.read_csv(project.faults),
+        checks=read_json(project.data_checks),
+        gate=gate,
+        comparison=pd.read_csv(evaluation / COMPARISON),
+        mcnemar=pd.read_csv(evaluation / MCNEMAR),
+        per_class={name: read_result(evaluation, name).per_class for name in params.model_names},
+        clips=predictions.merge(tracks[["track_id", "path", "title"]], on="track_id", how="left"),
+        agreement=pd.read_csv(agreement) if agreement.is_file() else None,
         confusions=pd.read_csv(ensemble / "top_confusions.csv"),
-        clusters={name: _json(project.interpretation(name) / "clusters.json") for name in params.networks},
-        faithfulness={name: pd.read_csv(project.interpretation(name) / "faithfulness.csv") for name in params.networks},
-        filters={name: pd.read_csv(project.interpretation(name) / "filters.csv") for name in params.networks},
-        card=card_of(project, params, data, judged.candidate),
+        interpretations=read_interpretations(project, params.models.names),
+        plots={path.relative_to(project.reports).as_posix() for path in project.reports.rglob("*.png")},
+        audio=os.path.relpath(project.raw, project.reports),
+        card=render_selected_card(project, params, data, tracks, gate.model),
     )
-    sheet = pictures.genres(typical(data.split("training"), data.genres), Scale(data.transform))
-    figures.save_figure(sheet, project.genre_examples_plot)
-    project.run_report.write_text(page(findings), encoding="utf-8")
-    print(f"{project.run_report} shows what was found")
+    project.run_report.write_text(render_run_report(context), encoding="utf-8")
+    print(f"{project.run_report} shows the run")
 
 
-def card_of(project: ProjectPaths, params: Params, data: SpectrogramStore, chosen: Candidate) -> str:
-    """The card of the model that is put forward, as far as it is known before it has a run."""
-    name, reports, tags = params.registry.name, project.evaluation, {"data_source": params.data.source}
-    with temporary_bundle(project.models, chosen.name, data) as folder:
-        return card.markdown(card.gather(name, reports, project.tracks, data, chosen, folder, tags))
+def render_selected_card(
+    project: ProjectPaths, params: Params, data: SpectrogramStore, tracks: pd.DataFrame, name: str
+) -> str:
+    """The card of the selected model, without what its MLflow run knows."""
+    result, clips = read_result(project.evaluation, name), join_clips(data.index, tracks)
+    with temporary_bundle(project.models, name, data) as bundle:
+        tags = {"data_source": params.data.source}
+        return render_card(build_context(params.registry.name, result, bundle, clips, tags))
 
 
-def typical(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The clip of each genre whose mean spectrum is nearest to the genre's: (frames, n_mels) dB by genre."""
+def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[str, Interpretation]:
+    """By model, what stage ``interpret`` wrote; models that it left out are not there."""
+    folders = {name: project.interpretation(name) for name in names}
+    return {
+        name: Interpretation(
+            pd.read_csv(folder / "filters.csv"),
+            pd.read_csv(folder / "faithfulness.csv"),
+            read_json(folder / "clusters.json"),
+        )
+        for name, folder in folders.items()
+        if (folder / "clusters.json").is_file()
+    }
+
+
+def medoid_clips(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The clip of each genre whose mean spectrum is closest to the genre's: (frames, n_mels) dB by genre."""
     spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(PREDICT_BATCH_SIZE)])
-    found = {}
-    for genre in pictures.ordered(genres):
-        own = np.flatnonzero(clips.label == genres.index(genre))
-        distance = np.abs(spectra[own] - spectra[own].mean(axis=0)).sum(axis=1)
-        found[genre] = clips.read(own[[distance.argmin()]])[0]
-    return found
+    medoids = {}
+    for genre in plots.ordered(genres):
+        members = np.flatnonzero(clips.label == genres.index(genre))
+        distance = np.abs(spectra[members] - spectra[members].mean(axis=0)).sum(axis=1)
+        medoids[genre] = clips.read(members[[distance.argmin()]])[0]
+    return medoids
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -90,7 +90,7 @@ def _to_markdown_text(value: Any) -> Markup:
     """Text for the middle of a line. Names of genres and licences come from elsewhere: they end no cell of a table."""
     if isinstance(value, Markup):
         return value
-    line = " ".join(("" if value is None else str(value)).split())
+    line = re.sub(r"\s+", " ", "" if value is None else str(value))
     text = MARKDOWN_SPECIAL.sub(lambda special: f"\\{special[0]}", line).replace("<", "&lt;")
     return Markup(text)  # noqa: S704  # what this function is for
 
