@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-WIDE = 10_000  # columns of an output that is not a terminal: no line is ever this long
+WIDE = 10_000  # characters a line of an output that is not a terminal: no table is wider
 
 Cell = str | float | None
 
@@ -27,7 +27,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     for row in rows:
         table.add_row(*(Text(_format(cell)) for cell in row))
     console = Console()
-    console.print(table, width=None if console.is_terminal else WIDE)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)
 
 
 def _format(cell: Cell) -> str:
