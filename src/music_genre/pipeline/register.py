@@ -20,6 +20,7 @@ from music_genre.evaluation.results import ModelResult, read_result
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import atomic_write_text, folder_sha256
 from music_genre.models.bundle import temporary_bundle
+from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -113,13 +114,13 @@ def _register_selected(project: ProjectPaths) -> Registration:
         SpectrogramStore.open(project.spectrograms),
         read_gate(project.gate),
     )
-    result = read_result(project.evaluation, gate.model)
-    if summarize(result, params.registry.gate) not in gate.candidates:
+    results = {name: read_result(project.evaluation, name) for name in params.model_names}
+    if [summarize(results[name], params.registry.gate) for name in (*params.networks, ENSEMBLE)] != gate.candidates:
         raise MusicGenreError(f"{project.gate} is older than {project.evaluation}: `dvc repro gate` makes it again")
     client = runs.connect(project.root)
     with registry_lock(project.root):
         refs = {name: complete_run(client, project, name, params, data) for name in params.model_names}
-        ref = refs[gate.model]
+        ref, result = refs[gate.model], results[gate.model]
         with temporary_bundle(project.models, gate.model, data) as bundle:
             digest = folder_sha256(bundle)
             criteria, notes = run_registry_checks(client, params.registry, params.seed, result, bundle, data)
