@@ -20,7 +20,8 @@ from timing import table, write
 
 from music_genre.features.audio import AudioSignal, decode
 from music_genre.features.mel import extract_first_clip
-from music_genre.features.store import SpectrogramStore, describe
+from music_genre.features.statistics import spectrogram_statistics
+from music_genre.features.store import SpectrogramStore
 from music_genre.models.bundle import load_predictor, model_file
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -39,7 +40,7 @@ def low_bitrate(recording: AudioSignal) -> AudioSignal:
     samples = soxr.resample(recording.samples, recording.sample_rate_hz, 16_000).astype(np.float32)
     soundfile.write(file, samples, 16_000, format="MP3", bitrate_mode="CONSTANT", compression_level=0.99)
     file.seek(0)
-    return decode(file, recording.seconds + 1)
+    return decode(file, recording.duration_s + 1)
 
 
 def telephone(recording: AudioSignal) -> AudioSignal:
@@ -61,8 +62,8 @@ KINDS: dict[str, Callable[[AudioSignal], AudioSignal]] = {
 
 
 def heard(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFrame]:
-    """Every clip of every kind as the request log would describe it, with its true genre."""
-    predict = load_predictor(model_file(project.models, "crnn")).predict
+    """Every clip of every kind as the request log describes it, with its true genre."""
+    predict = load_predictor(model_file(project.models, "crnn"), "crnn").predict
     tracks = pd.read_parquet(project.tracks).set_index("track_id")
     if data.transform is None:
         sys.exit("benchmarks/drift.py: ready spectrograms have no audio to change")
@@ -72,7 +73,7 @@ def heard(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFra
         for name, change in KINDS.items():
             mel = extract_first_clip(change(recording), data.transform).astype(np.float16)
             genre = data.genres[int(predict(mel[None].astype(np.float32))[0].argmax())]
-            rows[name].append({"actual": tracks.loc[track_id, "genre"], drift.GENRE: genre, **describe(mel)})
+            rows[name].append({"actual": tracks.loc[track_id, "genre"], drift.GENRE: genre, **spectrogram_statistics(mel)})
     return {name: pd.DataFrame(made) for name, made in rows.items()}
 
 

@@ -20,11 +20,13 @@ import pandas as pd
 import soundfile
 from timing import in_process, in_turns, ratios, spread, table, write
 
-from music_genre.compute import CHUNK, cores
-from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, synthesise
-from music_genre.features.store import CLIPS_PER_SHARD, store_shard
+from music_genre.compute import CHUNK_SIZE
+from music_genre.datasets.instruments import SAMPLE_RATE_HZ
+from music_genre.datasets.synthesis import synthesise
+from music_genre.features.store import CLIPS_PER_SHARD, write_shard
 from music_genre.params import load_params
 from music_genre.pipeline.spectrograms import spectrograms
+from music_genre.runtime import cores
 
 ROOT = Path(__file__).parents[1]
 FILES, CLIPS, TURNS = 32, 256, 5
@@ -61,7 +63,7 @@ def ours(paths: list[Path]) -> dict[str, float]:
         folder = Path(temporary)
         blip = folder / "blip.wav"
         soundfile.write(blip, np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
-        start_up = staged([blip] * CHUNK * cores(), folder)
+        start_up = staged([blip] * CHUNK_SIZE * cores(), folder)
         whole = staged(paths, folder)
     return {"clip_ms": (whole - start_up) / len(paths) * 1000, "start_up_s": start_up}
 
@@ -72,7 +74,7 @@ def staged(paths: list[Path], folder: Path) -> float:
     start = time.perf_counter()
     clips = spectrograms(paths[0].parent, tracks, load_params(ROOT / "params.yaml"))
     for number in range(0, len(paths), CLIPS_PER_SHARD):
-        store_shard(folder, str(number), list(islice(clips, CLIPS_PER_SHARD)))
+        write_shard(folder, str(number), list(islice(clips, CLIPS_PER_SHARD)))
     list(clips)  # ends the workers
     return time.perf_counter() - start
 

@@ -1,4 +1,4 @@
-"""Map over clips on every core, in order, with progress, whatever a clip does to its worker."""
+"""Map over clips on every core, in order, with progress, also past clips that crash a worker."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from music_genre.runtime import THREAD_LIMITS, cores
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHUNK, CHUNKS_AHEAD = 8, 4
-"""Clips a task, and tasks a worker that wait or are done: memory stays flat however slow the taker is."""
-
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+CHUNK_SIZE = 8  # clips of a task
+PREFETCH_CHUNKS = 4  # tasks of a worker that wait or are done: memory stays flat when results are taken slowly
 
 
 def map_clips(
@@ -29,14 +29,14 @@ def map_clips(
     description: str,
     on_crash: Callable[[Item], Result] | None = None,
 ) -> Iterator[Result]:
-    """Results of ``function`` in the order of ``items``, computed by a process a core.
+    """Results of ``function`` in the order of ``items``, computed by one process per core.
 
     Args:
         function: importable by name, as are its arguments' types: workers are spawned, not forked.
         items: what to map over.
-        description: said in front of the progress bar.
-        on_crash: the result of an item that kills its worker, as a decoder may that meets a hostile file; without it,
-            the map ends with ``BrokenProcessPool``.
+        description: shown in front of the progress bar.
+        on_crash: gives the result of an item that ends its worker, as a decoder may on a hostile file; without it, the
+            map ends with ``BrokenProcessPool``.
     """
     if not items:
         return
@@ -46,37 +46,32 @@ def map_clips(
             try:
                 for result in _stream(function, items[done:]):
                     done += 1
-                    progress.update()  # before the yield: who takes the last one may not ask again
+                    progress.update()  # before the yield, after which a caller who has the last result may not return
                     yield result
             except BrokenProcessPool:
                 if on_crash is None:
                     raise
-                # Chunks share workers: only alone does an item show whether it is the one.
-                result = _alone(function, items[done], on_crash)
+                # A worker has several items: whether the first of them crashed it shows only when it runs alone.
+                result = _run_isolated(function, items[done], on_crash)
                 done += 1
                 progress.update()
                 yield result
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _stream(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    workers = min(cores(), -(-len(items) // CHUNK))
-    with _one_thread_each(), ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
-        ahead: deque[Future[list[Result]]] = deque()
-        for start in range(0, len(items), CHUNK):
-            ahead.append(pool.submit(_each, function, items[start : start + CHUNK]))
-            if len(ahead) >= CHUNKS_AHEAD * workers:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
+    workers = min(cores(), -(-len(items) // CHUNK_SIZE))
+    with _limit_worker_threads(), ProcessPoolExecutor(workers, get_context("spawn"), _exit_with_parent) as pool:
+        chunks: deque[Future[list[Result]]] = deque()
+        for start in range(0, len(items), CHUNK_SIZE):
+            chunks.append(pool.submit(_map_chunk, function, items[start : start + CHUNK_SIZE]))
+            if len(chunks) >= PREFETCH_CHUNKS * workers:
+                yield from chunks.popleft().result()
+        while chunks:
+            yield from chunks.popleft().result()
 
 
-def _end_with_parent() -> None:
-    """A worker waits for ever for the next task of a process that was killed: watch that process instead."""
+def _exit_with_parent() -> None:
+    """End this worker when its parent is killed; else it would wait for its next task for ever."""
     parent = parent_process()
     if parent is not None:
 
@@ -87,11 +82,11 @@ def _end_with_parent() -> None:
         Thread(target=watch, daemon=True).start()
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def _map_chunk(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     return [function(item) for item in items]
 
 
-def _alone(function: Callable[[Item], Result], item: Item, on_crash: Callable[[Item], Result]) -> Result:
+def _run_isolated(function: Callable[[Item], Result], item: Item, on_crash: Callable[[Item], Result]) -> Result:
     try:
         return next(_stream(function, [item]))
     except BrokenProcessPool:
@@ -99,8 +94,8 @@ def _alone(function: Callable[[Item], Result], item: Item, on_crash: Callable[[I
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Limit the libraries that workers will import to one thread, or the cores are shared out twice."""
+def _limit_worker_threads() -> Iterator[None]:
+    """Limit numerical libraries in new workers to one thread, as each core has a worker already."""
     before = {name: os.environ.get(name) for name in THREAD_LIMITS}
     os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
     try:

@@ -1,7 +1,8 @@
-"""What bringing a collection asks of the disk."""
+"""Files: atomic writes, digests, and what the disk refuses."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,36 +12,84 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 
-CHUNK = 1 << 16
-"""Bytes read at a time."""
-
-
-def require_room(path: Path, need: int) -> None:
-    """Say so before work begins that the disk has no room for.
-
-    Raises:
-        MusicGenreError: fewer than ``need`` bytes are free beside ``path``.
-    """
-    free = shutil.disk_usage(path.parent).free
-    if need > free:
-        needed, there = (f"{tqdm.format_sizeof(count)}B" for count in (need, free))
-        raise MusicGenreError(f"{path}: needs {needed}; {path.parent} has {there} free: make room there and run again")
+CHUNK_SIZE = 1 << 16  # bytes read at a time
 
 
 @contextmanager
-def disk_faults(path: Path) -> Iterator[None]:
-    """Tell what the disk refused, such as a full one."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; when the block ends without an exception, it replaces ``path``.
+
+    Whoever reads ``path`` finds the old file or the whole new one, also after a kill.
+
+    Yields:
+        The path to write to, in the folder of ``path``, which is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = sibling(path, ".part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(*parts: str | bytes) -> str:
+    """The SHA-256 of all parts, one after the other, in hexadecimal; text is UTF-8."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return digest.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """The SHA-256 of the names and contents of all files below ``folder``, in hexadecimal."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return sha256(*(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n" for path in files))
+
+
+def check_free_space(path: Path, n_bytes: int) -> None:
+    """Refuse to start what the disk has no space for.
+
+    Args:
+        path: what is about to be written; its folder exists.
+        n_bytes: its size.
+
+    Raises:
+        MusicGenreError: fewer than ``n_bytes`` bytes are free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if n_bytes > free:
+        needed, available = (f"{tqdm.format_sizeof(count)}B" for count in (n_bytes, free))
+        raise MusicGenreError(f"{path}: needs {needed}; {path.parent} has {available} free: free some and run again")
+
+
+@contextmanager
+def translate_disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses, such as a full disk, into a ``MusicGenreError`` about ``path``."""
     try:
         yield
     except OSError as error:
-        raise MusicGenreError(f"{path}: {error}; what is good stays, mend that and run again") from error
+        raise MusicGenreError(f"{path}: {error}; fix this and run again: finished files are kept") from error
 
 
-def beside(path: Path, ending: str) -> Path:
-    """Another name in the same folder."""
-    return path.with_name(path.name + ending)
+def sibling(path: Path, suffix: str) -> Path:
+    """``path`` with ``suffix`` appended to its name."""
+    return path.with_name(path.name + suffix)
 
 
-def size_of(path: Path) -> int:
-    """Bytes; 0 where there is no file."""
+def file_size(path: Path) -> int:
+    """The size in bytes; 0 where there is no file."""
     return path.stat().st_size if path.exists() else 0

@@ -53,7 +53,13 @@ class ProjectPaths:
         return self.root / "data/tracks.parquet"
 
     @property
+    def inspection(self) -> Path:
+        """The issues that stage ``inspect`` found."""
+        return self.root / "data/inspection.csv"
+
+    @property
     def faults(self) -> Path:
+        """The issues that any stage found."""
         return self.root / "data/faults.csv"
 
     @property
@@ -63,6 +69,11 @@ class ProjectPaths:
     @property
     def spectrograms(self) -> Path:
         return self.root / "data/spectrograms"
+
+    @property
+    def spectrogram_faults(self) -> Path:
+        """The clips that stage ``spectrograms`` dropped."""
+        return self.spectrograms / "faults.csv"
 
     def predictions(self, name: str) -> Path:
         """Probabilities of a model for the evaluated splits."""

@@ -1,1 +1,1 @@
-"""What to train on: one module a kind of collection, under the name that ``params.yaml`` gives it; splits; inspection."""
+"""What to train on: one module a kind of data set, named as in ``params.yaml``; splits and inspection."""

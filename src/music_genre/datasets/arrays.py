@@ -1,13 +1,14 @@
 """Ready spectrograms: ``<split>.npz`` beside ``genres.json``, no audio needed.
 
-Each archive holds ``mel`` (n, frames, n_mels), ``label`` (n,) and ``track_id`` (n,); or ``arr_0`` (spectrograms) and
-``arr_1`` (labels: one-hot, 0-based or 1-based), as ``numpy.savez`` names what it is given without names.
+Each archive holds ``mel`` (n, n_frames, n_mels), ``label`` (n,) and ``track_id`` (n,); or ``arr_0`` (spectrograms) and
+``arr_1`` (labels: one-hot, 0-based or 1-based), as ``numpy.savez`` names arrays that it is given without names.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,23 +18,23 @@ import numpy as np
 import pandas as pd
 
 from music_genre.config import ParamsModel
-from music_genre.datasets.registry import Dataset
+from music_genre.datasets.registry import Dataset, ReadySpectrograms
+from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
-from music_genre.features.mel import FLOOR_DB
+from music_genre.features.extraction import ClipSource
+from music_genre.features.mel import FEATURES_VERSION, to_db
+from music_genre.files import file_sha256
 
-SPLITS = ("training", "validation", "test")
 GENRES = "genres.json"
-DB_PER_NEPER = 10 / np.log(10)
-"""Decibels of a power whose natural logarithm is 1: 4.3429."""
 
 
 @dataclass(frozen=True)
-class ArraySet:
+class ArrayArchive:
     """What one archive holds.
 
     Args:
-        mel: (n, frames, n_mels) as stored: uint8 or floats.
-        track_id: (n,) int64, or None where the archive numbers nothing.
+        mel: (n, n_frames, n_mels) as stored: uint8 or floats.
+        track_id: (n,) int64, or None where the archive has no ids.
         label: (n,) int64 as stored, or None where the archive has no labels.
     """
 
@@ -54,7 +55,7 @@ class ArraysParams(ParamsModel):
     scale: Literal["db", "ln_power"]
 
 
-def copy_archives(raw: Path, params: ArraysParams, cache: Path | None = None, seed: int = 0) -> None:
+def download(raw: Path, params: ArraysParams, cache: Path, seed: int) -> None:
     """Copy the three archives and ``genres.json``.
 
     Raises:
@@ -71,26 +72,25 @@ def copy_archives(raw: Path, params: ArraysParams, cache: Path | None = None, se
         shutil.copyfile(params.path / name, raw / name)
 
 
-def load_tracks(raw: Path) -> pd.DataFrame:
+def load_tracks(raw: Path, params: ArraysParams) -> pd.DataFrame:
     """Every spectrogram of the three archives, in their order.
 
     Returns:
         columns track_id, path (the archive's name), genre, artist_id, title, license, split; artists are unknown.
     """
     genres = np.asarray(_read_genres(raw / GENRES))
-    sets = {split: read_arrays(raw / f"{split}.npz") for split in SPLITS}
-    labels = _zero_based({split: arrays.label for split, arrays in sets.items()}, len(genres))
+    archives = {split: read_arrays(raw / f"{split}.npz") for split in SPLITS}
+    labels = _zero_based({split: archive.label for split, archive in archives.items()}, len(genres))
     table = pd.concat(
         [pd.DataFrame({"path": f"{split}.npz", "genre": genres[labels[split]], "split": split}) for split in SPLITS],
         ignore_index=True,
     ).astype("string")
-    numbers = [arrays.track_id for arrays in sets.values() if arrays.track_id is not None]
-    table.insert(
-        0, "track_id", np.concatenate(numbers) if len(numbers) == len(SPLITS) else np.arange(1, len(table) + 1)
-    )
-    twice = table.loc[table["track_id"].duplicated(), "track_id"]
-    if len(twice):
-        raise MusicGenreError(f"{len(twice)} track ids stand for two spectrograms, {twice.iloc[0]} first")
+    ids = [archive.track_id for archive in archives.values() if archive.track_id is not None]
+    track_id = np.concatenate(ids) if len(ids) == len(SPLITS) else np.arange(1, len(table) + 1)
+    table.insert(0, "track_id", track_id)
+    duplicates = table.loc[table["track_id"].duplicated(), "track_id"]
+    if len(duplicates):
+        raise MusicGenreError(f"{len(duplicates)} duplicate track ids, {duplicates.iloc[0]} first")
     for column in ("artist_id", "title", "license"):
         table[column] = pd.array([None] * len(table), dtype="string")
     return table
@@ -107,13 +107,41 @@ def _read_genres(path: Path) -> list[str]:
     return names
 
 
-def spread(raw: Path) -> np.ndarray:
-    """(n,) largest less smallest value of every spectrogram that ``tracks`` lists, in its order."""
-    each = [read_arrays(raw / f"{split}.npz").mel for split in SPLITS]
-    return np.concatenate([mel.max(axis=(1, 2)).astype(np.float64) - mel.min(axis=(1, 2)) for mel in each])
+def value_range(raw: Path, params: ArraysParams) -> np.ndarray:
+    """(n,) largest minus smallest value of every spectrogram, in the order of ``load_tracks``."""
+    arrays = [read_arrays(raw / f"{split}.npz").mel for split in SPLITS]
+    return np.concatenate([mel.max(axis=(1, 2)).astype(np.float64) - mel.min(axis=(1, 2)) for mel in arrays])
 
 
-def read_arrays(path: Path) -> ArraySet:
+def clips(raw: Path, tracks: pd.DataFrame, params: ArraysParams) -> ClipSource:
+    """The spectrograms of usable tracks.
+
+    Args:
+        raw: the folder of the archives.
+        tracks: columns track_id, path.
+        params: the scale of floats.
+    """
+    listed = load_tracks(raw, params)  # all clips in the order of the archives, also those that are not usable
+    archive = listed.set_index("track_id")["path"].to_dict()
+    row = listed.groupby("path").cumcount().set_axis(listed["track_id"]).to_dict()
+    digests = {name: file_sha256(raw / name) for name in sorted(set(archive.values()))}
+
+    def extract(track_ids: Sequence[int]) -> Iterator[np.ndarray]:
+        name, mel = "", np.empty(0)  # of one archive at a time, as all together may not fit in memory
+        for track_id in track_ids:
+            if archive[track_id] != name:
+                name = archive[track_id]
+                mel = read_arrays(raw / name).mel
+            yield to_db(mel[row[track_id]], params.scale)
+
+    keys = {
+        track_id: f"{digests[archive[track_id]]} {row[track_id]} {params.scale} {FEATURES_VERSION}"
+        for track_id in tracks["track_id"].tolist()
+    }
+    return ClipSource(keys, extract, transform=None)
+
+
+def read_arrays(path: Path) -> ArrayArchive:
     """Read one archive; nothing in it is unpickled.
 
     Raises:
@@ -131,48 +159,31 @@ def read_arrays(path: Path) -> ArraySet:
     )
     if mel is None or mel.ndim != 3 or not len(mel):
         shape = None if mel is None else mel.shape
-        raise MusicGenreError(f"{path}: mel has shape {shape}; expected (n, frames, n_mels) with n at least 1")
+        raise MusicGenreError(f"{path}: mel has shape {shape}; expected (n, n_frames, n_mels) with n at least 1")
     if label is not None and label.ndim == 2:
         label = label[:, 0] if label.shape[1] == 1 else label.argmax(axis=1)
     for name, numbers in (("label", label), ("track_id", track_id)):
         if numbers is not None and numbers.shape != (len(mel),):
             raise MusicGenreError(f"{path}: {name} has shape {numbers.shape}; expected ({len(mel)},)")
-    return ArraySet(
+    return ArrayArchive(
         mel,
         None if track_id is None else track_id.astype(np.int64),
         None if label is None else label.astype(np.int64),
     )
 
 
-def to_db(mel: np.ndarray, scale: str) -> np.ndarray:
-    """Decibels of stored spectrograms, any shape, float32.
-
-    Args:
-        mel: uint8 (dB = v / 255 * 80 - 80) or floats in ``scale``.
-        scale: ``db``, or ``ln_power`` for the natural logarithm of power.
-    """
-    if mel.dtype == np.uint8:
-        return (mel * np.float32(-FLOOR_DB / 255) + np.float32(FLOOR_DB)).astype(np.float32)
-    factor = DB_PER_NEPER if scale == "ln_power" else 1.0
-    return np.asarray(mel * factor, dtype=np.float32)
-
-
-def _zero_based(labels: dict[str, np.ndarray | None], genres: int) -> dict[str, np.ndarray]:
-    """Labels from 0. Where they start shows only over all splits: one alone may lack the first or the last genre."""
-    found = {split: label for split, label in labels.items() if label is not None}
-    if len(found) < len(labels):
+def _zero_based(labels: dict[str, np.ndarray | None], n_genres: int) -> dict[str, np.ndarray]:
+    """Labels from 0. The first label is known only from all splits: one alone may lack the first or the last genre."""
+    known = {split: label for split, label in labels.items() if label is not None}
+    if len(known) < len(labels):
         raise MusicGenreError(
-            f"no labels in {', '.join(sorted(set(labels) - set(found)))}; expected an array label or arr_1"
+            f"no labels in {', '.join(sorted(set(labels) - set(known)))}; expected an array label or arr_1"
         )
-    every = np.concatenate(list(found.values()))
-    first = 1 if every.min() == 1 and every.max() == genres else 0
-    if every.min() < first or every.max() >= genres + first:
-        raise MusicGenreError(f"labels run from {every.min()} to {every.max()}; {GENRES} names {genres} genres")
-    return {split: label - first for split, label in found.items()}
+    every = np.concatenate(list(known.values()))
+    first = 1 if every.min() == 1 and every.max() == n_genres else 0
+    if every.min() < first or every.max() >= n_genres + first:
+        raise MusicGenreError(f"labels run from {every.min()} to {every.max()}; {GENRES} names {n_genres} genres")
+    return {split: label - first for split, label in known.items()}
 
 
-def _load(raw: Path, params: ArraysParams) -> pd.DataFrame:
-    return load_tracks(raw)
-
-
-DATASET = Dataset(ArraysParams, copy_archives, _load, has_audio=False)
+DATASET = Dataset(ArraysParams, download, load_tracks, spectrograms=ReadySpectrograms(value_range, clips))

@@ -1,7 +1,7 @@
-"""Archives from the network: resumed by byte range, verified by SHA-1.
+"""Files from the network: resumed by byte range, verified by SHA-1.
 
-What an interruption leaves lies beside the archive: ``<name>.part`` the bytes so far, ``<name>.part.json`` the file
-they are of. The archive's own name stands for verified bytes alone.
+An interrupted download leaves ``<name>.part``, the bytes so far, and ``<name>.part.json``, the version of the file that
+they belong to. Only verified bytes get the file's own name.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from music_genre.errors import MusicGenreError
-from music_genre.files import CHUNK, beside, disk_faults, require_room, size_of
+from music_genre.files import (
+    CHUNK_SIZE,
+    atomic_write_text,
+    check_free_space,
+    file_size,
+    sibling,
+    translate_disk_errors,
+)
 
-TIMEOUTS_S = (10.0, 60.0)
-"""To connect, and without a byte."""
-
-WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Before each further try; begun again whenever more of the file has come than ever before."""
-
-GIB = 1 << 30
+TIMEOUTS_S = (10.0, 60.0)  # to connect, and between two bytes
+RETRY_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # before each further try; from the first again after any progress
 
 
 @dataclass(frozen=True)
-class Archive:
+class RemoteFile:
     """A published file: its name, the SHA-1 of its content, and about how many bytes it has."""
 
     name: str
@@ -41,171 +43,166 @@ class Archive:
     bytes: int
 
 
-ARCHIVES = {
-    "metadata": Archive("fma_metadata.zip", "f0df49ffe5f2a6008d7dc83c6915b31835dfe733", 342 << 20),
-    "small": Archive("fma_small.zip", "ade154f733639d52e35e32f5593efe5be76c6d70", int(7.2 * GIB)),
-    "medium": Archive("fma_medium.zip", "c67b69ea232021025fca9231fc1c7c1a063ab50b", 22 * GIB),
-    "large": Archive("fma_large.zip", "497109f4dd721066b5ce5e5f250ec604dc78939e", 93 * GIB),
-    "full": Archive("fma_full.zip", "0f0ace23fbe9ba30ecb7e95f763e435ea802b8ab", 879 * GIB),
-}
-
-
 @dataclass(frozen=True)
-class Origin:
-    """The file a part is of: its address, and its length and ETag (or date) where the server told them."""
+class RemoteVersion:
+    """The version of a file that a part belongs to.
+
+    Args:
+        url: its address.
+        total: its bytes, where the server gave them.
+        if_range: its ETag or, where that is weak or missing, its date, where the server gave one.
+    """
 
     url: str
     total: int | None
     if_range: str | None
 
 
-def download(url: str, target: Path, sha1: str, size: int, room: int = 0) -> None:
-    """Bring a file to ``target``, going on where an earlier call was interrupted.
+def download_file(url: str, target: Path, file: RemoteFile, extra_bytes: int = 0) -> None:
+    """Download a file to ``target``, or go on with an interrupted download.
 
-    A file that is there already is hashed again: that takes seconds where unpacking takes minutes, and a note that it
-    was good once could go stale.
+    A file that exists is verified again: that takes seconds where extraction takes minutes.
 
     Args:
-        url: where to ask for it.
-        target: where to put it.
-        sha1: of its content.
-        size: about how many bytes it has; more than a tenth above is refused.
-        room: bytes that must be free besides, for what it unpacks to.
+        url: its address.
+        target: its place.
+        file: its SHA-1 and size; more than a tenth above that size is refused.
+        extra_bytes: that must be free besides, for what the file extracts to.
 
     Raises:
-        MusicGenreError: no room, no such file, no answer after all tries (what came stays), or other content (it is
+        MusicGenreError: no space, no such file, no response after all tries (the part is kept), or other content (it is
             removed).
     """
-    part = beside(target, ".part")
-    with disk_faults(target):
+    part = sibling(target, ".part")
+    with translate_disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(beside(target, ".lock")):
-            if not target.exists():
-                require_room(target, max(size - size_of(part), 0) + room)
-                _transfer(url, part, size + size // 10)
-                _verify(part, sha1)
-                part.replace(target)
-                beside(part, ".json").unlink()
-            else:
-                _verify(target, sha1)
+        with FileLock(sibling(target, ".lock")):
+            if target.exists():
+                _verify(target, file.sha1)
+                return
+            check_free_space(target, max(file.bytes - file_size(part), 0) + extra_bytes)
+            _download_with_retries(url, part, file.bytes + file.bytes // 10)
+            _verify(part, file.sha1)
+            part.replace(target)
+            sibling(part, ".json").unlink()
 
 
-def _transfer(url: str, part: Path, limit: int) -> None:
-    """Receive until the part is whole; give up when all waits have passed and nothing new has come."""
-    waits, most = iter(WAITS_S), size_of(part)
+def _download_with_retries(url: str, part: Path, max_bytes: int) -> None:
+    """Request until the part is complete; give up after all delays without progress."""
+    delays, best = iter(RETRY_DELAYS_S), file_size(part)
     with requests.Session() as session:
         while True:
             try:
-                if _receive(session, url, part, limit):
+                if _request_once(session, url, part, max_bytes):
                     return
-                reason = "the answer ended early"
+                reason = "the response ended early"
             except (requests.RequestException, HTTPError) as error:
-                reason = _cause(error)
+                reason = _root_cause(error)
                 if isinstance(error, ValueError):
                     raise MusicGenreError(f"{url}: {reason}; expected an address like https://host/folder/") from error
-            if size_of(part) > most:
-                waits, most = iter(WAITS_S), size_of(part)
-            wait = next(waits, None)
-            if wait is None:
-                raise MusicGenreError(f"{url}: {reason}; {size_of(part)} bytes are kept, run again to go on from there")
-            tqdm.write(f"{url}: {reason}; trying again in {wait:g} s", file=sys.stderr)
-            time.sleep(wait)
+            if file_size(part) > best:
+                delays, best = iter(RETRY_DELAYS_S), file_size(part)
+            delay = next(delays, None)
+            if delay is None:
+                raise MusicGenreError(f"{url}: {reason}; {file_size(part)} bytes are kept, run again to go on")
+            tqdm.write(f"{url}: {reason}; trying again in {delay:g} s", file=sys.stderr)
+            time.sleep(delay)
 
 
-def _cause(error: BaseException) -> str:
-    """What went wrong in the first place, such as a refused connection: the errors around it repeat the address."""
+def _root_cause(error: BaseException) -> str:
+    """The message of the first error, such as a refused connection: those around it repeat the address."""
     while error.__context__ is not None:
         error = error.__context__
     return str(error)
 
 
-def _receive(session: requests.Session, url: str, part: Path, limit: int) -> bool:
-    """Ask once for what the part lacks; True where that makes it whole."""
-    origin = _origin(part, url)
-    have = size_of(part) if origin else 0
-    if origin and origin.total == have:
+def _request_once(session: requests.Session, url: str, part: Path, max_bytes: int) -> bool:
+    """Request what the part lacks; True if it is complete then."""
+    version = _load_version(part, url)
+    size = file_size(part) if version else 0
+    if version and version.total == size:
         return True
     headers = {"Accept-Encoding": "identity"}
-    if origin and have:
-        headers["Range"] = f"bytes={have}-"
-        if origin.if_range:
-            headers["If-Range"] = origin.if_range
+    if version and size:
+        headers["Range"] = f"bytes={size}-"
+        if version.if_range:
+            headers["If-Range"] = version.if_range
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUTS_S) as response:
-        code, found = response.status_code, response.headers.get("Content-Range", "")
-        if code in (408, 429) or code >= 500:
-            raise requests.HTTPError(f"{code} {response.reason}")
-        if code == 200:
-            origin = _begin(response, url, part)
-        elif not (origin and have and code in (206, 416)):
-            raise MusicGenreError(f"{url}: {code} {response.reason}; expected 200 OK: see what data.fma.mirror names")
-        elif code == 416 and found == f"bytes */{have}":
+        status, content_range = response.status_code, response.headers.get("Content-Range", "")
+        if status in (408, 429) or status >= 500:
+            raise requests.HTTPError(f"{status} {response.reason}")
+        if status == 200:
+            version = _start(response, url, part)
+        elif not (version and size and status in (206, 416)):
+            raise MusicGenreError(f"{url}: {status} {response.reason}; expected 200 OK: check data.fma.mirror")
+        elif status == 416 and content_range == f"bytes */{size}":
             return True
-        elif code == 416 or not _goes_on(response, origin, part):
+        elif status == 416 or not _is_same_file(response, version, part):
             part.unlink()
-            raise requests.HTTPError("the file is another than at the last try, beginning anew")
-        _append(response, part, origin, limit)
-    return origin.total in (None, size_of(part))
+            raise requests.HTTPError("the file has changed since the last try, starting over")
+        _append(response, part, version, max_bytes)
+    return version.total in (None, file_size(part))
 
 
-def _origin(part: Path, url: str) -> Origin | None:
-    """What the part is of; None where there is nothing to go on with."""
+def _load_version(part: Path, url: str) -> RemoteVersion | None:
+    """The version that the part belongs to; None where there is no part of ``url``."""
     try:
-        origin = Origin(**json.loads(beside(part, ".json").read_text(encoding="utf-8")))
+        version = RemoteVersion(**json.loads(sibling(part, ".json").read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return origin if origin.url == url and part.exists() else None
+    return version if version.url == url and part.exists() else None
 
 
-def _begin(response: requests.Response, url: str, part: Path) -> Origin:
-    """Note what comes now. The old part goes first: killed in between, it must not pass for the new file's."""
+def _start(response: requests.Response, url: str, part: Path) -> RemoteVersion:
+    """Store the version that comes now. The old part is removed first: after a kill in between, it must not pass for a
+    part of the new version.
+    """
     etag, length = response.headers.get("ETag", ""), response.headers.get("Content-Length", "")
-    # A weak tag does not vouch for every byte.
+    # A weak ETag does not promise that every byte is the same.
     validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")
-    origin = Origin(url, int(length) if length.isdecimal() else None, validator)
+    version = RemoteVersion(url, int(length) if length.isdecimal() else None, validator)
     part.unlink(missing_ok=True)
-    new = beside(part, ".json.new")
-    new.write_text(json.dumps(asdict(origin)), encoding="utf-8")
-    new.replace(beside(part, ".json"))
-    return origin
+    atomic_write_text(sibling(part, ".json"), json.dumps(asdict(version)))
+    return version
 
 
-def _goes_on(response: requests.Response, origin: Origin, part: Path) -> bool:
-    """Whether a partial answer is of the same file: not every server heeds ``If-Range``.
+def _is_same_file(response: requests.Response, version: RemoteVersion, part: Path) -> bool:
+    """Whether a partial response is of the same version: not every server heeds ``If-Range``.
 
     Raises:
-        MusicGenreError: it begins at another byte than was asked for.
+        MusicGenreError: it begins at another byte than the part ends with.
     """
-    found = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", found)
-    if match is None or int(match[1]) != size_of(part):
-        expected = f"expected bytes {size_of(part)}-: remove {part} to begin anew"
-        raise MusicGenreError(f"{origin.url}: Content-Range is {found!r}; {expected}")
-    header = "ETag" if (origin.if_range or "").startswith('"') else "Last-Modified"
-    unchanged = origin.if_range in (None, response.headers.get(header, origin.if_range))
-    return unchanged and (origin.total is None or match[2] in ("*", str(origin.total)))
+    content_range = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", content_range)
+    if match is None or int(match[1]) != file_size(part):
+        expected = f"expected bytes {file_size(part)}-: remove {part} to start over"
+        raise MusicGenreError(f"{version.url}: Content-Range is {content_range!r}; {expected}")
+    header = "ETag" if (version.if_range or "").startswith('"') else "Last-Modified"
+    unchanged = version.if_range in (None, response.headers.get(header, version.if_range))
+    return unchanged and (version.total is None or match[2] in ("*", str(version.total)))
 
 
-def _append(response: requests.Response, part: Path, origin: Origin, limit: int) -> None:
-    """Write the body as it comes in."""
-    have = size_of(part)
-    with part.open("ab") as file, _bar(f"Downloading {part.stem}", origin.total, have) as bar:
-        # read1, as iter_content drops what came in before a stall.
-        while chunk := response.raw.read1(CHUNK, decode_content=False):
-            have += len(chunk)
-            if max(have, origin.total or 0) > limit:
+def _append(response: requests.Response, part: Path, version: RemoteVersion, max_bytes: int) -> None:
+    """Write the body as it arrives."""
+    size = file_size(part)
+    with part.open("ab") as file, _progress(f"Downloading {part.stem}", version.total, size) as progress:
+        # read1, as iter_content drops what arrived before a stall.
+        while chunk := response.raw.read1(CHUNK_SIZE, decode_content=False):
+            size += len(chunk)
+            if max(size, version.total or 0) > max_bytes:
                 part.unlink()
-                raise MusicGenreError(f"{origin.url}: {origin.total or have} bytes; expected at most {limit}")
+                raise MusicGenreError(f"{version.url}: {version.total or size} bytes; expected at most {max_bytes}")
             file.write(chunk)
-            bar.update(len(chunk))
+            progress.update(len(chunk))
 
 
 def _verify(path: Path, sha1: str) -> None:
-    """Remove the file and say so unless its content is the published one."""
+    """Remove the file and raise unless its content is the published one."""
     digest = hashlib.sha1(usedforsecurity=False)
-    with path.open("rb") as file, _bar(f"Verifying {path.name}", size_of(path)) as bar:
-        while chunk := file.read(CHUNK):
+    with path.open("rb") as file, _progress(f"Verifying {path.name}", file_size(path)) as progress:
+        while chunk := file.read(CHUNK_SIZE):
             digest.update(chunk)
-            bar.update(len(chunk))
+            progress.update(len(chunk))
     if digest.hexdigest() != sha1:
         path.unlink()
         raise MusicGenreError(
@@ -213,5 +210,5 @@ def _verify(path: Path, sha1: str) -> None:
         )
 
 
-def _bar(text: str, total: int | None, initial: int = 0) -> Any:
-    return tqdm(desc=text, total=total, initial=initial, unit="B", unit_scale=True)
+def _progress(description: str, total: int | None, initial: int = 0) -> Any:
+    return tqdm(desc=description, total=total, initial=initial, unit="B", unit_scale=True)

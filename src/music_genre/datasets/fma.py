@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +16,23 @@ import pandas as pd
 from tqdm import tqdm
 
 from music_genre.config import ParamsModel
-from music_genre.datasets.download import ARCHIVES, Archive, download
-from music_genre.datasets.extract import unpack
+from music_genre.datasets.download import RemoteFile, download_file
+from music_genre.datasets.extract import extract
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
-from music_genre.files import require_room, size_of
+from music_genre.files import check_free_space, file_size
 
+BASE_URL = "https://os.unil.cloud.switch.ch/fma/"
+GIB = 1 << 30
+ARCHIVES = {
+    "metadata": RemoteFile("fma_metadata.zip", "f0df49ffe5f2a6008d7dc83c6915b31835dfe733", 342 << 20),
+    "small": RemoteFile("fma_small.zip", "ade154f733639d52e35e32f5593efe5be76c6d70", int(7.2 * GIB)),
+    "medium": RemoteFile("fma_medium.zip", "c67b69ea232021025fca9231fc1c7c1a063ab50b", 22 * GIB),
+    "large": RemoteFile("fma_large.zip", "497109f4dd721066b5ce5e5f250ec604dc78939e", 93 * GIB),
+    "full": RemoteFile("fma_full.zip", "0f0ace23fbe9ba30ecb7e95f763e435ea802b8ab", 879 * GIB),
+}
 SUBSETS = ("small", "medium", "large", "full")
-ADDRESS = "https://os.unil.cloud.switch.ch/fma/"
+SMALL_SPLIT_SIZES = {"training": (6394, 6400), "validation": (800, 800), "test": (800, 800)}  # 6 clips are too short
 METADATA = Path("fma_metadata/tracks.csv")
 COLUMNS = {
     ("track", "genre_top"): "genre",
@@ -48,51 +58,58 @@ class FmaParams(ParamsModel):
     mirror: str | None
 
 
-def download_subset(raw: Path, params: FmaParams, cache: Path, seed: int = 0) -> None:
+def download(raw: Path, params: FmaParams, cache: Path, seed: int) -> None:
     """Bring the metadata and the subset's clips: from the unpacked folder ``params.path``, or by download where none is
-    named. What is lacking, ``index`` finds missing.
+    named. Clips that are missing there are reported when files are inspected.
 
     Args:
         raw: the folder to fill, not there yet.
-        params: the subset and where it is to be had.
-        cache: where archives come to lie, and stay for the next time.
+        params: the subset and where it comes from.
+        cache: keeps archives for the next time.
         seed: not used.
 
     Raises:
-        MusicGenreError: the folder is not in FMA's layout, or an archive is not to be had.
+        MusicGenreError: the folder is not in FMA's layout, or an archive could not be downloaded.
     """
     if params.path is not None:
-        _copy(raw, params.path, params.subset)
+        _copy_subset(raw, params.path, params.subset)
     else:
-        address = params.mirror or ADDRESS
-        _download(raw, ARCHIVES["metadata"], address, cache, {METADATA.as_posix()})
-        _download(raw, ARCHIVES[params.subset], address, cache, set(load_tracks(raw, params.subset)["path"]))
+        url = params.mirror or BASE_URL
+        _download_archive(raw, ARCHIVES["metadata"], url, cache, {METADATA.as_posix()})
+        _download_archive(raw, ARCHIVES[params.subset], url, cache, set(load_subset(raw, params.subset)["path"]))
 
 
-def _download(raw: Path, archive: Archive, address: str, cache: Path, wanted: set[str]) -> None:
-    """The wanted members of a published archive. mp3 unpacks to about the archive's size; twice that would be wrong."""
+def _download_archive(raw: Path, archive: RemoteFile, base_url: str, cache: Path, names: set[str]) -> None:
+    """Download a published archive and extract its members ``names``."""
     path = cache / archive.name
-    download(f"{address.rstrip('/')}/{archive.name}", path, archive.sha1, archive.bytes, room=archive.bytes)
-    unpack(path, raw, wanted.__contains__, 2 * archive.bytes)
+    # mp3 does not compress: what is extracted is about as large as the archive, and never twice as large.
+    download_file(f"{base_url.rstrip('/')}/{archive.name}", path, archive, extra_bytes=archive.bytes)
+    extract(path, raw, names, 2 * archive.bytes)
 
 
-def _copy(raw: Path, root: Path, subset: str) -> None:
-    """What the subset needs of an unpacked folder."""
+def _copy_subset(raw: Path, root: Path, subset: str) -> None:
+    """Copy what the subset needs of an unpacked folder."""
     metadata = root / METADATA
     if not metadata.is_file():
         raise MusicGenreError(f"data.fma.path: {metadata} does not exist; expected an unpacked fma_metadata.zip there")
     (raw / METADATA).parent.mkdir(parents=True)
     shutil.copyfile(metadata, raw / METADATA)
-    clips = _clip_folder(root, subset)
-    wanted = {raw / path: clips / Path(path).relative_to(f"fma_{subset}") for path in load_tracks(raw, subset)["path"]}
-    there = {target: source for target, source in wanted.items() if source.is_file()}
-    require_room(raw, sum(map(size_of, there.values())))
-    for target, source in tqdm(there.items(), desc="Copying clips", unit="clip"):
+    folder = _clip_folder(root, subset)
+    names = load_subset(raw, subset)["path"]
+    sources = {raw / name: folder / Path(name).relative_to(f"fma_{subset}") for name in names}
+    existing = {target: source for target, source in sources.items() if source.is_file()}
+    check_free_space(raw, sum(map(file_size, existing.values())))
+    for target, source in tqdm(existing.items(), desc="Copying clips", unit="clip"):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
 
-def load_tracks(raw: Path, subset: str) -> pd.DataFrame:
+def load_tracks(raw: Path, params: FmaParams) -> pd.DataFrame:
+    """The tracks of ``params.subset``; see ``load_subset``."""
+    return load_subset(raw, params.subset)
+
+
+def load_subset(raw: Path, subset: str) -> pd.DataFrame:
     """Labelled tracks of a subset, as the metadata lists them.
 
     Args:
@@ -100,37 +117,42 @@ def load_tracks(raw: Path, subset: str) -> pd.DataFrame:
         subset: small, medium, large or full.
 
     Returns:
-        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id. One that
-        the metadata list twice stands there twice.
+        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id. A track that
+        the metadata list twice has two rows.
     """
     table = _read_metadata(raw / METADATA)
-    wanted = table["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1]) & table["genre"].notna()
-    table = table[wanted].drop(columns="subset").sort_index(kind="stable")
+    in_subset = table["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1]) & table["genre"].notna()
+    table = table[in_subset].drop(columns="subset").sort_index(kind="stable")
     names = [f"{track_id:06d}" for track_id in table.index]
     table.insert(0, "path", [f"fma_{subset}/{name[:3]}/{name}.mp3" for name in names])
     return table.reset_index(names="track_id")
 
 
+def split_sizes(params: FmaParams) -> Mapping[str, tuple[int, int]] | None:
+    """The number of clips of each split, as (least, most), where it is known."""
+    return SMALL_SPLIT_SIZES if params.subset == "small" else None
+
+
 def _read_metadata(path: Path) -> pd.DataFrame:
-    """The columns this project uses, by track id."""
+    """The columns of ``COLUMNS``, by track id."""
     with path.open(encoding="utf-8", newline="") as file:
         levels, names = (next(csv.reader(file), []) for _ in range(2))
-    found = list(zip(levels, names, strict=False))
-    lacking = [".".join(column) for column in COLUMNS if column not in found]
-    if lacking:
-        raise MusicGenreError(f"{path} lacks the columns {', '.join(lacking)}; expected FMA's tracks.csv")
-    positions = [found.index(column) for column in COLUMNS]
-    kinds = dict.fromkeys(positions, "string")
+    header = list(zip(levels, names, strict=False))
+    missing = [".".join(column) for column in COLUMNS if column not in header]
+    if missing:
+        raise MusicGenreError(f"{path} lacks the columns {', '.join(missing)}; expected FMA's tracks.csv")
+    positions = [header.index(column) for column in COLUMNS]
+    dtypes = dict.fromkeys(positions, "string")
     try:
-        table = pd.read_csv(path, header=None, skiprows=3, usecols=[0, *positions], index_col=0, dtype=kinds)
+        table = pd.read_csv(path, header=None, skiprows=3, usecols=[0, *positions], index_col=0, dtype=dtypes)
         table = table[positions].set_axis(list(COLUMNS.values()), axis=1)
         return table.set_axis(table.index.astype("int64"))
-    except ValueError as error:  # half a file, a number that is none
+    except ValueError as error:  # a file that was cut off, or an id that is no number
         raise MusicGenreError(f"{path}: {' '.join(str(error).split())}; expected FMA's tracks.csv") from error
 
 
 def _clip_folder(root: Path, subset: str) -> Path:
-    """The unpacked archive that holds a subset: its own, or a larger one's."""
+    """The folder that holds a subset's clips: its own, or a larger subset's."""
     candidates = [root / f"fma_{name}" for name in SUBSETS[SUBSETS.index(subset) :]]
     for folder in candidates:
         if folder.is_dir():
@@ -138,8 +160,4 @@ def _clip_folder(root: Path, subset: str) -> Path:
     raise MusicGenreError(f"data.fma.path: {root} holds none of {', '.join(folder.name for folder in candidates)}")
 
 
-def _load(raw: Path, params: FmaParams) -> pd.DataFrame:
-    return load_tracks(raw, params.subset)
-
-
-DATASET = Dataset(FmaParams, download_subset, _load)
+DATASET = Dataset(FmaParams, download, load_tracks, split_sizes=split_sizes)

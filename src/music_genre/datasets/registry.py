@@ -5,19 +5,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from music_genre.config import ParamsModel, SectionMap
+from music_genre.datasets.inspection import inspect_audio, inspect_spectrograms
+from music_genre.features.extraction import ClipSource, audio_clips
+from music_genre.features.mel import MelConfig
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class ReadySpectrograms:
+    """How a data set without audio gives its spectrograms.
+
+    Args:
+        value_range: from (its folder, its section) to the largest minus the smallest value of every spectrogram, in
+            the order of ``load_tracks``.
+        clips: from (its folder, usable tracks, its section) to their spectrograms.
+    """
+
+    value_range: Callable[[Path, Any], np.ndarray]
+    clips: Callable[[Path, pd.DataFrame, Any], ClipSource]
 
 
 @dataclass(frozen=True)
@@ -30,15 +48,22 @@ class Dataset:
             from run to run, the seed).
         load_tracks: what such a folder lists: from (the folder, its section) to columns track_id, path (relative to
             the folder), genre, artist_id, title, license, split (official or null).
-        has_audio: whether there are recordings, or ready spectrograms.
         artists_from_tags: whether an artist that a file's tags name takes the place of the listed one.
+        split_sizes: from its section to the published number of clips of each split, as (least, most); None: unknown.
+        spectrograms: of a data set without audio.
     """
 
     params: type[ParamsModel]
     download: Callable[[Path, Any, Path, int], None]
     load_tracks: Callable[[Path, Any], pd.DataFrame]
-    has_audio: bool = True
     artists_from_tags: bool = False
+    split_sizes: Callable[[Any], Mapping[str, tuple[int, int]] | None] = lambda section: None
+    spectrograms: ReadySpectrograms | None = None
+
+    @property
+    def has_audio(self) -> bool:
+        """Whether there are recordings, or ready spectrograms."""
+        return self.spectrograms is None
 
 
 class DataParams(SectionMap):
@@ -71,6 +96,31 @@ class DataParams(SectionMap):
     def dataset(self) -> Dataset:
         """The source's kind of data set."""
         return get_dataset(self.source)
+
+    def download(self, raw: Path, cache: Path, seed: int) -> None:
+        """Fill ``raw``, which is not there yet; see ``Dataset``."""
+        self.dataset.download(raw, self.section, cache, seed)
+
+    def load_tracks(self, raw: Path) -> pd.DataFrame:
+        """The tracks that ``raw`` lists; see ``Dataset``."""
+        return self.dataset.load_tracks(raw, self.section)
+
+    def inspect(self, tracks: pd.DataFrame, raw: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Usable tracks, and issues of all; see ``inspection``."""
+        ready = self.dataset.spectrograms
+        if ready is not None:
+            return inspect_spectrograms(tracks, ready.value_range(raw, self.section))
+        return inspect_audio(tracks, raw, self.min_duration_s, self.dataset.artists_from_tags)
+
+    def clips(self, raw: Path, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
+        """The spectrograms of usable tracks; ready ones need no transform."""
+        ready = self.dataset.spectrograms
+        return audio_clips(raw, tracks, transform) if ready is None else ready.clips(raw, tracks, self.section)
+
+    @property
+    def split_sizes(self) -> Mapping[str, tuple[int, int]] | None:
+        """The published number of clips of each split, as (least, most); None: unknown."""
+        return self.dataset.split_sizes(self.section)
 
 
 def get_dataset(name: str) -> Dataset:

@@ -1,13 +1,14 @@
-"""A small synthetic collection in the layout of the Free Music Archive (FMA) data set.
+"""A small synthetic collection in the layout of the Free Music Archive (FMA) data set; it needs no download.
 
-It needs no download: `fma_small/000/000002.mp3` and so on, described by `fma_metadata/tracks.csv`
-under FMA's own three header lines. What a model scores on it says nothing about music.
+``fma_small/000/000002.mp3`` and so on are described by ``fma_metadata/tracks.csv`` under FMA's own three header lines.
+What a model scores on it says nothing about music.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -18,15 +19,16 @@ from pydantic import Field
 
 from music_genre.compute import map_clips
 from music_genre.config import ParamsModel
-from music_genre.datasets.fma import load_tracks
+from music_genre.datasets.fma import METADATA, load_subset
+from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.registry import Dataset
-from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesise
+from music_genre.datasets.synthesis import STYLES, synthesise
+from music_genre.files import atomic_write
 
-METADATA = Path("fma_metadata/tracks.csv")
 LICENSE = "CC0 1.0"
-HELD_OUT_SHARE = 0.15  # of a genre's tracks, for validation and for test each
+HELD_OUT_FRACTION = 0.15  # of a genre's tracks, for validation and for test each
 TRACKS_PER_ARTIST = 2
-LARGEST_ID_GAP = 40
+MAX_ID_GAP = 40
 # FMA's ids in its table of genres.
 GENRE_IDS = {
     "Electronic": 15,
@@ -49,11 +51,11 @@ COLUMNS = {
     "genres genres_all information interest language_code license listens lyricist number "
     "publisher tags title",
 }
-COUNTS = frozenset({"comments", "favorites", "interest", "listens"})  # never empty in FMA
+COUNT_COLUMNS = frozenset({"comments", "favorites", "interest", "listens"})  # never empty in FMA
 
 
-class Clip(NamedTuple):
-    """One track of the collection; artists count within a genre, tracks within an artist."""
+class TrackSpec(NamedTuple):
+    """One track of the collection; artists are numbered within a genre, tracks within an artist."""
 
     track_id: int
     genre: str
@@ -63,18 +65,9 @@ class Clip(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where the clip lies in the collection."""
+        """The clip's file, relative to the collection."""
         name = f"{self.track_id:06d}"
         return Path("fma_small", name[:3], f"{name}.mp3")
-
-
-class Job(NamedTuple):
-    """What a worker needs to write one clip."""
-
-    clip: Clip
-    root: Path
-    seconds: float
-    seed: int
 
 
 class SampleParams(ParamsModel):
@@ -89,114 +82,115 @@ class SampleParams(ParamsModel):
     duration_s: Annotated[float, Field(gt=0, le=600)]
 
 
-def write_collection(root: Path, tracks_per_genre: int, seconds: float, seed: int) -> None:
+def download(raw: Path, params: SampleParams, cache: Path, seed: int) -> None:
+    """Generate the collection in ``raw``."""
+    generate(raw, params.tracks_per_genre, params.duration_s, seed)
+
+
+def load_tracks(raw: Path, params: SampleParams) -> pd.DataFrame:
+    """The tracks that the metadata list; see ``fma.load_subset``."""
+    return load_subset(raw, "small")
+
+
+def generate(root: Path, tracks_per_genre: int, duration_s: float, seed: int) -> None:
     """Write the collection; the same arguments give the same audio and the same table.
 
     Args:
-        root: Folder that receives `fma_small` and `fma_metadata`.
-        tracks_per_genre: At least 3, so that every split has every genre.
-        seconds: Length of a clip in seconds.
-        seed: Of everything drawn, not negative.
+        root: folder that receives ``fma_small`` and ``fma_metadata``.
+        tracks_per_genre: at least 3, so that every split has every genre.
+        duration_s: of a clip.
+        seed: of everything drawn, not negative.
 
     Raises:
-        ValueError: If there are too few tracks to share out among the splits.
+        ValueError: there are too few tracks for three splits.
     """
-    clips = plan_collection(tracks_per_genre, seed)
-    jobs = [Job(clip, root, seconds, seed) for clip in clips]
-    for _ in map_clips(write_clip, jobs, "Synthesising"):
+    tracks = plan_collection(tracks_per_genre, seed)
+    for _ in map_clips(partial(write_clip, root, duration_s=duration_s, seed=seed), tracks, "Synthesising"):
         pass
-    # Last, so that a table on disk means that its clips are too.
-    write_metadata(root / METADATA, clips, seconds)
+    # Last, so that a table on disk means that its clips are there, too.
+    write_metadata(root / METADATA, tracks, duration_s)
 
 
-def plan_collection(tracks_per_genre: int, seed: int) -> list[Clip]:
-    """Share tracks out among artists and artists among splits.
+def plan_collection(tracks_per_genre: int, seed: int) -> list[TrackSpec]:
+    """Assign tracks to artists and artists to splits.
 
     Args:
-        tracks_per_genre: At least 3.
-        seed: Settles track ids and their order, in which genres and splits are mixed.
+        tracks_per_genre: at least 3.
+        seed: decides track ids and their order, in which genres and splits are mixed.
 
     Returns:
-        The clips by increasing track id, tracks_per_genre for each genre.
+        The tracks by increasing id, tracks_per_genre for each genre.
 
     Raises:
-        ValueError: If tracks_per_genre is below 3.
+        ValueError: tracks_per_genre is below 3.
     """
     if tracks_per_genre < 3:
         raise ValueError(
             f"{tracks_per_genre} tracks a genre cannot fill training, validation and test; expected 3 or more"
         )
     rng = np.random.default_rng([seed, len(STYLES)])
-    roles = share_out(tracks_per_genre)
+    roles = assign_roles(tracks_per_genre)
     shuffled = {genre: rng.permutation(tracks_per_genre) for genre in STYLES}
-    ids = 2 + np.cumsum(rng.integers(1, LARGEST_ID_GAP, len(STYLES) * tracks_per_genre))
+    ids = 2 + np.cumsum(rng.integers(1, MAX_ID_GAP, len(STYLES) * tracks_per_genre))
     ids -= ids[0] - 2
     numbers = iter(ids.tolist())
     return [
-        Clip(next(numbers), str(genre), *roles[shuffled[genre][turn]])
+        TrackSpec(next(numbers), str(genre), *roles[shuffled[genre][turn]])
         for turn in range(tracks_per_genre)
         for genre in rng.permutation(list(STYLES))
     ]
 
 
-def share_out(tracks: int) -> list[tuple[int, int, str]]:
+def assign_roles(n_tracks: int) -> list[tuple[int, int, str]]:
     """Give each track of a genre (artist, track of that artist, split), no artist in two splits."""
-    held_out = max(1, round(HELD_OUT_SHARE * tracks))
-    sizes = {"training": tracks - 2 * held_out, "validation": held_out, "test": held_out}
+    held_out = max(1, round(HELD_OUT_FRACTION * n_tracks))
+    sizes = {"training": n_tracks - 2 * held_out, "validation": held_out, "test": held_out}
     roles: list[tuple[int, int, str]] = []
     first_artist = 0
     for split, size in sizes.items():
-        least = min(size, 2 if split == "training" else 1)
-        artists = max(least, -(-size // TRACKS_PER_ARTIST))
-        roles += [(first_artist + n % artists, n // artists, split) for n in range(size)]
-        first_artist += artists
+        min_artists = min(size, 2 if split == "training" else 1)
+        n_artists = max(min_artists, -(-size // TRACKS_PER_ARTIST))
+        roles += [(first_artist + n % n_artists, n // n_artists, split) for n in range(size)]
+        first_artist += n_artists
     return roles
 
 
-def write_clip(job: Job) -> None:
-    """Synthesise one clip and write it whole: under a temporary name, then renamed."""
-    clip = job.clip
-    samples = synthesise(clip.genre, clip.artist, clip.track, job.seconds, job.seed)
-    # The grid of 16-bit audio hides what sines differ by between processors, in the last digit.
+def write_clip(root: Path, track: TrackSpec, duration_s: float, seed: int) -> None:
+    """Synthesise one clip and write it to its place below ``root``."""
+    samples = synthesise(track.genre, track.artist, track.track, duration_s, seed)
+    # The grid of 16-bit audio hides the last digit, in which sines differ between processors.
     audio = (np.round(samples * 32768.0) / 32768.0).astype(np.float32)
-    path = job.root / clip.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    # A variable rate is encoded a quarter sooner than a constant one.
-    soundfile.write(
-        unfinished,
-        audio,
-        SAMPLE_RATE_HZ,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE",
-        compression_level=0.5,
-    )
-    unfinished.replace(path)
+    with atomic_write(root / track.path) as temporary:
+        # A variable bit rate is encoded in three quarters of the time of a constant one.
+        soundfile.write(
+            temporary,
+            audio,
+            SAMPLE_RATE_HZ,
+            format="MP3",
+            subtype="MPEG_LAYER_III",
+            bitrate_mode="VARIABLE",
+            compression_level=0.5,
+        )
 
 
-def write_metadata(path: Path, clips: Sequence[Clip], seconds: float) -> None:
+def write_metadata(path: Path, tracks: Sequence[TrackSpec], duration_s: float) -> None:
     """Write FMA's table of tracks: two lines of column names, one for the index, then the rows."""
     columns = [(level, name) for level, names in COLUMNS.items() for name in names.split()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
+    defaults = {column: 0 if column[1] in COUNT_COLUMNS else "" for column in columns}
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["", *(level for level, _ in columns)])
         table.writerow(["", *(name for _, name in columns)])
         table.writerow(["track_id", *[""] * len(columns)])
-        for clip in clips:
-            known = describe(clip, seconds)
-            blank = {column: 0 if column[1] in COUNTS else "" for column in columns}
-            table.writerow([clip.track_id, *(blank | known).values()])
-    unfinished.replace(path)
+        for track in tracks:
+            table.writerow([track.track_id, *(defaults | metadata_of(track, duration_s)).values()])
 
 
-def describe(clip: Clip, seconds: float) -> dict[tuple[str, str], str | int]:
-    """What the table says of a clip, by (level, name) of the column; counts and blanks aside."""
-    number = 1 + list(STYLES).index(clip.genre) + len(STYLES) * clip.artist
-    name = f"{clip.genre} Machine {clip.artist + 1}"
-    genres = f"[{GENRE_IDS[clip.genre]}]"
+def metadata_of(track: TrackSpec, duration_s: float) -> dict[tuple[str, str], str | int]:
+    """A row of the table, by (level, name) of the column, without its default values."""
+    number = 1 + list(STYLES).index(track.genre) + len(STYLES) * track.artist
+    name = f"{track.genre} Machine {track.artist + 1}"
+    genres = f"[{GENRE_IDS[track.genre]}]"
     return {
         ("album", "id"): number,
         ("album", "tags"): "[]",
@@ -204,26 +198,18 @@ def describe(clip: Clip, seconds: float) -> dict[tuple[str, str], str | int]:
         ("artist", "id"): number,
         ("artist", "name"): name,
         ("artist", "tags"): "[]",
-        ("set", "split"): clip.split,
+        ("set", "split"): track.split,
         ("set", "subset"): "small",
         ("track", "bit_rate"): 128_000,
-        ("track", "duration"): round(seconds),
-        ("track", "genre_top"): clip.genre,
+        ("track", "duration"): round(duration_s),
+        ("track", "genre_top"): track.genre,
         ("track", "genres"): genres,
         ("track", "genres_all"): genres,
         ("track", "license"): LICENSE,
-        ("track", "number"): clip.track + 1,
+        ("track", "number"): track.track + 1,
         ("track", "tags"): "[]",
-        ("track", "title"): f"{clip.genre} Sketch {clip.artist + 1}.{clip.track + 1}",
+        ("track", "title"): f"{track.genre} Sketch {track.artist + 1}.{track.track + 1}",
     }
 
 
-def _download(raw: Path, params: SampleParams, cache: Path, seed: int) -> None:
-    write_collection(raw, params.tracks_per_genre, params.duration_s, seed)
-
-
-def _load(raw: Path, params: SampleParams) -> pd.DataFrame:
-    return load_tracks(raw, "small")
-
-
-DATASET = Dataset(SampleParams, _download, _load)
+DATASET = Dataset(SampleParams, download, load_tracks)

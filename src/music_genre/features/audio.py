@@ -11,31 +11,21 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from music_genre.errors import AudioError
+from music_genre.errors import AudioError, IssueReason
 
-BLOCK_SECONDS = 10.0
-"""Decoded at a time: memory stays flat however long the file claims to be."""
+SUPPORTED_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".au", ".aif", ".aiff"})
 
-LOUDEST = 1e4
-"""Beyond this a sample of a float file is no sound; its power would overflow."""
+BLOCK_DURATION_S = 10.0  # decoded at a time, so that memory stays flat however long a file claims to be
+MAX_SAMPLES_PER_READ = 2**22  # of all channels together, where a block would be more
+MAX_ABS_SAMPLE = 1e4  # the power of larger samples of a float file would overflow
+MAX_CHANNELS = 8
+MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
+MAX_FRAMES = 15 * 60 * 48_000  # samples a channel that are held in memory: 173 MB
+UNKNOWN_FRAMES = 2**62  # libsndfile gives about this much where a file does not say how long it is
 
-MOST_VALUES = 2**22
-"""Decoded at a time, all channels together, where ``BLOCK_SECONDS`` of a file would be more."""
-
-MOST_CHANNELS, LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8, 1_000, 384_000
-"""What sound recordings have; files that claim otherwise are made to hurt."""
-
-MOST_FRAMES = 15 * 60 * 48_000
-"""Samples a channel of a whole recording in memory: 173 MB."""
-
-UNKNOWN_FRAMES = 2**62
-"""libsndfile tells about this much where a file does not say how long it is."""
-
-SILENT_DBFS = -80.0
-"""A clip whose loudest sample lies under this is silent."""
-
-MISSING_SECONDS = 0.2
-"""A clip that ends this much before its header says is truncated; encoders' padding is well below."""
+SILENCE_THRESHOLD_DBFS = -80.0  # a clip whose largest sample is below is silent
+QUIET_BLOCK_DBFS = SILENCE_THRESHOLD_DBFS + 20  # a tenth of a second whose root mean square is below is silent
+TRUNCATION_TOLERANCE_S = 0.2  # encoders pad by less
 
 
 @dataclass(frozen=True)
@@ -51,32 +41,33 @@ class AudioSignal:
     sample_rate_hz: int
 
     @property
-    def seconds(self) -> float:
+    def duration_s(self) -> float:
+        """The length in seconds."""
         return len(self.samples) / self.sample_rate_hz
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What listening to a whole file tells.
+    """What a file holds, by decoding it.
 
     Args:
-        seconds: decoded length.
+        duration_s: decoded length.
         sample_rate_hz: as stored.
         channels: as stored.
         peak: the largest absolute sample of the downmix.
-        lost_share: share of samples of the downmix that are no sound: NaN, infinite, beyond ``LOUDEST``.
-        silent_share: share of tenths of a second whose root mean square lies under ``SILENT_DBFS`` + 20 dB.
-        claimed_seconds: length by the header.
+        invalid_fraction: of the samples of the downmix: NaN, infinite or beyond ``MAX_ABS_SAMPLE``.
+        silent_fraction: of the tenths of a second: root mean square below ``QUIET_BLOCK_DBFS``.
+        header_duration_s: length by the header.
         artist: by the file's tags.
     """
 
-    seconds: float
+    duration_s: float
     sample_rate_hz: int
     channels: int
     peak: float
-    lost_share: float
-    silent_share: float
-    claimed_seconds: float
+    invalid_fraction: float
+    silent_fraction: float
+    header_duration_s: float
     artist: str | None
 
 
@@ -88,59 +79,69 @@ def decode(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
     """
     with _open(source) as file:
         rate = int(file.samplerate)
-        samples = _mono(file, int(max_seconds * rate))
+        samples = _read_mono(file, int(max_seconds * rate))
     return AudioSignal(samples, rate)
 
 
-def decode_whole(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
-    """Decode a file to mono, all of it or nothing: where its header claims too much, nothing is decoded.
+def decode_all(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
+    """Decode a whole file to mono. One whose header says that it is too long is not decoded at all.
 
     Raises:
         AudioError: ``empty``, ``undecodable``, ``unsupported``, ``too_long``.
     """
     with _open(source) as file:
         rate, channels = int(file.samplerate), int(file.channels)
-        if channels > MOST_CHANNELS or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
-            heard = f"up to {MOST_CHANNELS} are heard, at {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-            raise AudioError("unsupported", f"{channels} channels at {rate} Hz; {heard}")
-        limit = int(min(max_seconds * rate, MOST_FRAMES))
-        if limit < file.frames < UNKNOWN_FRAMES:
-            raise AudioError("too_long", f"{file.frames / rate:.0f} s; at most {limit / rate:.0f} s are heard")
-        samples = _mono(file, limit + 1)
-    if len(samples) > limit:
-        raise AudioError("too_long", f"at most {limit / rate:.0f} s are heard")
+        if channels > MAX_CHANNELS or not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
+            limits = f"at most {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz are supported"
+            raise AudioError(IssueReason.UNSUPPORTED, f"{channels} channels at {rate} Hz; {limits}")
+        max_frames = int(min(max_seconds * rate, MAX_FRAMES))
+        maximum = f"maximum duration is {max_frames / rate:.0f} s"
+        if max_frames < file.frames < UNKNOWN_FRAMES:
+            raise AudioError(IssueReason.TOO_LONG, f"{file.frames / rate:.0f} s; {maximum}")
+        samples = _read_mono(file, max_frames + 1)
+    if len(samples) > max_frames:
+        raise AudioError(IssueReason.TOO_LONG, maximum)
     return AudioSignal(samples, rate)
 
 
-def listen(path: Path, max_seconds: float) -> AudioInfo:
-    """Decode up to ``max_seconds`` of a file, block by block, and describe it.
+def probe(path: Path, max_seconds: float) -> AudioInfo:
+    """Describe a file by decoding up to ``max_seconds`` of it, block by block.
 
     Raises:
         AudioError: ``empty``, ``undecodable``.
     """
-    peak, frames, lost, quiet, tenths = 0.0, 0, 0, 0, 0
+    peak, n_samples, n_invalid, n_silent, n_blocks = 0.0, 0, 0, 0, 0
     with _open(path) as file:
         rate, channels = int(file.samplerate), int(file.channels)
-        claimed, artist = _claimed_frames(file), file.artist.strip() or None
-        for block, no_sound in _mono_blocks(file, int(max_seconds * rate)):
-            frames += len(block)
-            lost += no_sound
-            peak = max(peak, float(np.max(np.abs(block))))
-            loudness = _tenths_rms(block, rate)
-            tenths += len(loudness)
-            quiet += int(np.sum(loudness < 10 ** ((SILENT_DBFS + 20) / 20)))
-    if not frames:
-        raise AudioError("undecodable", "no audio frames")
-    return AudioInfo(frames / rate, rate, channels, peak, lost / frames, quiet / max(tenths, 1), claimed / rate, artist)
+        header_frames, artist = _header_frames(file), file.artist.strip() or None
+        for samples, invalid in _mono_blocks(file, int(max_seconds * rate)):
+            n_samples += len(samples)
+            n_invalid += invalid
+            peak = max(peak, float(np.max(np.abs(samples))))
+            rms = _block_rms(samples, rate)
+            n_blocks += len(rms)
+            n_silent += int(np.sum(rms < 10 ** (QUIET_BLOCK_DBFS / 20)))
+    if not n_samples:
+        raise AudioError(IssueReason.UNDECODABLE, "no audio frames")
+    return AudioInfo(
+        duration_s=n_samples / rate,
+        sample_rate_hz=rate,
+        channels=channels,
+        peak=peak,
+        invalid_fraction=n_invalid / n_samples,
+        silent_fraction=n_silent / max(n_blocks, 1),
+        header_duration_s=header_frames / rate,
+        artist=artist,
+    )
 
 
-def resample(recording: AudioSignal, sample_rate_hz: int) -> np.ndarray:
-    """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` would give (soxr, high quality),
-    without the seconds that a process takes to import that.
+def resample(signal: AudioSignal, sample_rate_hz: int) -> np.ndarray:
+    """(samples,) float32 at ``sample_rate_hz``: to the bit what ``librosa.load`` gives (soxr, high quality), without
+    the seconds that a process takes to import librosa.
     """
     import soxr
 
-    samples, rate = recording.samples, recording.sample_rate_hz
+    samples, rate = signal.samples, signal.sample_rate_hz
     if rate == sample_rate_hz:
         return samples
     resampled: np.ndarray = soxr.resample(samples, rate, sample_rate_hz, "HQ")
@@ -149,58 +150,63 @@ def resample(recording: AudioSignal, sample_rate_hz: int) -> np.ndarray:
 
 
 def is_silent(peak: float) -> bool:
-    """Whether the loudest sample, in [0, 1], lies under ``SILENT_DBFS``."""
-    return bool(peak < 10 ** (SILENT_DBFS / 20))
+    """Whether the largest sample, in [0, 1], is below ``SILENCE_THRESHOLD_DBFS``."""
+    return bool(peak < 10 ** (SILENCE_THRESHOLD_DBFS / 20))
+
+
+def decoder_crashed(_: object) -> AudioError:
+    """What is wrong with a file on which libsndfile ended its process."""
+    return AudioError(IssueReason.UNDECODABLE, "the decoder crashed")
 
 
 def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
     size = source.stat().st_size if isinstance(source, Path) else source.seek(0, 2)
     if not size:
-        raise AudioError("empty", "0 bytes")
+        raise AudioError(IssueReason.EMPTY, "0 bytes")
     if not isinstance(source, Path):
         source.seek(0)
     try:
         return soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
-        # Without a format that fits, libsndfile's own words ("File does not exist ...") mislead.
+        # libsndfile's own message for a format it does not know ("File does not exist ...") misleads.
         raise AudioError(
-            "undecodable", "no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
+            IssueReason.UNDECODABLE, "no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
         ) from error
 
 
-def _claimed_frames(file: soundfile.SoundFile) -> int:
-    """Length by the header. libsndfile corrects what does not fit the file and only says so in its log."""
-    told = re.search(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", file.extra_info)
-    if told and 0 < int(told[2]) < int(told[1]) < 0x7FFF0000:
-        return int(file.frames * int(told[1]) / int(told[2]))
+def _header_frames(file: soundfile.SoundFile) -> int:
+    """Length by the header. libsndfile replaces a length that does not fit the file, and only logs what it was."""
+    match = re.search(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", file.extra_info)
+    if match and 0 < int(match[2]) < int(match[1]) < 0x7FFF0000:
+        return int(file.frames * int(match[1]) / int(match[2]))
     return max(0, int(file.frames))
 
 
-def _mono(file: soundfile.SoundFile, limit: int) -> np.ndarray:
-    """(samples,) float32, at most ``limit`` of them."""
-    blocks = [block for block, _ in _mono_blocks(file, limit)]
+def _read_mono(file: soundfile.SoundFile, max_frames: int) -> np.ndarray:
+    """(samples,) float32, at most ``max_frames``."""
+    blocks = [samples for samples, _ in _mono_blocks(file, max_frames)]
     if not blocks:
-        raise AudioError("undecodable", "no audio frames")
+        raise AudioError(IssueReason.UNDECODABLE, "no audio frames")
     return np.concatenate(blocks)
 
 
-def _mono_blocks(file: soundfile.SoundFile, limit: int) -> Iterator[tuple[np.ndarray, int]]:
-    """(samples,) float32 blocks of at most ``BLOCK_SECONDS``, ``limit`` frames in all; what is no sound is 0 there, and
-    counted.
+def _mono_blocks(file: soundfile.SoundFile, max_frames: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Blocks of (samples,) float32 of at most ``BLOCK_DURATION_S``, ``max_frames`` samples in all, and how many samples
+    of each block are invalid; those are set to 0.
     """
-    block = max(1, int(min(BLOCK_SECONDS * file.samplerate, MOST_VALUES / file.channels)))
-    while limit > 0:
+    block_frames = max(1, int(min(BLOCK_DURATION_S * file.samplerate, MAX_SAMPLES_PER_READ / file.channels)))
+    while max_frames > 0:
         try:
-            samples = file.read(min(block, limit), dtype="float32", always_2d=True)
+            samples = file.read(min(block_frames, max_frames), dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError("undecodable", str(error.error_string)) from error
+            raise AudioError(IssueReason.UNDECODABLE, str(error.error_string)) from error
         if not len(samples):
             return
-        limit -= len(samples)
+        max_frames -= len(samples)
         mono = _downmix(samples)
-        no_sound = ~(np.abs(mono) <= LOUDEST)
-        mono[no_sound] = 0
-        yield mono, int(np.count_nonzero(no_sound))
+        invalid = ~(np.abs(mono) <= MAX_ABS_SAMPLE)
+        mono[invalid] = 0
+        yield mono, int(np.count_nonzero(invalid))
 
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
@@ -213,9 +219,9 @@ def _downmix(samples: np.ndarray) -> np.ndarray:
     return mono
 
 
-def _tenths_rms(block: np.ndarray, rate: int) -> np.ndarray:
-    """(tenths,) root mean square of each full tenth of a second."""
-    length = max(1, rate // 10)
-    whole = block[: len(block) // length * length].reshape(-1, length)
-    rms: np.ndarray = np.sqrt(np.mean(np.square(whole), axis=1))
+def _block_rms(samples: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """(blocks,) root mean square of each full tenth of a second."""
+    length = max(1, sample_rate_hz // 10)
+    blocks = samples[: len(samples) // length * length].reshape(-1, length)
+    rms: np.ndarray = np.sqrt(np.mean(np.square(blocks), axis=1))
     return rms

@@ -16,10 +16,10 @@ def main(project: ProjectPaths) -> None:
     staging = downloads / "raw"
     shutil.rmtree(staging, ignore_errors=True)
     downloads.mkdir(parents=True, exist_ok=True)
-    params.data.dataset.download(staging, params.data.section, downloads, params.seed)
+    params.data.download(staging, downloads, params.seed)
     shutil.rmtree(project.raw, ignore_errors=True)
     project.raw.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(staging, project.raw)  # a rename, unless the two lie on different disks
+    shutil.move(staging, project.raw)  # a rename, unless the two are on different disks
 
 
 if __name__ == "__main__":

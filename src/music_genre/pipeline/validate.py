@@ -1,4 +1,4 @@
-"""Check the data before anything is trained on it: ``reports/data_quality``."""
+"""Check the data before anything is trained on it: ``data/faults.csv`` and ``reports/data_quality``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 
+from music_genre.datasets.inspection import check_issue_rate, merge_issues
 from music_genre.datasets.splits import is_official
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import INDEX
@@ -13,24 +14,28 @@ from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.reporting.validation_pages import write_data_checks
-from music_genre.validation.expectations import FMA_SMALL_SPLIT_SIZES, dataset_suites
+from music_genre.validation.expectations import dataset_suites
 from music_genre.validation.runner import validate
 
 
 @stage
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
-    tracks, dataset = pd.read_parquet(project.tracks), params.data.dataset
-    is_fma_small = params.data.source == "fma" and params.data.section.subset == "small"
+    data, tracks = params.data, pd.read_parquet(project.tracks)
+    inspection, failed = pd.read_csv(project.inspection), pd.read_csv(project.spectrogram_faults)
+    issues = merge_issues([inspection, failed])
+    issues.to_csv(project.faults, index=False)
+    n_tracks = len(tracks) + int((inspection["severity"] == "dropped").sum())
+    check_issue_rate(issues, n_tracks, data.max_skipped_fraction)
     suites = dataset_suites(
         tracks,
         pd.read_parquet(project.splits),
         pd.read_parquet(project.spectrograms / INDEX),
-        (params.spectrogram.n_frames, params.spectrogram.n_mels) if dataset.has_audio else None,
-        min_duration_s=params.data.min_duration_s,
+        (params.spectrogram.n_frames, params.spectrogram.n_mels) if data.dataset.has_audio else None,
+        min_duration_s=data.min_duration_s,
         allow_artist_overlap=params.split.method == "random" or is_official(tracks, params.split.method),
-        has_audio=dataset.has_audio,
-        expected_split_sizes=FMA_SMALL_SPLIT_SIZES if is_fma_small else None,
+        has_audio=data.dataset.has_audio,
+        expected_split_sizes=data.split_sizes,
     )
     site = project.data_quality / "site"
     report = validate(suites, site)

@@ -14,7 +14,6 @@ from music_genre.features.mel import FLOOR_DB
 
 CRITICAL, WARNING = "critical", "warning"
 MIN_CLASS_BALANCE = 0.25  # genres with fewer clips, as a fraction of the mean over genres, will have poor metrics
-FMA_SMALL_SPLIT_SIZES = {"training": (6394, 6400), "validation": (800, 800), "test": (800, 800)}
 TRACK_COLUMNS = ("track_id", "genre")
 AUDIO_COLUMNS = ("duration_s", "sample_rate_hz", "channels", "sha256")
 SPLIT_COLUMNS = ("track_id", "genre", "artist_id", "split")
