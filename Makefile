@@ -104,7 +104,7 @@ vendor:  ## download the web page's library again; its files must have the diges
 	&& cd $(WAVESURFER) && $(if $(VENDOR_CHECK),sha256sum --check SHA256SUMS,sha256sum LICENSE package.json wavesurfer.esm.js >SHA256SUMS)
 
 samples: setup  ## synthesise the clips that the web page offers
-	python -m music_genre.service.demo_clips
+	python tools/demo_clips.py
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

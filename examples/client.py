@@ -1,4 +1,4 @@
-"""Ask a running service for genres: ``python examples/client.py song.mp3 more.flac --timeline``."""
+"""Get predictions from a running service: ``python examples/client.py song.mp3 more.flac --timeline``."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import httpx
 
-TRIES = 5
+MAX_TRIES = 5
 
 
-def ask(client: httpx.Client, file: Path, timeline: bool = False) -> dict:
-    """The service's answer to one file; a busy service is asked again when it said so.
+def predict(client: httpx.Client, file: Path, timeline: bool = False) -> dict:
+    """The prediction of one file; a request to a busy service is repeated when the response says so.
 
     Raises:
-        httpx.HTTPStatusError: the file was refused; ``error.response.json()["error"]`` has a code and a message.
+        httpx.HTTPStatusError: an error; ``error.response.json()["error"]`` has a code and a message.
     """
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         with file.open("rb") as audio:
             response = client.post(
                 "/predict", files={"audio": (file.name, audio)}, data={"timeline": str(timeline).lower()}
@@ -31,27 +31,33 @@ def ask(client: httpx.Client, file: Path, timeline: bool = False) -> dict:
     return response.json()
 
 
+def print_prediction(file: Path, prediction: dict) -> None:
+    """Print a prediction, its notes and its segments, if there are any."""
+    hint = "" if prediction["confident"] else ", low confidence"
+    print(f"{file}: {prediction['genre']} ({prediction['confidence']:.0%}{hint})")
+    for note in prediction.get("notes", []):
+        print(f"  {note['message']}")
+    for segment in prediction.get("segments", []):
+        print(f"  {segment['start_seconds']:7.1f} - {segment['end_seconds']:.1f} s  {segment['genre']}")
+
+
 def main() -> int:
+    """Print the prediction or the error of each file; 1 where there is an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--timeline", action="store_true", help="each part of a song, too")
+    parser.add_argument("--timeline", action="store_true", help="print the prediction of each segment, too")
     parser.add_argument("--url", default="http://localhost:3000")
     options = parser.parse_args()
-    key, wrong = os.environ.get("MUSIC_GENRE_API_KEY"), 0
+    key, n_errors = os.environ.get("MUSIC_GENRE_API_KEY"), 0
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=options.url, headers=headers, timeout=60) as client:
         for file in options.files:
             try:
-                answer = ask(client, file, options.timeline)
-            except httpx.HTTPStatusError as refused:
-                print(f"{file}: {refused.response.json()['error']['message']}", file=sys.stderr)
-                wrong += 1
-                continue
-            sure = "" if answer["confident"] else ", not sure"
-            print(f"{file}: {answer['genre']} ({answer['confidence']:.0%}{sure})")
-            for part in answer.get("segments", []):
-                print(f"  {part['start_seconds']:7.1f} - {part['end_seconds']:.1f} s  {part['genre']}")
-    return 1 if wrong else 0
+                print_prediction(file, predict(client, file, options.timeline))
+            except httpx.HTTPStatusError as error:
+                print(f"{file}: {error.response.json()['error']['message']}", file=sys.stderr)
+                n_errors += 1
+    return 1 if n_errors else 0
 
 
 if __name__ == "__main__":

@@ -1,40 +1,42 @@
 """Settings that change no result: how the service runs, and when drift is reported.
 
-Each is a variable of the environment (``MUSIC_GENRE_SHADOW=true``) or a key of ``settings.toml``
-(``shadow = true``) in the project's folder, or in the working directory of a service without a project; the environment
-has the last word.
+Each is an environment variable (``MUSIC_GENRE_SHADOW=true``) or a key of ``settings.toml`` (``shadow = true``) in the
+project's folder, or in the working directory of a bento, which has no project. The environment has precedence; an empty
+variable counts as unset.
 """
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from music_genre.config import Count
 from music_genre.errors import MusicGenreError
 
 SETTINGS_FILE = "settings.toml"
+ENV_PREFIX = "MUSIC_GENRE_"
 
 
 class Settings(BaseSettings):
-    """All settings with their defaults.
+    """All settings with their defaults. Arguments have less precedence than the environment.
 
     Args:
-        api_key: that requests must bear; None: no key is needed.
+        api_key: that requests must have; None: no key is needed.
         request_log: folder for statistics of each request, no audio; None: no log.
         shadow: shadow mode: the challenger's predictions are recorded, not returned.
         drift_js_threshold: Jensen-Shannon distances (0 to 1) up to this one do not matter.
         drift_alpha: false-alarm rate of drift detection on data like the training data.
-        drift_window: the newest requests that are compared.
+        drift_window: the number of newest requests that are compared.
         drift_min_requests: fewer requests are not enough to compare.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MUSIC_GENRE_", extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     request_log: Path | None = None
     shadow: bool = False
     drift_js_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.15
@@ -51,25 +53,34 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, then the file that ``load_settings`` names."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        """The environment before the arguments, which ``load_settings`` reads from the file."""
+        return env_settings, init_settings
 
 
-def load_settings(folder: Path | None = None) -> Settings:
-    """The settings of the environment and of ``settings.toml`` in a folder (default: the working directory).
+def load_settings(folder: Path) -> Settings:
+    """The settings of the environment and of ``settings.toml`` in a folder.
+
+    Args:
+        folder: the project's, or the working directory of a bento; a relative path of ``request_log`` is below it.
 
     Raises:
         MusicGenreError: the file is not TOML, or a setting is unknown or impossible; the message names each.
     """
-    file = (folder or Path.cwd()) / SETTINGS_FILE
-
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
-
+    file = folder / SETTINGS_FILE
     try:
-        return FromFile()
+        settings = Settings(**_read_toml(file))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise MusicGenreError(f"settings (MUSIC_GENRE_... or {file}): {problems}") from error
-    except ValueError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise MusicGenreError(f"settings ({ENV_PREFIX}... or {file}): {problems}") from error
+    log_dir = settings.request_log
+    return settings.model_copy(update={"request_log": folder / log_dir}) if log_dir else settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    """The values of a TOML file; none where there is no file."""
+    if not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: not TOML, or not UTF-8
         raise MusicGenreError(f"{file}: {error}") from error

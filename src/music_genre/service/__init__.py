@@ -1,1 +1,1 @@
-"""The BentoML service."""
+"""The BentoML service: predictions over HTTP, and the web page."""

@@ -1,4 +1,4 @@
-"""The service: an outer part decodes and makes features, an inner one batches clips and runs the model."""
+"""The outer service: decodes uploads and makes features; the inner one, ``ModelRunner``, predicts them in batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import aiohttp
@@ -17,243 +19,254 @@ from anyio import to_thread
 from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
+from fastapi.responses import JSONResponse
 
-from music_genre.compute import THREAD_LIMITS, cores
-from music_genre.errors import AudioError, MusicGenreError
-from music_genre.features.audio import AudioSignal, decode_whole
-from music_genre.inference.predictor import Clips, answer, clips_of
-from music_genre.pipeline import configure_libraries
+from music_genre.errors import MusicGenreError
+from music_genre.features.audio import AudioSignal, decode_all
+from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
+from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
-from music_genre.service.middleware import OneShape, Patient, Places, authorised, describe_fault, refusal
-from music_genre.service.model_runner import GenreModel
-from music_genre.service.observability import Observed, log_as_json, metrics, observe, phase
-from music_genre.service.request_log import open_log
-from music_genre.service.served_model import Loaded, find, in_bento, rehearse
-from music_genre.service.shadow_runner import Shadowing
+from music_genre.service.environment import in_bento, service_settings
+from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
+from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
+from music_genre.service.model_runner import ModelRunner
+from music_genre.service.observability import (
+    configure_json_logging,
+    metrics,
+    phase,
+    record_prediction,
+    request_context,
+)
+from music_genre.service.request_log import RequestLog
+from music_genre.service.schemas import error_responses
+from music_genre.service.security import require_api_key
+from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
+from music_genre.service.shadow import ShadowRunner
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 
-MAX_SECONDS = 900.0
-"""Of a recording."""
-
-WORK_SECONDS = 30.0
-"""An answer that is not there after so long is given up: the service has more to do than it can."""
-
-MAX_REQUESTS = 32
-"""At work or waiting in one worker; two seconds of clips on two cores."""
-
-WORKERS = max(2, min(4, cores()))
-"""Processes that decode: while one of them starts anew, another answers."""
-
-FOLLOW_SECONDS = 1.0
-"""How often the inner service is asked which version answers."""
-
-START_SECONDS = 20.0
-"""So long a request waits in a worker that does not know its model yet: another one of them may have said ready."""
-
-RETRY_SECONDS = 0.2
-"""Between two tries to reach an inner service that is starting anew."""
-
-UNREACHABLE = (aiohttp.ClientError, OSError, ServiceUnavailable)
-"""What asking an inner service raises that is starting anew, or whose connection was cut."""
+MAX_DURATION_S = 900.0  # of a recording
+MAX_CONCURRENCY = 32  # requests in progress in one worker: two seconds of clips on two cores
+REQUEST_TIMEOUT_S = 30.0  # from the end of the upload to the prediction
+N_WORKERS = max(2, min(4, cores()))  # processes that decode; while one restarts, another serves
+STARTUP_TIMEOUT_S = 20.0  # a worker's wait for its model; another worker may have reported readiness already
+POLL_INTERVAL_S = 1.0  # between two questions for the version that is served
+RETRY_INTERVAL_S = 0.2  # between two tries to reach the inner service while it restarts
+CONNECTION_ERRORS = (aiohttp.ClientError, OSError, ServiceUnavailable)  # of an inner service that restarts
 
 logger = logging.getLogger("bentoml.music_genre")
 
 app = FastAPI(
     title="music-genre",
-    description="Names the genre of a piece of music.",
+    description="Predicts the genre of a recording.",
     summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
 )
 add_page(app)
+add_error_handlers(app)
 
 
-@bentoml.service(name="music-genre", workers=WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
+@bentoml.service(
+    name="music-genre", workers=N_WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}}
+)
 @bentoml.asgi_app(app, path="/")
 class MusicGenre:
-    """Names the genre of a piece of music."""
+    """Predicts the genre of a recording."""
 
-    model = bentoml.depends(GenreModel)
+    model = bentoml.depends(ModelRunner)
 
-    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # theirs
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML has no types
     @staticmethod
-    def announce() -> None:
-        """Before any worker starts: say what will answer, or why nothing can."""
+    def on_deployment() -> None:
+        """Before any worker starts: print what will be served, or end with the reason why nothing can be."""
         configure_libraries()
-        # This process starts the workers. Each uses as many threads as it says, not as many again for every sum; and in
-        # a container, too, one that was killed is started anew.
+        # The workers inherit this environment. Several of them share the cores, so each library gets one thread; and
+        # BentoML restarts workers that were killed only where it does not believe to run in a container.
         os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
         os.environ.pop("BENTOML_CONTAINERIZED", None)
         try:
-            loaded, _ = find()
-            rehearse(loaded)
+            service_settings()
+            served, _ = resolve_model()
+            warm_up_features(served)
         except MusicGenreError as error:
             sys.exit(f"bentoml serve: {error}")
-        origin = "packed in this bento" if in_bento() else "champion of the registry"
-        print(f"Serving {loaded.name} version {loaded.version}: {loaded.manifest.name}, {origin}", flush=True)
+        origin = "included in this bento" if in_bento() else "champion of the registry"
+        print(f"Serving {served.name} version {served.version}: {served.manifest.name}, {origin}", flush=True)
 
     def __init__(self) -> None:
-        log_as_json()
-        self.loaded: Loaded | None = None
-        self.known = asyncio.Event()
-        self.requests = open_log(server_context.worker_index or 0, WORKERS)
-        self.places = Places(MAX_REQUESTS)
+        configure_json_logging()
+        self.served: ServedModel | None = None
+        self.model_ready = asyncio.Event()
+        log_dir = service_settings().request_log
+        self.request_log = RequestLog(log_dir, server_context.worker_index or 0, N_WORKERS) if log_dir else None
+        self.limiter = anyio.CapacityLimiter(MAX_CONCURRENCY)
         self.threads = anyio.CapacityLimiter(cores())
 
-    @bentoml.on_startup  # type: ignore[untyped-decorator]  # theirs
-    async def begin(self) -> None:
-        """Follow the inner service, which follows the registry."""
-        # BentoML's client closes its connections every hundred requests, and those at work with them.
-        connections = self.model.to_async._session_manager
-        connections.max_age = connections.max_requests = math.inf
-        self.shadowing = Shadowing(self.model.to_async, self.in_thread)
-        self.following = asyncio.create_task(self.follow())
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
+    async def on_startup(self) -> None:
+        """Start to follow the inner service, which follows the registry."""
+        # BentoML's client closes its connections every hundred requests or five minutes, and with them the requests
+        # in progress. It has no public setting for that.
+        session_manager = self.model.to_async._session_manager
+        session_manager.max_age = session_manager.max_requests = math.inf
+        self.shadow = ShadowRunner(self.model.to_async, self.run_in_thread)
+        self.poll_task = asyncio.create_task(self.poll_model())
 
     async def __is_ready__(self) -> bool:
-        return self.loaded is not None
+        return self.served is not None
 
     @app.post(
         "/predict",
-        summary="Name the genre of a recording",
-        response_model=schemas.Answer,
+        summary="Predict the genre of a recording",
+        response_model=schemas.Prediction,
         response_model_exclude_unset=True,
-        responses=schemas.refusals(401, 408, 413, 415, 422, 503),
+        responses=error_responses(
+            ErrorCode.UNAUTHORIZED,
+            ErrorCode.TOO_SLOW,
+            ErrorCode.TOO_LONG,
+            ErrorCode.UNSUPPORTED,
+            ErrorCode.SILENT,
+            ErrorCode.BUSY,
+        ),
         openapi_extra=schemas.UPLOAD,
     )
-    async def predict(self, request: Request, key: Annotated[None, Depends(authorised)]) -> Any:
-        """A recording's genre, with every genre's probability; songs are heard in windows of the model's length."""
-        with self.places.one():
+    async def predict(self, request: Request, key: Annotated[None, Depends(require_api_key)]) -> Any:
+        """The genre with the probabilities of all genres: the mean over clips of the length that the model takes."""
+        with concurrency_slot(self.limiter):
             async with open_upload(request) as upload:
                 try:
-                    with anyio.fail_after(WORK_SECONDS):
+                    with anyio.fail_after(REQUEST_TIMEOUT_S):
                         with phase("decode"):
-                            recording = await self.in_thread(decode, upload)
-                        return JSONResponse(await self.answered(recording, upload.timeline))
+                            recording = await self.run_in_thread(decode, upload)
+                        return JSONResponse(await self.predict_recording(recording, upload.timeline))
                 except TimeoutError as error:
-                    raise AudioError("busy", f"no answer within {WORK_SECONDS:g} s") from error
+                    message = f"server busy: no prediction within {REQUEST_TIMEOUT_S:g} s"
+                    raise ApiError(ErrorCode.BUSY, message) from error
 
     @app.get(
         "/model",
-        summary="Describe the model that answers",
-        response_model=schemas.Description,
-        responses=schemas.refusals(401, 503),
+        summary="Describe the model that is served",
+        response_model=schemas.ModelInfo,
+        responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.BUSY),
     )
-    async def describe(self, key: Annotated[None, Depends(authorised)]) -> Any:
+    async def get_model_info(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
         """Name, version, genres, transform and metrics."""
-        loaded = await self.current()
-        transform = loaded.manifest.transform
+        served = await self.get_model()
+        transform = served.manifest.transform
         return JSONResponse(
             {
-                "name": loaded.name,
-                "version": loaded.version,
-                "genres": loaded.manifest.genres,
+                "name": served.name,
+                "version": served.version,
+                "genres": served.manifest.genres,
                 "transform": transform.model_dump() if transform else None,
-                "metrics": loaded.metrics,
+                "metrics": served.metrics,
             }
         )
 
-    async def answered(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
-        """The answer to a recording; where the version changes meanwhile, by the new one."""
+    async def predict_recording(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
+        """The prediction as the API returns it; where the version changes meanwhile, by the new one."""
         while True:
-            loaded = await self.current()
+            served = await self.get_model()
             with phase("features"):
-                clips = await self.in_thread(clips_of, recording, loaded.manifest)
+                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest)
             with phase("forward") as forward:
-                probabilities = await self.forward(clips, loaded)
+                probabilities = await self.run_model(clips, served)
             if probabilities is not None:
-                result = finished(clips, probabilities, loaded, timeline)
-                observe(result)
-                self.shadowing.begin(recording, clips, loaded, result, forward.seconds)
-                if self.requests:
-                    await self.in_thread(self.requests.note, clips.mel, result)
-                return result
+                prediction = build_response(clips, probabilities, served, timeline)
+                record_prediction(prediction)
+                self.shadow.submit(recording, clips, served, prediction["genre"], forward.seconds)
+                if self.request_log:
+                    await self.run_in_thread(self.request_log.write, clips.mel, prediction)
+                return prediction
             await self.refresh()
 
-    async def forward(self, clips: Clips, loaded: Loaded) -> np.ndarray | None:
-        """(clips, classes) probabilities of the version that the clips were made for; None where it is gone. An inner
-        service that is starting anew is waited for.
+    async def run_model(self, clips: ClipBatch, served: ServedModel) -> np.ndarray | None:
+        """(clips, classes) float32 probabilities by the version whose transform made the clips.
+
+        Returns None where that version is no longer loaded, and waits for an inner service that restarts.
         """
-        asked = [(loaded.version, mel) for mel in clips.mel]
+        inputs = [(served.version, mel) for mel in clips.mel]
         while True:
             try:
-                rows = await self.model.to_async.predict(asked)
+                rows = await self.model.to_async.predict(inputs)
                 return None if any(row is None for row in rows) else np.stack(rows)
-            except UNREACHABLE:
-                await asyncio.sleep(RETRY_SECONDS)
+            except CONNECTION_ERRORS:
+                await asyncio.sleep(RETRY_INTERVAL_S)
 
-    async def current(self) -> Loaded:
-        """The version that answers.
+    async def get_model(self) -> ServedModel:
+        """The version that is served.
 
         Raises:
-            AudioError: ``busy`` where none does after ``START_SECONDS``.
+            ApiError: ``busy`` where there is none after ``STARTUP_TIMEOUT_S``.
         """
-        with anyio.move_on_after(START_SECONDS):
-            await self.known.wait()
-        if self.loaded is None:
-            raise AudioError("busy", "the model is being loaded")
-        return self.loaded
+        with anyio.move_on_after(STARTUP_TIMEOUT_S):
+            await self.model_ready.wait()
+        if self.served is None:
+            raise ApiError(ErrorCode.BUSY, "server busy: the model is being loaded")
+        return self.served
 
-    async def follow(self) -> None:
-        told = ""
+    async def poll_model(self) -> None:
+        """Follow the inner service for ever, and log each reason once why that fails."""
+        last_error = ""
         while True:
-            await asyncio.sleep(FOLLOW_SECONDS if self.loaded else RETRY_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_S if self.served else RETRY_INTERVAL_S)
             try:
                 await self.refresh()
-                told = ""
-            except UNREACHABLE:
-                pass  # it is starting anew
+                last_error = ""
+            except CONNECTION_ERRORS:
+                pass  # it restarts
             except Exception as error:  # nothing may end this task
-                if repr(error) != told:
+                if repr(error) != last_error:
                     logger.exception("The inner service cannot be followed")
-                told = repr(error)
+                last_error = repr(error)
 
     async def refresh(self) -> None:
-        """Ask the inner service which version answers."""
-        told = await self.model.to_async.describe()
-        self.shadowing.challenger = Loaded(**told["challenger"]) if told["challenger"] else None
-        loaded = Loaded(**told["champion"])
-        if loaded != self.loaded:
-            await self.in_thread(rehearse, loaded)
-            self.loaded = loaded
-            self.known.set()
-            metrics().serve(loaded.version)
+        """Ask the inner service for the versions that it has loaded."""
+        payloads = await self.model.to_async.get_models()
+        self.shadow.challenger = ServedModel(**payloads["challenger"]) if payloads["challenger"] else None
+        served = ServedModel(**payloads["champion"])
+        if served != self.served:
+            await self.run_in_thread(warm_up_features, served)
+            self.served = served
+            self.model_ready.set()
+            metrics().set_version(served.version)
 
-    async def in_thread(self, work: Any, *arguments: Any) -> Any:
-        """What ``work`` returns; as many at a time as there are cores."""
-        return await to_thread.run_sync(work, *arguments, limiter=self.threads)
-
-
-@app.exception_handler(AudioError)
-async def refuse(request: Request, fault: AudioError) -> JSONResponse:
-    return describe_fault(fault)
+    async def run_in_thread(self, function: Any, *arguments: Any) -> Any:
+        """What ``function`` returns; as many run at a time as there are cores."""
+        return await to_thread.run_sync(function, *arguments, limiter=self.threads)
 
 
-@app.exception_handler(ClientDisconnect)
-async def forget(request: Request, gone: ClientDisconnect) -> Response:
-    """A client that went away in the middle of its upload is told nothing; the log says 499, as nginx does."""
-    return Response(status_code=499)
-
-
-@app.exception_handler(Exception)
-async def apologise(request: Request, error: Exception) -> JSONResponse:
-    """What nobody foresaw is in the log, not in the answer."""
-    return refusal("failed", "the service failed; its log says how")
-
-
-MIDDLEWARES = (Patient, Observed, OneShape)
-"""From the outside in."""
-
-for middleware in MIDDLEWARES:
+for middleware in (LingeringCloseMiddleware, RequestLoggingMiddleware, ErrorFormatMiddleware):  # from the outside in
     MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
 
 
+@contextmanager
+def concurrency_slot(limiter: anyio.CapacityLimiter) -> Iterator[None]:
+    """Hold one of the limiter's places during the block.
+
+    Raises:
+        ApiError: ``busy`` where all are taken.
+    """
+    try:
+        limiter.acquire_nowait()
+    except anyio.WouldBlock as error:
+        message = f"server busy: {limiter.total_tokens:g} concurrent requests"
+        raise ApiError(ErrorCode.BUSY, message) from error
+    try:
+        yield
+    finally:
+        limiter.release()
+
+
 def decode(upload: Upload) -> AudioSignal:
-    """An upload as sound."""
-    return decode_whole(upload.audio, MAX_SECONDS)
+    """Decode an upload."""
+    return decode_all(upload.audio, MAX_DURATION_S)
 
 
-def finished(clips: Clips, probabilities: np.ndarray, loaded: Loaded, timeline: bool) -> dict[str, Any]:
-    """The answer as it is sent."""
-    result = answer(clips, probabilities, loaded.manifest.genres, loaded.sure_from, timeline)
-    return {**result, "model": {"name": loaded.name, "version": loaded.version}}
+def build_response(clips: ClipBatch, probabilities: np.ndarray, served: ServedModel, timeline: bool) -> dict[str, Any]:
+    """The prediction as the API returns it."""
+    context = request_context.get()
+    return {
+        **format_prediction(clips, probabilities, served.manifest.genres, served.confidence_threshold, timeline),
+        "model": {"name": served.name, "version": served.version},
+        "request_id": context.request_id if context else "",
+    }

@@ -1,4 +1,4 @@
-"""Put the champion into BentoML's model store when a bento is built, so that the bento carries it."""
+"""Copy the champion into BentoML's model store when a bento is built, so that the bento contains it."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ import bentoml
 from bentoml.exceptions import NotFound
 from bentoml.models import BentoModel
 
-from music_genre.inference.predictor import CONFIDENT_TAG
-from music_genre.models.bundle import digest
-from music_genre.service.served_model import FACTS, PACKED, Registry
+from music_genre.files import folder_sha256
+from music_genre.inference.predictor import CONFIDENCE_THRESHOLD_TAG
+from music_genre.service.served_model import BUNDLE_DIR, VERSION_FILE, RegistryClient
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-KEPT_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENT_TAG)
-"""What a bento says about its model; other tags may tell of the machine that registered it."""
+# Other tags of a version may name the machine that registered it.
+EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG)
 
 
-class Champion(BentoModel):  # type: ignore[misc]  # theirs
-    """The model of the service as BentoML asks for it: ``bentoml build`` gets the registry's champion, and ``bentoml
-    serve`` nothing, for the inner service loads what it serves itself.
+class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no types
+    """The service's model as BentoML asks for it: ``bentoml build`` gets the champion of the registry.
+
+    ``bentoml serve`` asks for nothing: ``ModelRunner`` loads the model itself.
     """
 
     def to_info(self, alias: str | None = None) -> Any:
-        registry = Registry()
+        """Copy the champion into BentoML's store, and describe it."""
+        registry = RegistryClient()
         version = registry.champion()
-        _, folder = registry.fetch(version)
-        return BentoModel(store(version, folder)).to_info(alias)
+        _, bundle_dir = registry.download(version)
+        return BentoModel(save_to_bento_store(version, bundle_dir)).to_info(alias)
 
     def resolve(self, base_path: Any = None, global_model_store: Any = None) -> None:
-        return None
+        """Give ``bentoml serve`` nothing."""
 
 
-def store(version: ModelVersion, folder: Path) -> bentoml.Tag:
-    """A registered version in BentoML's store, as ``<name>:v<version>``; made anew where another model has that tag.
+def save_to_bento_store(version: ModelVersion, bundle_dir: Path) -> bentoml.Tag:
+    """Copy a registered version into BentoML's store, in place of another model with the same tag.
 
-    Args:
-        version: of the registry.
-        folder: its packed folder.
+    Returns:
+        ``<name>:v<version>``.
     """
     tag = bentoml.Tag(version.name, f"v{version.version}")
     facts = {
         "version": str(version.version),
-        "digest": digest(folder),
-        "tags": {name: version.tags[name] for name in KEPT_TAGS if name in version.tags},
+        "digest": folder_sha256(bundle_dir),
+        "tags": {name: version.tags[name] for name in EXPORTED_TAGS if name in version.tags},
     }
-    if _stored(tag) != facts:
+    if _stored_facts(tag) != facts:
         with suppress(NotFound):
             bentoml.models.delete(tag)
         with bentoml.models.create(tag, labels={"project": version.name}) as model:
-            shutil.copytree(folder, Path(model.path) / PACKED)
-            (Path(model.path) / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            shutil.copytree(bundle_dir, Path(model.path) / BUNDLE_DIR)
+            (Path(model.path) / VERSION_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return tag
 
 
-def _stored(tag: bentoml.Tag) -> Any:
-    """The facts of what has this tag; None where nothing has, or nothing of ours."""
+def _stored_facts(tag: bentoml.Tag) -> Any:
+    """The facts of the model with this tag in BentoML's store; None where there is none, or not one of this service."""
     try:
-        return json.loads((Path(bentoml.models.get(tag).path) / FACTS).read_text(encoding="utf-8"))
+        return json.loads((Path(bentoml.models.get(tag).path) / VERSION_FILE).read_text(encoding="utf-8"))
     except (NotFound, OSError, ValueError):
         return None

@@ -1,101 +1,134 @@
-"""What stands between a request and the work: the key, the free places, the shape of refusals, the manners."""
+"""ASGI middlewares around the whole service: closing, logging, and the format of errors."""
 
 from __future__ import annotations
 
-import hmac
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+import re
+import time
+import uuid
 from http import HTTPStatus
-from typing import Annotated
 
 import anyio
-from fastapi import Security
-from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.types import Message, Receive, Scope, Send
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from music_genre.errors import AudioError
-from music_genre.service.observability import HttpMiddleware
+from music_genre.service.errors import CLIENT_CLOSED_REQUEST, ErrorCode, error_response
+from music_genre.service.observability import RequestContext, metrics, request_context
 
-KEY_VARIABLE = "MUSIC_GENRE_API_KEY"
-"""Where it is set, requests must bring what it says."""
+LINGERING_CLOSE_S = 1.0  # how long the rest of an upload is read after an early response, as nginx does
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+EXCLUDED_PATHS = {"/livez", "/readyz", "/healthz", "/metrics"}  # polled all the time: no line in the log
+MAX_PATH_CHARS = 200  # of a path in the log
+OK, CLIENT_CLOSED = "ok", "client_closed"  # results of requests, beside the codes of errors
 
-RETRY_SECONDS = 1
-LINGER_SECONDS = 1.0
-"""The rest of a refused body is taken for so long: who is still sending sees the answer, not a broken pipe."""
+CODE_BY_STATUS = {
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.NOT_ALLOWED,
+    503: ErrorCode.BUSY,
+    504: ErrorCode.BUSY,
+}  # of errors that the frameworks return by themselves
 
-STATUS = {
-    "unauthorized": 401,
-    "not_found": 404,
-    "not_allowed": 405,
-    "too_slow": 408,
-    "too_large": 413,
-    "too_long": 413,
-    "unsupported": 415,
-    "failed": 500,
-    "busy": 503,
-}
-"""HTTP status of each error code; 422 for what is wrong with the audio itself."""
-
-CODE = {404: "not_found", 405: "not_allowed", 503: "busy", 504: "busy"}
-"""Error code of what the frameworks refuse on their own; ``unsupported`` for other 4xx."""
+logger = logging.getLogger("bentoml.music_genre.requests")
 
 
-def refusal(code: str, message: str) -> JSONResponse:
-    """An answer that says why not."""
-    status = STATUS.get(code, 422)
-    headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_SECONDS)}}.get(status)
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+class HttpMiddleware:
+    """Base class: ``handle`` gets the HTTP requests; everything else passes unchanged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self.handle if scope["type"] == "http" else self.app)(scope, receive, send)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its response back."""
+        raise NotImplementedError
 
 
-async def authorised(
-    bearer: Annotated[
-        HTTPAuthorizationCredentials | None,
-        Security(HTTPBearer(auto_error=False, description=f"Where `{KEY_VARIABLE}` is set: what it says.")),
-    ] = None,
-    header: Annotated[str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
-) -> None:
-    """Let pass whoever brings the key, and everybody where none is set.
+class LingeringCloseMiddleware(HttpMiddleware):
+    """Read on for a moment where the response comes before the end of the request's body.
 
-    Raises:
-        AudioError: ``unauthorized``.
+    A client that is still sending would otherwise see a broken connection in place of the response.
     """
-    key, given = os.environ.get(KEY_VARIABLE, ""), bearer.credentials if bearer else header or ""
-    if key and not hmac.compare_digest(given.encode("latin-1"), key.encode()):
-        raise AudioError("unauthorized", "send the API key as `Authorization: Bearer ...` or `X-API-Key: ...`")
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body_complete = False
+
+        async def receive_wrapper() -> Message:
+            nonlocal body_complete
+            message = await receive()
+            body_complete = not message.get("more_body", False)
+            return message
+
+        async def send_wrapper(message: Message) -> None:
+            is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if is_last and not body_complete:
+                await send({**message, "more_body": True})
+                with anyio.move_on_after(LINGERING_CLOSE_S):
+                    while not body_complete:
+                        await receive_wrapper()
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
+
+        await self.app(scope, receive_wrapper, send_wrapper)
 
 
-class Places:
-    """So many requests are at work in this process at once; the next is sent away, and told when to come back."""
+class RequestLoggingMiddleware(HttpMiddleware):
+    """Give every request an id, in the response's header ``X-Request-Id``, and a line in the log."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.taken = most, 0
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in EXCLUDED_PATHS:
+            await self.app(scope, receive, send)
+            return
+        given_id = Headers(scope=scope).get("x-request-id", "")
+        context = RequestContext(given_id if REQUEST_ID_PATTERN.fullmatch(given_id) else uuid.uuid4().hex)
+        start, status = time.perf_counter(), CLIENT_CLOSED_REQUEST
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """A place for the length of the block.
+        async def send_wrapper(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = context.request_id
+            await send(message)
 
-        Raises:
-            AudioError: ``busy``.
-        """
-        if self.taken >= self.most:
-            raise AudioError("busy", f"{self.most} requests are at work already")
-        self.taken += 1
+        token = request_context.set(context)
         try:
-            yield
+            await self.app(scope, receive, send_wrapper)
         finally:
-            self.taken -= 1
+            _log_request(context, scope, status, time.perf_counter() - start)
+            request_context.reset(token)
 
 
-class OneShape(HttpMiddleware):
-    """Whatever refuses a request, the answer is ``{"error": {"code": ..., "message": ...}}``."""
+def _log_request(context: RequestContext, scope: Scope, status: int, seconds: float) -> None:
+    """Count a request that has ended and write its line; the formatter adds the id."""
+    result = OK if status < 400 else context.error_code or ErrorCode.FAILED
+    if status == CLIENT_CLOSED_REQUEST:
+        result = CLIENT_CLOSED
+    if (scope["method"], scope["path"]) == ("POST", "/predict"):
+        metrics().requests.labels(result).inc()
+    fields = {
+        "method": scope["method"],
+        "path": scope["path"][:MAX_PATH_CHARS],
+        "status": status,
+        "result": result,
+        "seconds": round(seconds, 4),
+        "phases": {name: round(spent, 4) for name, spent in context.phase_seconds.items()},
+        **context.prediction,
+    }
+    logger.info("request", extra=fields)
+
+
+class ErrorFormatMiddleware(HttpMiddleware):
+    """Give the errors that BentoML and FastAPI return by themselves the format of the API.
+
+    Exception handlers of the application would not do: BentoML's own router answers paths that nobody serves.
+    """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         held: list[Message] = []
 
-        async def shaped(message: Message) -> None:
+        async def send_formatted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 held.append(message)
             elif not held:
@@ -103,56 +136,29 @@ class OneShape(HttpMiddleware):
             else:
                 held.append(message)
                 if not message.get("more_body", False):
-                    await _reshaped(held, scope, receive, send)
+                    await _send_error(held, scope, receive, send)
 
-        await self.app(scope, receive, shaped)
+        await self.app(scope, receive, send_formatted)
 
 
-async def _reshaped(held: list[Message], scope: Scope, receive: Receive, send: Send) -> None:
-    status, body = held[0]["status"], b"".join(message.get("body", b"") for message in held[1:])
-    if _has_shape(body) or status == 499:
-        for message in held:
+async def _send_error(messages: list[Message], scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the messages of an error response, in the format of the API."""
+    status, body = messages[0]["status"], b"".join(message.get("body", b"") for message in messages[1:])
+    if _is_error_body(body) or status == CLIENT_CLOSED_REQUEST:
+        for message in messages:
             await send(message)
         return
-    code = CODE.get(status, "failed" if status >= 500 else "unsupported")
-    answer = refusal(code, HTTPStatus(status).phrase.lower())
-    answer.status_code = 503 if status == 504 else status
-    answer.raw_headers += [header for header in held[0]["headers"] if header[0] == b"allow"]
-    await answer(scope, receive, send)
+    code = CODE_BY_STATUS.get(status, ErrorCode.FAILED if status >= 500 else ErrorCode.UNSUPPORTED)
+    response = error_response(code, HTTPStatus(status).phrase.lower())
+    response.status_code = 503 if status == 504 else status
+    response.raw_headers += [header for header in messages[0]["headers"] if header[0] == b"allow"]
+    await response(scope, receive, send)
 
 
-def _has_shape(body: bytes) -> bool:
+def _is_error_body(body: bytes) -> bool:
+    """Whether a body is an error in the format of the API."""
     try:
-        told = json.loads(body)
+        values = json.loads(body)
     except ValueError:
         return False
-    return isinstance(told, dict) and isinstance(told.get("error"), dict)
-
-
-class Patient(HttpMiddleware):
-    """Who is answered while still sending gets the answer before the connection is closed."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arrived = False
-
-        async def watched() -> Message:
-            nonlocal arrived
-            message = await receive()
-            arrived = not message.get("more_body", False)
-            return message
-
-        async def patient(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body", False) and not arrived:
-                await send({**message, "more_body": True})
-                with anyio.move_on_after(LINGER_SECONDS):
-                    while not arrived:
-                        await watched()
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
-            await send(message)
-
-        await self.app(scope, watched, patient)
-
-
-def describe_fault(fault: AudioError) -> JSONResponse:
-    """A fault as the API tells it."""
-    return refusal({"short": "too_short"}.get(fault.reason, fault.reason), fault.detail)
+    return isinstance(values, dict) and isinstance(values.get("error"), dict)

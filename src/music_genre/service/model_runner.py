@@ -1,4 +1,4 @@
-"""The inner service: clips in, probabilities out. It alone loads networks and follows the registry."""
+"""The inner service: clips in, probabilities out. It loads the models and follows the registry."""
 
 from __future__ import annotations
 
@@ -15,183 +15,188 @@ import bentoml
 import numpy as np
 
 from music_genre.models.bundle import PREDICT_BATCH_SIZE, ModelBundle
-from music_genre.pipeline import configure_libraries
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
-from music_genre.service.bento import Champion
-from music_genre.service.served_model import Loaded, Registry, UnusableError, find, in_bento, ready
+from music_genre.runtime import configure_libraries
+from music_genre.service.bento import ChampionBentoModel
+from music_genre.service.environment import in_bento
+from music_genre.service.served_model import (
+    IncompatibleModelError,
+    RegistryClient,
+    ServedModel,
+    load_and_warm_up,
+    resolve_model,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-FOLLOW_SECONDS = 3.0
-"""How often the registry is asked which version is champion."""
+POLL_INTERVAL_S = 3.0  # between two looks at the registry's aliases
+DRAIN_SECONDS = 3.0  # without a request: outer services ask every second, so none is left
+MAX_BATCH_LATENCY_MS = 120_000  # BentoML drops batches that it expects to take longer; the outer service gives up first
 
-QUIET_SECONDS = 3.0
-"""An outer service asks every second which version answers; where nobody asked anything for so long, none is left."""
-
-LONGEST_WAIT_MS = 120_000
-"""BentoML drops a batch that it expects to take longer; the outer service ends waiting long before, and says so."""
-
-Clip = tuple[str, np.ndarray]
-"""Version whose transform made it, and (frames, n_mels) float32 dB."""
-
-Answer = np.ndarray | None
-"""(classes,) probabilities, or nothing where that version no longer answers."""
+Clip = tuple[str, np.ndarray]  # version whose transform made it, and (frames, n_mels) float32 dB
+Row = np.ndarray | None  # (classes,) float32 probabilities; None where the clip's version is no longer loaded
 
 logger = logging.getLogger("bentoml.music_genre")
 
 
 @bentoml.service(name="music-genre-model", workers=1, traffic={"timeout": 120}, logging={"access": {"enabled": False}})
-class GenreModel:
-    """Waiting clips, whosever they are, are answered in one forward pass."""
+class ModelRunner:
+    """Predicts the clips of all requests that wait, in one forward pass."""
 
-    champion = Champion("music-genre")
+    champion = ChampionBentoModel("music-genre")
 
     def __init__(self) -> None:
         configure_libraries()
-        self.asked = 0.0
-        self.loaded, folder = find()
-        self.models = {self.loaded.version: ready(self.loaded, folder)}
-        self.challenger: Loaded | None = None
-        self.shadows: dict[str, ModelBundle] = {}
-        self.unkept: dict[str, ShadowStats] = {}
-        self.counting = threading.Lock()
+        self.last_request_time = 0.0
+        self.served, bundle_dir = resolve_model()
+        self.models = {self.served.version: load_and_warm_up(self.served, bundle_dir)}
+        self.challenger: ServedModel | None = None
+        self.challenger_models: dict[str, ModelBundle] = {}
+        self.pending_shadow_stats: dict[str, ShadowStats] = {}
+        self.stats_lock = threading.Lock()
         if not in_bento():
-            threading.Thread(target=self.follow, daemon=True).start()
+            threading.Thread(target=self.watch_registry, daemon=True).start()
 
-    @bentoml.on_startup  # type: ignore[untyped-decorator]  # theirs
-    def outlive(self) -> None:
-        """Stop only when nobody asks any more: BentoML tells all services to stop at once, and the outer one has
-        requests at work.
+    @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
+    def install_graceful_shutdown(self) -> None:
+        """Stop after the outer services.
+
+        BentoML sends the signal to all services at once, whichever depend on others; a service that stopped at once
+        would fail the requests that the outer ones are about to finish. BentoML has no setting for the order.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, partial(self.stop_later, signal.getsignal(number)))
+            signal.signal(number, partial(self.drain_then_stop, signal.getsignal(number)))
 
-    def stop_later(self, stop: Any, number: int, frame: Any) -> None:
-        """Handle a signal as ``stop`` would, later: who is at work on a busy machine may not have asked for a while."""
-        self.asked = time.monotonic()
+    def drain_then_stop(self, stop: Any, number: int, frame: Any) -> None:
+        """Call the handler ``stop`` of a signal once there was no request for ``DRAIN_SECONDS``."""
+        self.last_request_time = time.monotonic()  # on a busy machine the last one may be long ago
 
         def wait() -> None:
-            while time.monotonic() < self.asked + QUIET_SECONDS:
+            while time.monotonic() < self.last_request_time + DRAIN_SECONDS:
                 time.sleep(0.1)
             stop(number, None)
 
         threading.Thread(target=wait, daemon=True).start()
 
-    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
+    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=MAX_BATCH_LATENCY_MS)  # type: ignore[untyped-decorator]  # BentoML has no types
     def predict(self, clips: list[Any]) -> list[Any]:
-        """An ``Answer`` to every ``Clip``."""
-        self.asked = time.monotonic()
-        return answers(self.models, clips)
+        """A ``Row`` for every ``Clip``, by the champion."""
+        self.last_request_time = time.monotonic()
+        return predict_by_version(self.models, clips)
 
-    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=LONGEST_WAIT_MS)  # type: ignore[untyped-decorator]  # theirs
-    def predict_unseen(self, clips: list[Any]) -> list[Any]:
-        """The challenger's; in a queue of its own, so that no client waits for it."""
-        return answers(self.shadows, clips)
+    @bentoml.api(batchable=True, max_batch_size=PREDICT_BATCH_SIZE, max_latency_ms=MAX_BATCH_LATENCY_MS)  # type: ignore[untyped-decorator]  # BentoML has no types
+    def predict_shadow(self, clips: list[Any]) -> list[Any]:
+        """A ``Row`` for every ``Clip``, by the challenger; in a queue of its own, so that no client waits for it."""
+        return predict_by_version(self.challenger_models, clips)
 
-    @bentoml.api  # type: ignore[untyped-decorator]  # theirs
-    def compared(self, challenger: str, shadow: dict[str, Any]) -> None:
-        """Count what a challenger answered; ``follow`` writes it down."""
-        self.count(challenger, ShadowStats(**shadow))
+    @bentoml.api  # type: ignore[untyped-decorator]  # BentoML has no types
+    def record_comparison(self, challenger: str, stats: dict[str, Any]) -> None:
+        """Add to the statistics of a challenger; ``watch_registry`` stores them."""
+        self.add_shadow_stats(challenger, ShadowStats(**stats))
 
-    @bentoml.api  # type: ignore[untyped-decorator]  # theirs
-    def describe(self) -> dict[str, Any]:
-        """The versions to ask for, each as ``Loaded.told``; the challenger where one answers in the shadow."""
-        self.asked = time.monotonic()
-        return {"champion": self.loaded.told(), "challenger": self.challenger and self.challenger.told()}
+    @bentoml.api  # type: ignore[untyped-decorator]  # BentoML has no types
+    def get_models(self) -> dict[str, Any]:
+        """The champion and, in shadow mode, the challenger, each as ``ServedModel.to_payload``."""
+        self.last_request_time = time.monotonic()
+        return {"champion": self.served.to_payload(), "challenger": self.challenger and self.challenger.to_payload()}
 
-    def follow(self) -> None:
-        """Serve whatever becomes champion, and challenger; as long as that cannot be had or served, what answers now
-        stays.
-        """
-        registry = Registry()
-        champion = Watch(registry.champion, lambda version: self.change(*registry.fetch(version)))
-        challenger = Watch(registry.challenger, lambda version: self.shadow(version and registry.fetch(version)))
+    def watch_registry(self) -> None:
+        """Serve what becomes champion and run what becomes challenger; what cannot be loaded changes nothing."""
+        registry = RegistryClient()
+        champion = AliasWatcher(registry.champion, lambda version: self.swap_model(*registry.download(version)))
+        challenger = AliasWatcher(
+            registry.challenger, lambda version: self.set_challenger(version and registry.download(version))
+        )
         while True:
-            champion.look(f"Version {self.loaded.version} stays")
-            challenger.look("The challenger does not answer")
-            self.keep(registry)
-            time.sleep(FOLLOW_SECONDS)
+            champion.poll(f"Still serving version {self.served.version}")
+            challenger.poll("Shadow mode has no challenger")
+            self.flush_shadow_stats(registry)
+            time.sleep(POLL_INTERVAL_S)
 
-    def change(self, loaded: Loaded, folder: Path) -> None:
-        """Let a version answer; the one before it goes on to, for requests whose features are made already."""
-        if loaded == self.loaded:
+    def swap_model(self, served: ServedModel, bundle_dir: Path) -> None:
+        """Serve another version; the one before stays loaded for requests whose features are made already."""
+        if served == self.served:
             return
-        model = self.readied(loaded, folder)
-        self.models = {self.loaded.version: self.models[self.loaded.version], loaded.version: model}
-        self.loaded = loaded
-        logger.info("Serving %s version %s: %s", loaded.name, loaded.version, loaded.manifest.name)
+        model = self.load_checked(served, bundle_dir)
+        self.models = {self.served.version: self.models[self.served.version], served.version: model}
+        self.served = served
+        logger.info("Serving %s version %s: %s", served.name, served.version, served.manifest.name)
 
-    def readied(self, loaded: Loaded, folder: Path) -> ModelBundle:
-        """Load a version that is to hear what the one that answers hears."""
-        if loaded.manifest.transform is None and self.loaded.manifest.transform is not None:
-            raise UnusableError(f"{loaded.name} version {loaded.version} has no transform for audio")
-        return ready(loaded, folder)
+    def load_checked(self, served: ServedModel, bundle_dir: Path) -> ModelBundle:
+        """Load a version that is to take what the served one takes.
 
-    def shadow(self, found: tuple[Loaded, Path] | None) -> None:
-        """Let a challenger answer unseen from now on, or none."""
-        self.challenger, self.shadows = None, {}
-        if found:
-            loaded, folder = found
-            self.shadows = {loaded.version: self.readied(loaded, folder)}
-            self.challenger = loaded
-            logger.info("In the shadow: %s version %s: %s", loaded.name, loaded.version, loaded.manifest.name)
+        Raises:
+            IncompatibleModelError: it takes no audio, or cannot predict.
+        """
+        if served.manifest.transform is None and self.served.manifest.transform is not None:
+            raise IncompatibleModelError(f"{served.name} version {served.version} has no transform for audio")
+        return load_and_warm_up(served, bundle_dir)
 
-    def count(self, challenger: str, later: ShadowStats) -> None:
-        """Add to what is to be written down of a challenger."""
-        with self.counting:
-            known = self.unkept.get(challenger)
-            self.unkept[challenger] = known.merge(later) if known else later
+    def set_challenger(self, download: tuple[ServedModel, Path] | None) -> None:
+        """Run a version in shadow mode from now on, or none."""
+        self.challenger, self.challenger_models = None, {}
+        if download:
+            served, bundle_dir = download
+            self.challenger_models = {served.version: self.load_checked(served, bundle_dir)}
+            self.challenger = served
+            logger.info("Shadow model: %s version %s: %s", served.name, served.version, served.manifest.name)
 
-    def keep(self, registry: Registry) -> None:
-        """Write down what challengers showed; what cannot be written is kept for the next time."""
-        with self.counting:
-            unkept, self.unkept = self.unkept, {}
-        for challenger, shadow in unkept.items():
+    def add_shadow_stats(self, challenger: str, stats: ShadowStats) -> None:
+        """Add to the statistics that wait to be stored."""
+        with self.stats_lock:
+            pending = self.pending_shadow_stats.get(challenger)
+            self.pending_shadow_stats[challenger] = pending.merge(stats) if pending else stats
+
+    def flush_shadow_stats(self, registry: RegistryClient) -> None:
+        """Store the statistics that wait; those that cannot be stored wait for the next time."""
+        with self.stats_lock:
+            pending, self.pending_shadow_stats = self.pending_shadow_stats, {}
+        for challenger, stats in pending.items():
             try:
-                registry.keep(challenger, shadow)
-            except Exception:  # the store is away, as ``Watch`` has told
-                self.count(challenger, shadow)
+                registry.record_shadow(challenger, stats)
+            except Exception:  # the store is unreachable, which ``AliasWatcher`` has logged
+                self.add_shadow_stats(challenger, stats)
 
 
-class Watch:
-    """An alias of the registry: whatever it newly points at is taken, and what cannot be taken is told once.
+class AliasWatcher:
+    """Follows an alias of the registry, and logs each reason once why it cannot.
 
     Args:
-        find: the version, or None.
-        take: called with each new one.
+        resolve: returns the version that the alias points at, or None.
+        on_change: called with each new version.
     """
 
-    def __init__(self, find: Callable[[], ModelVersion | None], take: Callable[[Any], None]) -> None:
-        self.find, self.take = find, take
-        self.seen: object = None
-        self.told = ""
+    def __init__(self, resolve: Callable[[], ModelVersion | None], on_change: Callable[[Any], None]) -> None:
+        self.resolve, self.on_change = resolve, on_change
+        self.last_state: object = None
+        self.last_error = ""
 
-    def look(self, otherwise: str) -> None:
-        """Look once; ``otherwise`` is said before the reason where nothing can be had or taken."""
-        now: object = None
+    def poll(self, fallback_message: str) -> None:
+        """Look at the alias once; ``fallback_message`` is logged before the reason why a version cannot be used."""
+        state: object = None
         try:
-            version = self.find()
-            now = version and (version.version, version.source, version.tags | {SHADOW_TAG: ""})
-            if now != self.seen:
-                self.take(version)
-            self.seen, self.told = now, ""
-        except Exception as error:  # a store that is away, a file that is anything: none of it may end the thread
-            if isinstance(error, UnusableError):
-                self.seen = now
+            version = self.resolve()
+            state = version and (version.version, version.source, version.tags | {SHADOW_TAG: ""})
+            if state != self.last_state:
+                self.on_change(version)
+            self.last_state, self.last_error = state, ""
+        except Exception as error:  # an unreachable store, a broken file: nothing may end the thread
+            if isinstance(error, IncompatibleModelError):
+                self.last_state = state
             reason = " ".join(str(error).split())[:500]
-            if reason != self.told:
-                logger.error("%s: %s", otherwise, reason)
-            self.told = reason
+            if reason != self.last_error:
+                logger.error("%s: %s", fallback_message, reason)
+            self.last_error = reason
 
 
-def answers(models: dict[str, ModelBundle], clips: list[Clip]) -> list[Answer]:
-    """Every clip's answer by the version that it was made for, in order."""
-    found: list[Answer] = [None] * len(clips)
+def predict_by_version(models: dict[str, ModelBundle], clips: list[Clip]) -> list[Row]:
+    """Predict every clip by the version whose transform made it, in order."""
+    rows: list[Row] = [None] * len(clips)
     for version, model in models.items():
-        places = [place for place, (wanted, _) in enumerate(clips) if wanted == version]
-        if places:
-            mel = np.stack([clips[place][1] for place in places])
-            for place, row in zip(places, model.predict(mel), strict=True):
-                found[place] = row
-    return found
+        indices = [index for index, (clip_version, _) in enumerate(clips) if clip_version == version]
+        if indices:
+            probabilities = model.predict(np.stack([clips[index][1] for index in indices]))
+            for index, row in zip(indices, probabilities, strict=True):
+                rows[index] = row
+    return rows

@@ -1,12 +1,9 @@
-"""Seeing the service run: what Prometheus reads, a line of JSON a request, and the id that ties them together."""
+"""Observability: metrics for Prometheus, the duration of phases, a JSON log, and the request id that links them."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,200 +11,121 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from pythonjsonlogger.json import JsonFormatter
 
 PREFIX = "music_genre"
-GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-UNWATCHED = {"/livez", "/readyz", "/healthz", "/metrics"}
-"""Asked all the time by machines; not worth a line."""
-
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-SHARES = tuple(tenth / 10 for tenth in range(1, 11))
-ANSWERED, GONE = "answered", "gone"
-
-logger = logging.getLogger("bentoml.music_genre.requests")
+LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
+CONFIDENCE_BUCKETS = tuple(tenth / 10 for tenth in range(1, 11))
 
 
 @dataclass
-class Observation:
-    """One request, as its line in the log will tell it.
+class RequestContext:
+    """What is known of a request so far, for its line in the log.
 
     Args:
-        request_id: the client's, where it sent a proper one, else ours.
-        seconds: by phase.
-        answer: genre, confidence and version, once there is one.
-        code: of the refusal, if it was one.
+        request_id: the client's where it sent a proper one, else a new one.
+        phase_seconds: duration of each phase.
+        prediction: genre, confidence and version, once there are any.
+        error_code: of the error response, if it is one.
     """
 
     request_id: str
-    seconds: dict[str, float] = field(default_factory=dict)
-    answer: dict[str, Any] = field(default_factory=dict)
-    code: str | None = None
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+    prediction: dict[str, Any] = field(default_factory=dict)
+    error_code: str | None = None
 
 
-current: ContextVar[Observation | None] = ContextVar("observation", default=None)
-"""Of the request at work in this task, and in the threads that it waits for."""
+# Of the request that this task, or a thread that it waits for, works on.
+request_context: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
 
 
 class Metrics:
-    """What ``/metrics`` shows beside BentoML's own; all workers' figures are added up."""
+    """The metrics that ``/metrics`` shows beside BentoML's own, summed over all workers."""
 
     def __init__(self) -> None:
-        # BentoML tells the library where workers share their figures only after the service's module is imported.
+        # BentoML sets the folder that the workers share after it has imported the service's module, and
+        # prometheus_client reads it when it is imported.
         from prometheus_client import Counter, Gauge, Histogram
 
-        self.requests = Counter(f"{PREFIX}_requests", "Requests for an answer, by how they ended", ["result"])
-        self.phases = Histogram(f"{PREFIX}_phase_seconds", "Seconds a request spent", ["phase"], buckets=SECONDS)
-        self.predictions = Counter(f"{PREFIX}_predictions", "Answers given", ["version", "genre", "confident"])
+        self.requests = Counter(f"{PREFIX}_requests", "Prediction requests by result", ["result"])
+        self.phases = Histogram(
+            f"{PREFIX}_phase_seconds", "Duration of a phase of a request", ["phase"], buckets=LATENCY_BUCKETS
+        )
+        self.predictions = Counter(f"{PREFIX}_predictions", "Predictions", ["version", "genre", "confident"])
         self.shadow = Counter(
-            f"{PREFIX}_shadow",
-            "Answers beside the challenger's, by how they compare",
-            ["champion", "challenger", "result"],
+            f"{PREFIX}_shadow", "Comparisons with the challenger by result", ["champion", "challenger", "result"]
         )
-        self.confidence = Histogram(f"{PREFIX}_confidence", "Confidence of answers", ["version"], buckets=SHARES)
+        self.confidence = Histogram(
+            f"{PREFIX}_confidence", "Confidence of predictions", ["version"], buckets=CONFIDENCE_BUCKETS
+        )
         self.model = Gauge(
-            f"{PREFIX}_model_info", "1 for the version that answers", ["version"], multiprocess_mode="mostrecent"
+            f"{PREFIX}_model_info", "1 for the version that is served", ["version"], multiprocess_mode="mostrecent"
         )
-        self._served = ""
+        self._version = ""
 
-    def serve(self, version: str) -> None:
-        """A version answers from now on, and no other."""
-        if self._served and self._served != version:
-            self.model.labels(self._served).set(0)
+    def set_version(self, version: str) -> None:
+        """Mark a version as the one that is served."""
+        if self._version and self._version != version:
+            self.model.labels(self._version).set(0)
         self.model.labels(version).set(1)
-        self._served = version
+        self._version = version
 
-    def count(self, answer: dict[str, Any]) -> None:
-        """An answer as the API gives it."""
-        version = answer["model"]["version"]
-        self.predictions.labels(version, answer["genre"], str(answer["confident"]).lower()).inc()
-        self.confidence.labels(version).observe(answer["confidence"])
+    def count_prediction(self, prediction: dict[str, Any]) -> None:
+        """Count a prediction, given as the API returns it."""
+        version = prediction["model"]["version"]
+        self.predictions.labels(version, prediction["genre"], str(prediction["confident"]).lower()).inc()
+        self.confidence.labels(version).observe(prediction["confidence"])
 
 
-metrics = cache(Metrics)
-"""This worker's; made when first asked for."""
+metrics = cache(Metrics)  # one a process, made at the first call
 
 
 @dataclass
 class Span:
-    """What a phase took, once it is over."""
+    """The duration of a phase, once it has ended."""
 
     seconds: float = 0.0
 
 
 @contextmanager
 def phase(name: str) -> Iterator[Span]:
-    """Times the block as a phase of the request at work, if any."""
-    begun, span = time.perf_counter(), Span()
+    """Measure the duration of the block as a phase of the current request."""
+    start, span = time.perf_counter(), Span()
     try:
         yield span
     finally:
-        span.seconds = time.perf_counter() - begun
+        span.seconds = time.perf_counter() - start
         metrics().phases.labels(name).observe(span.seconds)
-        observation = current.get()
-        if observation:
-            observation.seconds[name] = observation.seconds.get(name, 0) + span.seconds
+        context = request_context.get()
+        if context:
+            context.phase_seconds[name] = context.phase_seconds.get(name, 0) + span.seconds
 
 
-def observe(answer: dict[str, Any]) -> None:
-    """Count an answer and note it for the request's line in the log."""
-    metrics().count(answer)
-    observation = current.get()
-    if observation:
-        told = {name: answer[name] for name in ("genre", "confidence", "confident")}
-        observation.answer = told | {"version": answer["model"]["version"]}
+def record_prediction(prediction: dict[str, Any]) -> None:
+    """Count a prediction, and add it to the current request's line in the log."""
+    metrics().count_prediction(prediction)
+    context = request_context.get()
+    if context:
+        fields = {name: prediction[name] for name in ("genre", "confidence", "confident")}
+        context.prediction = fields | {"version": prediction["model"]["version"]}
 
 
-class HttpMiddleware:
-    """Stands between the server and an application; what is no HTTP request passes by."""
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the current request to log records."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.handle if scope["type"] == "http" else self.app)(scope, receive, send)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer back."""
-        raise NotImplementedError
+    def filter(self, record: logging.LogRecord) -> bool:
+        context = request_context.get()
+        if context:
+            record.request_id = context.request_id
+        return True
 
 
-class Observed(HttpMiddleware):
-    """Every request has an id, which is in its answer's header ``X-Request-Id``, and a line in the log."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in UNWATCHED:
-            await self.app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        observation = Observation(given if GOOD_ID.fullmatch(given) else uuid.uuid4().hex)
-        begun, status = time.perf_counter(), 499
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = observation.request_id
-            elif status >= 400 and observation.code is None:
-                observation.code = _code_in(message.get("body", b""))
-            await send(message)
-
-        token = current.set(observation)
-        try:
-            await self.app(scope, receive, watched)
-        finally:
-            current.reset(token)
-            _finish(observation, scope, status, time.perf_counter() - begun)
-
-
-def _finish(observation: Observation, scope: Scope, status: int, seconds: float) -> None:
-    result = GONE if status == 499 else ANSWERED if status < 400 else observation.code or "failed"
-    if (scope["method"], scope["path"]) == ("POST", "/predict"):
-        metrics().requests.labels(result).inc()
-    line = {
-        "request_id": observation.request_id,
-        "method": scope["method"],
-        "path": scope["path"][:200],
-        "status": status,
-        "result": result,
-        "seconds": round(seconds, 4),
-        "phases": {name: round(spent, 4) for name, spent in observation.seconds.items()},
-        **observation.answer,
-    }
-    logger.info("request", extra={"told": line})
-
-
-def _code_in(body: bytes) -> str | None:
-    """The code of a refusal in the one shape that all of them have."""
-    try:
-        return str(json.loads(body)["error"]["code"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-class JsonLines(logging.Formatter):
-    """A record as one line of JSON, with the id of the request at work."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        observation = current.get()
-        if observation:
-            line["request_id"] = observation.request_id
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line | getattr(record, "told", {}), default=str)
-
-
-def log_as_json() -> None:
-    """Let this process say what it says through BentoML's logger as lines of JSON."""
+def configure_json_logging() -> None:
+    """Write the log of this process, which is BentoML's logger and those below it, as one JSON object a line."""
+    names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time"))
+    handler.addFilter(RequestIdFilter())
     log = logging.getLogger("bentoml")
     log.handlers = [handler]
     log.propagate = False

@@ -1,14 +1,13 @@
-"""A log of what answers were made of, for ``music-genre drift``: figures of a clip and the answer, never sound.
+"""A log for drift detection: statistics of each request's clip and its prediction, no audio.
 
-Off unless asked for. Each worker writes files of its own and drops its oldest lines, so that all of them together stay
-below what is allowed.
+Off by default. Each worker writes files of its own and drops the oldest lines, so that all files together stay below a
+limit.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -16,72 +15,53 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.features.store import describe
-from music_genre.paths import ProjectPaths
-from music_genre.service.observability import current
-from music_genre.service.served_model import in_bento
-from music_genre.settings import load_settings
+from music_genre.features.statistics import spectrogram_statistics
+from music_genre.service.observability import request_context
 
-VARIABLE = "MUSIC_GENRE_REQUEST_LOG"
-"""Names the folder; goes before ``params.yaml``, which a bento does not have."""
-
-MEGABYTES = 64
-"""Of all workers' files; a request takes about 400 bytes."""
+MAX_LOG_MB = 64  # of all workers' files together; a request takes about 400 bytes
 
 logger = logging.getLogger("bentoml.music_genre")
 
 
 class RequestLog:
-    """One worker's files.
+    """The log files of one worker.
 
     Args:
-        folder: made if need be.
-        worker: number of it; it finds its files again after a restart.
-        workers: how many share the room.
+        folder: made where it is missing.
+        worker: its number; after a restart it continues the files of that number.
+        n_workers: how many share ``MAX_LOG_MB``.
     """
 
-    def __init__(self, folder: Path, worker: int, workers: int) -> None:
+    def __init__(self, folder: Path, worker: int, n_workers: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        most = MEGABYTES * 2**20 // workers // 2
+        max_bytes = MAX_LOG_MB * 2**20 // n_workers // 2
         path = folder / f"requests-{worker}.jsonl"
-        self.handler = _Told(path, maxBytes=most, backupCount=1, encoding="utf-8", delay=True)
+        self.handler = _WarnOnceHandler(path, maxBytes=max_bytes, backupCount=1, encoding="utf-8", delay=True)
 
-    def note(self, mel: np.ndarray, answer: dict[str, Any]) -> None:
-        """Write a line about a request; one that cannot be written is told once, and the request goes on.
+    def write(self, mel: np.ndarray, prediction: dict[str, Any]) -> None:
+        """Write a line for a request; if that fails, the request goes on.
 
         Args:
-            mel: (clips, frames, n_mels) of the recording; its middle clip stands for it.
-            answer: as the API gives it.
+            mel: (clips, frames, n_mels) float32 dB of the recording, which its middle clip represents.
+            prediction: as the API returns it.
         """
-        observation = current.get()
+        context = request_context.get()
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": observation.request_id if observation else None,
-            "version": answer["model"]["version"],
-            **{name: answer[name] for name in ("genre", "confidence", "confident", "seconds")},
-            **describe(mel[len(mel) // 2].astype(np.float16)),
+            "request_id": context.request_id if context else None,
+            "version": prediction["model"]["version"],
+            **{name: prediction[name] for name in ("genre", "confidence", "confident", "duration_seconds")},
+            **spectrogram_statistics(mel[len(mel) // 2].astype(np.float16)),
         }
         self.handler.handle(logging.makeLogRecord({"msg": json.dumps(line)}))
 
 
-class _Told(RotatingFileHandler):
-    """A disk that is full, or a folder that is gone, is told once."""
+class _WarnOnceHandler(RotatingFileHandler):
+    """Reports the first failure to write, such as a full disk, and no later one."""
 
-    told = False
+    has_warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
-        if not self.told:
+        if not self.has_warned:
             logger.exception("The request log cannot be written")
-        self.told = True
-
-
-def open_log(worker: int, workers: int) -> RequestLog | None:
-    """The log in the folder that the environment names, else in the checkout's configured one, else none."""
-    folder = os.environ.get(VARIABLE) or (None if in_bento() else configured(ProjectPaths.find()))
-    return RequestLog(Path(folder), worker, workers) if folder else None
-
-
-def configured(project: ProjectPaths) -> Path | None:
-    """The folder that the settings name."""
-    folder = load_settings(project.root).request_log
-    return project.root / folder if folder else None
+        self.has_warned = True

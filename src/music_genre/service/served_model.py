@@ -1,4 +1,4 @@
-"""Find the model that is to answer, and make sure that it can: the registry's champion, or what a bento has packed."""
+"""Find the model to serve, the registry's champion or a bento's own, and check that it can be served."""
 
 from __future__ import annotations
 
@@ -12,188 +12,184 @@ from pydantic import ValidationError
 
 from music_genre.errors import AudioError, MusicGenreError
 from music_genre.features.audio import AudioSignal
-from music_genre.inference.predictor import clips_of, confident_from
-from music_genre.models.bundle import DESCRIPTION, BundleManifest, parse_manifest
+from music_genre.inference.predictor import extract_clip_batch, threshold_from_tags
+from music_genre.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths
 from music_genre.registry.shadow import ShadowStats
+from music_genre.service.environment import BENTO_ROOT, in_bento, service_settings
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from music_genre.models.bundle import ModelBundle
 
-BENTO = Path(__file__).parents[3]
-"""Of code that was packed in a bento: the bento."""
-
-
-PACKED, FACTS = "packed", "version.json"
-"""In a bento's model: the packed folder, and what the registry said about the version."""
+BUNDLE_DIR, VERSION_FILE = "bundle", "version.json"  # in BentoML's model: the bundle, and facts of the version
+WARM_UP_RATE_HZ = 44_100
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A version that is served.
+class ServedModel:
+    """A registered version that is served.
 
     Args:
         name: of the registered model.
-        version: of it.
-        description: what ``packed.json`` says, as text: services hand it to each other.
+        version: its number.
+        manifest_json: the text of ``manifest.json``, which processes can send to each other.
         metrics: macro-F1 on validation and test.
-        sure_from: answers below this confidence are not sure.
-        packing: ``description``, read.
+        confidence_threshold: the least confidence of a confident prediction.
+        manifest: the parsed ``manifest_json``.
+
+    Raises:
+        IncompatibleModelError: this code cannot read the manifest.
     """
 
     name: str
     version: str
-    description: str
+    manifest_json: str
     metrics: dict[str, float]
-    sure_from: float
+    confidence_threshold: float
     manifest: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "packing", _read(self.name, self.version, self.description))
+        try:
+            manifest = parse_manifest(self.manifest_json)
+        except (ValidationError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise _incompatible(self.name, self.version, error) from error
+        object.__setattr__(self, "manifest", manifest)
 
-    def told(self) -> dict[str, Any]:
-        """What another process needs to make the same ``Loaded``."""
-        return {name: getattr(self, name) for name in ("name", "version", "description", "metrics", "sure_from")}
+    def to_payload(self) -> dict[str, Any]:
+        """The arguments with which another process makes an equal ``ServedModel``, fit for JSON."""
+        names = ("name", "version", "manifest_json", "metrics", "confidence_threshold")
+        return {name: getattr(self, name) for name in names}
 
 
-class UnusableError(MusicGenreError):
-    """A version that this code cannot serve, today or tomorrow."""
+class IncompatibleModelError(MusicGenreError):
+    """A version that this code can never serve."""
 
 
-class Registry:
-    """The checkout's registry, whose champion is served in development."""
+class RegistryClient:
+    """The registry of the project."""
 
     def __init__(self) -> None:
         from music_genre.params import load_params
-        from music_genre.settings import load_settings
-        from music_genre.tracking import runs as tracking
+        from music_genre.tracking import runs
 
         project = ProjectPaths.find()
-        params = load_params(project.params)
-        self.client, self.name = tracking.connect(project.root), params.registry.name
-        self.shadow = load_settings(project.root).shadow
+        self.client, self.name = runs.connect(project.root), load_params(project.params).registry.name
 
     def champion(self) -> ModelVersion:
-        """What the alias points at.
+        """The version with the alias ``champion``.
 
         Raises:
-            MusicGenreError: there is no champion; the message says how to make one.
+            MusicGenreError: there is none; the message says how to get one.
         """
-        from music_genre.registry import versions as registry
+        from music_genre.registry import history, versions
 
-        return registry.resolve(self.client, self.name, registry.CHAMPION)
+        return versions.resolve(self.client, self.name, history.CHAMPION)
 
     def challenger(self) -> ModelVersion | None:
-        """What is to answer in the champion's shadow, if anything."""
-        from music_genre.registry import versions as registry
+        """The version to run in shadow mode: the challenger; None where it is champion or shadow mode is off."""
+        from music_genre.registry import versions
 
-        if not self.shadow:
+        if not service_settings().shadow:
             return None
-        number = registry.challenger(self.client, self.name)
-        if number is None or number == registry.champion(self.client, self.name):
+        number = versions.challenger(self.client, self.name)
+        if number is None or number == versions.champion(self.client, self.name):
             return None
         return self.client.get_model_version(self.name, number)
 
-    def keep(self, challenger: str, shadow: ShadowStats) -> None:
-        """Write down what a challenger showed."""
-        from music_genre.registry import versions as registry
+    def record_shadow(self, challenger: str, stats: ShadowStats) -> None:
+        """Add statistics of shadow mode to those of a version."""
+        from music_genre.registry import versions
 
-        registry.record_shadow(self.client, self.name, challenger, shadow)
+        versions.record_shadow(self.client, self.name, challenger, stats)
 
-    def fetch(self, version: ModelVersion) -> tuple[Loaded, Path]:
-        """A version, and its packed folder on this machine."""
-        from music_genre.registry import versions as registry
+    def download(self, version: ModelVersion) -> tuple[ServedModel, Path]:
+        """A version, and the folder of its bundle on this machine.
 
-        folder = registry.packed_folder(version)
-        return _loaded(self.name, str(version.version), folder, version.tags), folder
+        Raises:
+            MusicGenreError: the store has lost its files.
+            IncompatibleModelError: this code cannot read them.
+        """
+        from music_genre.registry import versions
+
+        bundle_dir = versions.download_bundle(version)
+        return _served_model(self.name, str(version.version), bundle_dir, version.tags), bundle_dir
 
 
-def find() -> tuple[Loaded, Path]:
-    """The version to serve and its packed folder: the bento's where the code lies in one, else the champion of the
-    checkout's registry.
+def resolve_model() -> tuple[ServedModel, Path]:
+    """The version to serve and the folder of its bundle: the bento's own, or the champion of the project's registry.
 
     Raises:
-        MusicGenreError: there is none, or this code cannot use it; the message says why and what to do.
+        MusicGenreError: there is none, or this code cannot serve it; the message says why and what to do.
     """
     if in_bento():
-        return packed_in(BENTO)
-    registry = Registry()
-    return registry.fetch(registry.champion())
+        return load_from_bento(BENTO_ROOT)
+    registry = RegistryClient()
+    return registry.download(registry.champion())
 
 
-def in_bento() -> bool:
-    """Whether this code was packed in a bento, model and all."""
-    return (BENTO / "bento.yaml").is_file()
-
-
-def packed_in(bento: Path) -> tuple[Loaded, Path]:
-    """The model that a bento carries, and where it lies."""
+def load_from_bento(bento_dir: Path) -> tuple[ServedModel, Path]:
+    """The version that a bento contains, and the folder of its bundle."""
     import bentoml
 
-    (model,) = bentoml.Bento.from_path(str(bento)).info.all_models
-    beside = bento / "models" / model.tag.path()
-    stored = Path(beside if beside.is_dir() else bentoml.models.get(model.tag).path)
-    facts = json.loads((stored / FACTS).read_text(encoding="utf-8"))
-    folder = stored / PACKED
-    return _loaded(model.tag.name, facts["version"], folder, facts["tags"]), folder
+    (model,) = bentoml.Bento.from_path(str(bento_dir)).info.all_models
+    included = bento_dir / "models" / model.tag.path()  # in a container; else it is in BentoML's model store
+    stored = Path(included if included.is_dir() else bentoml.models.get(model.tag).path)
+    facts = json.loads((stored / VERSION_FILE).read_text(encoding="utf-8"))
+    bundle_dir = stored / BUNDLE_DIR
+    return _served_model(model.tag.name, facts["version"], bundle_dir, facts["tags"]), bundle_dir
 
 
-def ready(loaded: Loaded, folder: Path) -> ModelBundle:
-    """Load a version and let it answer once, from sound to probabilities.
+def load_and_warm_up(served: ServedModel, bundle_dir: Path) -> ModelBundle:
+    """Load a version and let it predict once, from audio to probabilities.
 
     Raises:
-        UnusableError: it cannot; the message says why.
+        IncompatibleModelError: it cannot; the message says why.
     """
     from music_genre.models.bundle import ModelBundle
 
-    rehearse(loaded)
+    warm_up_features(served)
     try:
-        model = ModelBundle(folder)
-        answers = model.predict(np.zeros((1, *loaded.manifest.shape), np.float32))
-    except Exception as error:  # whatever a file of unknown origin makes the libraries say
-        raise _unusable(loaded.name, loaded.version, error) from error
-    if answers.shape != (1, len(loaded.manifest.genres)) or not np.isfinite(answers).all():
-        raise _unusable(loaded.name, loaded.version, "its answer has not one probability a genre")
+        model = ModelBundle(bundle_dir)
+        probabilities = model.predict(np.zeros((1, *served.manifest.shape), np.float32))
+    except Exception as error:  # the libraries may raise anything for a file of unknown origin
+        raise _incompatible(served.name, served.version, error) from error
+    if probabilities.shape != (1, len(served.manifest.genres)) or not np.isfinite(probabilities).all():
+        raise _incompatible(served.name, served.version, "it does not predict one finite probability a genre")
     return model
 
 
-def rehearse(loaded: Loaded) -> None:
-    """Make the features of some noise: shows that a version's transform can be made, and imports what that takes.
+def warm_up_features(served: ServedModel) -> None:
+    """Make the features of noise once: this imports what they need, and shows that the version's transform works.
 
     Raises:
-        UnusableError: it cannot be made, or gives another shape than the model takes.
+        IncompatibleModelError: it does not, or makes features of another shape than the model takes.
     """
-    transform = loaded.manifest.transform
+    transform = served.manifest.transform
     if transform is None:
         return
-    seconds = max(loaded.manifest.min_duration_s, 0.1) + transform.n_fft / transform.sample_rate_hz
-    noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * 44_100)).astype(np.float32)
+    seconds = max(served.manifest.min_duration_s, 0.1) + transform.n_fft / transform.sample_rate_hz
+    noise = np.random.default_rng(0).normal(0, 0.1, int(seconds * WARM_UP_RATE_HZ)).astype(np.float32)
     try:
-        made = clips_of(AudioSignal(noise, 44_100), loaded.manifest).mel.shape[1:]
+        shape = extract_clip_batch(AudioSignal(noise, WARM_UP_RATE_HZ), served.manifest).mel.shape[1:]
     except (AudioError, ValueError, MemoryError) as error:
-        raise _unusable(loaded.name, loaded.version, error) from error
-    if made != loaded.manifest.shape:
-        raise _unusable(loaded.name, loaded.version, f"its transform gives {made}, it takes {loaded.manifest.shape}")
+        raise _incompatible(served.name, served.version, error) from error
+    if shape != served.manifest.shape:
+        reason = f"its transform gives {shape}, it takes {served.manifest.shape}"
+        raise _incompatible(served.name, served.version, reason)
 
 
-def _loaded(name: str, version: str, folder: Path, tags: dict[str, str]) -> Loaded:
+def _served_model(name: str, version: str, bundle_dir: Path, tags: dict[str, str]) -> ServedModel:
+    """A version by its bundle and its tags."""
     try:
-        description = (folder / DESCRIPTION).read_text(encoding="utf-8")
+        manifest_json = (bundle_dir / MANIFEST).read_text(encoding="utf-8")
         metrics = {key: float(value) for key, value in tags.items() if key.endswith("_macro_f1")}
-        return Loaded(name, version, description, metrics, confident_from(tags))
+        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags))
     except (OSError, ValueError) as error:
-        raise _unusable(name, version, error) from error
+        raise _incompatible(name, version, error) from error
 
 
-def _read(name: str, version: str, description: str) -> BundleManifest:
-    try:
-        return parse_manifest(description)
-    except (ValidationError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise _unusable(name, version, error) from error
-
-
-def _unusable(name: str, version: str, reason: object) -> UnusableError:
-    words = " ".join(str(reason).split())[:300]
-    return UnusableError(f"{name} version {version} cannot be served by this code: {words}")
+def _incompatible(name: str, version: str, reason: object) -> IncompatibleModelError:
+    text = " ".join(str(reason).split())[:300]
+    return IncompatibleModelError(f"{name} version {version} cannot be served by this code: {text}")

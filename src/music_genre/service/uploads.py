@@ -1,4 +1,4 @@
-"""Take one audio file out of a request: bounded in size and time, never trusted, never left on disk."""
+"""Read one audio file from a request: limited in size and time, and removed from disk afterwards."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from music_genre.errors import AudioError
+from music_genre.errors import AudioError, IssueReason
+from music_genre.service.errors import ApiError, ErrorCode
 
-MAX_BYTES = 50 * 2**20
-"""Of a whole request: a quarter of an hour of mp3, five minutes of CD audio."""
-
-MAX_FORM_BYTES = 1024
-"""Of a form field that is not the file."""
-
-STALL_SECONDS = 1.5
-"""A body of which nothing comes for so long is given up."""
-
-BODY_SECONDS = 60.0
-"""A body that is not there after so long is given up, however steadily it drips."""
+MAX_BYTES = 50 * 2**20  # of a request: a quarter of an hour of mp3, five minutes of CD audio
+MAX_FIELD_BYTES = 1024  # of a form field that is not the file
+READ_TIMEOUT_S = 1.5  # without any data
+BODY_TIMEOUT_S = 60.0  # for the whole body
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What a request asks: the open file, and whether each part of it is wanted."""
+    """The content of a prediction request.
+
+    Args:
+        audio: the open file.
+        timeline: whether segments are wanted, too.
+    """
 
     audio: BinaryIO
     timeline: bool
@@ -38,73 +37,71 @@ class Upload:
 
 @asynccontextmanager
 async def open_upload(request: Request) -> AsyncIterator[Upload]:
-    """Read the multipart fields ``audio`` and ``timeline``; what lies on disk of it is gone at the end.
+    """Read the multipart fields ``audio`` and ``timeline``; temporary files are removed when the block ends.
 
     Raises:
-        AudioError: ``unsupported``, ``too_large``, ``too_slow``, ``empty``; nothing beyond a limit is read.
+        ApiError: ``unsupported``, ``too_large``, ``too_slow``; nothing beyond a limit is read.
+        AudioError: ``empty``.
     """
-    kind = request.headers.get("content-type", "")
-    if not kind.lower().startswith("multipart/form-data"):
-        raise AudioError(
-            "unsupported",
-            f"the body is {kind[:80] or 'of no stated type'}; send multipart/form-data with a field audio",
+    content_type = request.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise ApiError(
+            ErrorCode.UNSUPPORTED,
+            f"content type {content_type[:80] or 'missing'}; send multipart/form-data with a file in the field audio",
         )
-    if _stated_length(request) > MAX_BYTES:
+    if _content_length(request) > MAX_BYTES:
         raise _too_large()
     form = await _read_form(request)
     try:
-        yield _chosen(form)
+        yield _parse_form(form)
     finally:
         await form.close()
 
 
 async def _read_form(request: Request) -> FormData:
-    bounded = Request(request.scope, _bounded(request.receive))
+    limited = Request(request.scope, _limit_body(request.receive))
     try:
-        with anyio.fail_after(BODY_SECONDS):
-            return await bounded.form(max_files=1, max_fields=4, max_part_size=MAX_FORM_BYTES)
+        with anyio.fail_after(BODY_TIMEOUT_S):
+            return await limited.form(max_files=1, max_fields=4, max_part_size=MAX_FIELD_BYTES)
     except HTTPException as error:
-        raise AudioError("unsupported", f"the form cannot be read: {error.detail}") from error
+        raise ApiError(ErrorCode.UNSUPPORTED, f"the form cannot be read: {error.detail}") from error
     except TimeoutError as error:
-        raise _too_slow(BODY_SECONDS) from error
+        raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: not complete after {BODY_TIMEOUT_S:g} s") from error
 
 
-def _chosen(form: FormData) -> Upload:
+def _parse_form(form: FormData) -> Upload:
     audio = form.get("audio")
     if not isinstance(audio, UploadFile):
-        raise AudioError("unsupported", "no file in the form field audio")
+        raise ApiError(ErrorCode.UNSUPPORTED, "no file in the form field audio")
     if not audio.size:
-        raise AudioError("empty", "the file has 0 bytes")
+        raise AudioError(IssueReason.EMPTY, "the file has 0 bytes")
     return Upload(audio.file, str(form.get("timeline", "")).lower() in {"true", "1"})
 
 
-def _stated_length(request: Request) -> int:
+def _content_length(request: Request) -> int:
+    """The length that a request's header states; 0 where it states none."""
     length = request.headers.get("content-length", "0")
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _bounded(receive: Receive) -> Receive:
-    """The same channel, broken off after ``MAX_BYTES``, or where nothing comes for ``STALL_SECONDS``."""
-    received = 0
+def _limit_body(receive: Receive) -> Receive:
+    """The same channel, which fails after ``MAX_BYTES``, or after ``READ_TIMEOUT_S`` without data."""
+    n_received = 0
 
-    async def bounded() -> Message:
-        nonlocal received
+    async def limited() -> Message:
+        nonlocal n_received
         try:
-            with anyio.fail_after(STALL_SECONDS):
+            with anyio.fail_after(READ_TIMEOUT_S):
                 message = await receive()
         except TimeoutError as error:
-            raise _too_slow(STALL_SECONDS) from error
-        received += len(message.get("body", b""))
-        if received > MAX_BYTES:
+            raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: no data for {READ_TIMEOUT_S:g} s") from error
+        n_received += len(message.get("body", b""))
+        if n_received > MAX_BYTES:
             raise _too_large()
         return message
 
-    return bounded
+    return limited
 
 
-def _too_large() -> AudioError:
-    return AudioError("too_large", f"more than {MAX_BYTES // 2**20} MiB")
-
-
-def _too_slow(seconds: float) -> AudioError:
-    return AudioError("too_slow", f"the body did not arrive: nothing more came for {seconds:g} s")
+def _too_large() -> ApiError:
+    return ApiError(ErrorCode.TOO_LARGE, f"the maximum size of a request is {MAX_BYTES // 2**20} MiB")

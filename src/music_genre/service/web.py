@@ -1,4 +1,4 @@
-"""The web page at ``/``: its files, and the policy under which a browser runs them."""
+"""The web page at ``/``: its files, and the Content Security Policy that a browser applies to them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-FOLDER = Path(__file__).parent / "static"
+STATIC_DIR = Path(__file__).parent / "static"
 
-POLICY = (
+# Nothing comes from another origin. The nonce is for the one style element that the waveform's library makes.
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self'; media-src 'self' blob:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Nothing from anywhere else. The nonce is for the one style element that the waveform's library makes."""
 
 router = APIRouter()
 
 
 def add_page(app: FastAPI) -> None:
-    """Serve the page at ``/`` and its files under ``/page``."""
+    """Serve the page at ``/`` and its files under ``/static``."""
     app.include_router(router)
-    app.mount("/page", StaticFiles(directory=FOLDER), name="page")
+    app.mount("/static", StaticFiles(directory=STATIC_DIR), name="static")
 
 
 @router.get("/", include_in_schema=False)
 async def page() -> HTMLResponse:
+    """The page, with a nonce of its own."""
     nonce = secrets.token_urlsafe(16)
     headers = {
-        "Content-Security-Policy": POLICY.format(nonce=nonce),
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(nonce=nonce),
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
-    return HTMLResponse(_index().replace("{nonce}", nonce), headers=headers)
+    return HTMLResponse(_index_html().replace("{nonce}", nonce), headers=headers)
 
 
 @cache
-def _index() -> str:
-    return (FOLDER / "index.html").read_text(encoding="utf-8")
+def _index_html() -> str:
+    return (STATIC_DIR / "index.html").read_text(encoding="utf-8")

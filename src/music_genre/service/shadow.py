@@ -1,0 +1,90 @@
+"""Shadow mode: the challenger predicts what the champion predicted, after the client has its response."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+
+from music_genre.features.audio import AudioSignal
+from music_genre.inference.predictor import ClipBatch, extract_clip_batch
+from music_genre.registry.shadow import ShadowStats
+from music_genre.service.observability import metrics
+from music_genre.service.served_model import ServedModel
+
+logger = logging.getLogger("bentoml.music_genre")
+
+
+class ShadowRunner:
+    """The comparisons of one worker: one recording at a time; a worker under load skips others.
+
+    Args:
+        model: a client of the inner service.
+        run_in_thread: runs a function beside the event loop.
+    """
+
+    def __init__(self, model: Any, run_in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self.model, self.run_in_thread = model, run_in_thread
+        self.challenger: ServedModel | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.last_error = ""
+
+    def submit(
+        self, recording: AudioSignal, clips: ClipBatch, champion: ServedModel, genre: str, champion_seconds: float
+    ) -> None:
+        """Compare the challenger's prediction with the champion's, if there is a challenger and no other comparison.
+
+        Args:
+            recording: what was uploaded.
+            clips: the champion's features of it.
+            champion: the version that made the prediction.
+            genre: its prediction.
+            champion_seconds: from clips to probabilities.
+        """
+        challenger = self.challenger
+        if challenger is None or challenger.version == champion.version:
+            return
+        if self.task and not self.task.done():
+            metrics().shadow.labels(champion.version, challenger.version, "skipped").inc()
+            return
+        source = clips if challenger.manifest.transform == champion.manifest.transform else recording
+        self.task = asyncio.create_task(self.compare(source, champion, challenger, genre, champion_seconds))
+
+    async def compare(
+        self,
+        source: ClipBatch | AudioSignal,
+        champion: ServedModel,
+        challenger: ServedModel,
+        genre: str,
+        champion_seconds: float,
+    ) -> None:
+        """Count whether the challenger predicts ``genre``, too; errors are logged and disturb no request."""
+        result = "failed"
+        try:
+            clips = source
+            if isinstance(clips, AudioSignal):
+                clips = await self.run_in_thread(extract_clip_batch, clips, challenger.manifest)
+            start = time.perf_counter()
+            rows = await self.model.predict_shadow([(challenger.version, mel) for mel in clips.mel])
+            challenger_seconds = time.perf_counter() - start
+            agreed = challenger.manifest.genres[int(np.mean(rows, axis=0).argmax())] == genre
+            result = "agreed" if agreed else "differed"
+            metrics().phases.labels("shadow").observe(challenger_seconds)
+            stats = ShadowStats(
+                champion=champion.version,
+                n_predictions=1,
+                n_agreed=agreed,
+                champion_seconds=champion_seconds,
+                challenger_seconds=challenger_seconds,
+            )
+            await self.model.record_comparison(challenger.version, stats.model_dump())
+        except Exception as error:
+            if repr(error) != self.last_error:
+                logger.warning("Version %s failed in shadow mode", challenger.version, exc_info=True)
+            self.last_error = repr(error)
+        finally:
+            metrics().shadow.labels(champion.version, challenger.version, result).inc()

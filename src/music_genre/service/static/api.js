@@ -1,0 +1,84 @@
+// Requests to the service, and its errors as sentences.
+
+const MESSAGES = {
+  undecodable: "This file has no audio that can be decoded. Try an mp3, wav, flac or ogg.",
+  empty: "This file is empty.",
+  too_short: "This recording is too short.",
+  too_long: "This recording is too long.",
+  too_large: "This file is too large.",
+  silent: "This recording is silent.",
+  unsupported: "The service does not support this.",
+  unauthorized: "The API key is missing or wrong.",
+  busy: "The service is busy.",
+  too_slow: "The upload timed out.",
+  failed: "The service failed.",
+};
+
+/** An error with a message for people; `canRetry` where the same may work later, `needsKey` where a key is needed. */
+export class ApiError extends Error {
+  constructor(message, { canRetry = false, needsKey = false } = {}) {
+    super(message);
+    this.canRetry = canRetry;
+    this.needsKey = needsKey;
+  }
+}
+
+/** GET /model: name, version, genres, ... */
+export async function getModel(key) {
+  let response;
+  try {
+    response = await fetch("model", { headers: authorization(key) });
+  } catch {
+    throw connectionError();
+  }
+  if (!response.ok) throw parseError(response.status, await response.text());
+  return response.json();
+}
+
+/** POST /predict with the timeline. `onProgress` gets the fraction of the bytes that were sent. */
+export function predict(file, key, onProgress, signal) {
+  return new Promise((resolve, reject) => {
+    const form = new FormData();
+    form.append("timeline", "true");
+    form.append("audio", file, file.name);
+    const request = new XMLHttpRequest(); // fetch has no progress of uploads
+    request.open("POST", "predict");
+    for (const [name, value] of Object.entries(authorization(key))) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status !== 200) return reject(parseError(request.status, request.responseText));
+      try {
+        resolve(JSON.parse(request.responseText));
+      } catch {
+        reject(new ApiError("The response of the service is not JSON.", { canRetry: true }));
+      }
+    };
+    request.onerror = () => reject(connectionError());
+    request.onabort = () => reject(new DOMException("another song was chosen", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+function authorization(key) {
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+function connectionError() {
+  const offline = "You are offline; the service cannot be reached.";
+  const unreachable = "The service cannot be reached. It may have been stopped, or the connection was lost.";
+  return new ApiError(navigator.onLine ? unreachable : offline, { canRetry: true });
+}
+
+function parseError(status, body) {
+  let error = {};
+  try {
+    error = JSON.parse(body).error ?? {};
+  } catch {
+    // A proxy's response, not one of the service.
+  }
+  const message = MESSAGES[error.code] ?? `The service failed with status ${status}.`;
+  const detail = typeof error.message === "string" && error.code !== "undecodable" ? ` (${error.message})` : "";
+  const canRetry = status >= 500 || status === 408;
+  return new ApiError(message + detail, { canRetry, needsKey: status === 401 });
+}
