@@ -30,13 +30,13 @@ def explain(
         if not file.is_file():
             raise AudioError(IssueReason.MISSING, "no such file")
         from music_genre.inference.batch import MAX_DURATION_S
-        from music_genre.interpretation import explain_clip
+        from music_genre.interpretation.explain_clip import explain_recording
 
         with bundle_dir(model) as (folder, _):
-            explanation = explain_clip.explain(folder, file, MAX_DURATION_S)
+            explanation = explain_recording(folder, file, MAX_DURATION_S)
     except AudioError as error:
         raise MusicGenreError(f"{file}: {error}") from error
-    save_plot(explanation.picture, output)
+    save_plot(explanation.plot, output)
     typer.echo(f"{file}: {explanation.genre} ({explanation.confidence:.0%})")
     typer.echo(f"  {explanation.reason}")
     typer.echo(f"  saliency map: {output}")
@@ -58,11 +58,19 @@ def visualize_filters(
     output = output or Path(f"{model}_{layer.replace('/', '_')}.png")
     project = ProjectPaths.find()
     check_output(output, ".png")
-    from music_genre.pipeline.interpret import look_into
+    from music_genre.features.store import SpectrogramStore
+    from music_genre.interpretation.activations import load_network
+    from music_genre.interpretation.feature_visualization import visualize_layer
+    from music_genre.interpretation.plots import SpectrogramAxes, plot_filters
+    from music_genre.params import load_params
 
-    plot, description = look_into(project, model, layer, count)
-    save_plot(plot, output)
-    typer.echo(f"{output}: {description}")
+    params = load_params(project.params)
+    if model not in params.networks:
+        raise MusicGenreError(f"no network {model!r}; there are {', '.join(params.networks)}")
+    data, network = SpectrogramStore.open(project.spectrograms), load_network(project.model_file(model))
+    filters = visualize_layer(network, layer, data, count, params.seed)
+    save_plot(plot_filters(filters, SpectrogramAxes(data.transform), model), output)
+    typer.echo(f"{output}: {len(filters.table)} of the {filters.n_filters} filters of {filters.layer} of {model}")
 
 
 def save_plot(plot: Figure, output: Path) -> None:

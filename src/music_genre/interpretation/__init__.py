@@ -1,1 +1,4 @@
-"""What the networks listen to: one question a module. ``layers`` finds the parts of a network, ``pictures`` draws."""
+"""What networks respond to: saliency, feature visualisation, embeddings and architecture, one question a module.
+
+``activations`` finds the layers and models that the others look into, ``plots`` draws.
+"""

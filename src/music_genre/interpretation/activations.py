@@ -1,7 +1,7 @@
-"""Find the parts of a network by what they are: convolutions, what answers to them, what the genre follows from.
+"""Find layers of a network by what they are, and build models that output their activations.
 
-A network may hold others, such as averaged copies. A part is looked at within the model that holds it, which takes
-spectrograms in dB as the whole network does.
+A network may contain others, such as averaged copies. A layer is looked at within the model that contains it, which
+takes spectrograms in dB as the whole network does.
 """
 
 from __future__ import annotations
@@ -16,170 +16,164 @@ from music_genre.errors import MusicGenreError
 if TYPE_CHECKING:
     import keras
 
-WINDOW_FRAMES = 128
-"""A filter is looked at over this many frames, where a clip has more: most see no further."""
-
-LEAK = 0.2
-"""Share of what is negative that a softened rectifier lets through."""
+WINDOW_FRAMES = 128  # of a clip, over which a filter is looked at: the receptive field of most is smaller
+LEAKY_SLOPE = 0.2  # of a leaky ReLU below 0
 
 
 @dataclass(frozen=True)
-class Part:
+class LayerRef:
     """A layer of a network.
 
     Args:
-        name: ``conv1``, or ``copy1/conv1`` where it lies in a model within the network.
-        holder: the model that it lies in: (n, frames, n_mels) or (n, frames, n_mels, 1) dB to probabilities.
+        name: ``conv1``, or ``seed1/conv1`` where it is in a model within the network.
+        parent: the model that contains it: (n, frames, n_mels) dB to (n, classes) probabilities.
         layer: the Keras layer.
     """
 
     name: str
-    holder: keras.Model
+    parent: keras.Model
     layer: keras.Layer
 
 
 def load_network(path: Path) -> keras.Model:
-    """A trained ``.keras`` file, for looking at."""
+    """The network of a ``.keras`` file, not compiled."""
     import keras
 
     return keras.models.load_model(path, compile=False)
 
 
-def holders(network: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Model]]:
-    """The network and every model within it, each with the prefix of its parts' names."""
+def submodels(network: keras.Model, prefix: str = "") -> Iterator[tuple[str, keras.Model]]:
+    """The network and every model within it, each with the prefix of its layers' names."""
     import keras
 
     yield prefix, network
     for layer in network.layers:
         if isinstance(layer, keras.Model):
-            yield from holders(layer, f"{prefix}{layer.name}/")
+            yield from submodels(layer, f"{prefix}{layer.name}/")
 
 
-def convolutions(network: keras.Model) -> list[Part]:
-    """Every convolution, from the clip to the answer; of a model of models, one model after the other."""
+def conv_layers(network: keras.Model) -> list[LayerRef]:
+    """Every convolution from input to output; those of models within the network, one model after the other."""
     from keras import layers
 
     kinds = (layers.Conv1D, layers.Conv2D, layers.SeparableConv1D, layers.SeparableConv2D, layers.DepthwiseConv2D)
     return [
-        Part(prefix + layer.name, holder, layer)
-        for prefix, holder in holders(network)
-        for layer in holder.layers
+        LayerRef(prefix + layer.name, parent, layer)
+        for prefix, parent in submodels(network)
+        for layer in parent.layers
         if isinstance(layer, kinds)
     ]
 
 
-def convolution(network: keras.Model, name: str) -> Part:
-    """The convolution of this name; without the name of a model, the first that has it.
+def get_conv_layer(network: keras.Model, name: str) -> LayerRef:
+    """The convolution of this name; where the name has no prefix, the first model's that has one.
 
     Raises:
-        MusicGenreError: there is none; the message names those that there are.
+        MusicGenreError: there is none; the message lists those that there are.
     """
-    found = convolutions(network)
-    for part in found:
-        if name in (part.name, part.layer.name):
-            return part
-    raise MusicGenreError(f"no convolution {name!r}; there are {', '.join(part.name for part in found) or 'none'}")
+    convolutions = conv_layers(network)
+    for ref in convolutions:
+        if name in (ref.name, ref.layer.name):
+            return ref
+    names = ", ".join(ref.name for ref in convolutions)
+    raise MusicGenreError(f"no convolution {name!r}; there are {names or 'none'}")
 
 
-def first_and_last(network: keras.Model) -> tuple[Part, Part]:
-    """The convolutions nearest to the clip and furthest from it, within one model.
+def first_and_last(network: keras.Model) -> tuple[LayerRef, LayerRef]:
+    """The first and the last convolution of one model: the network, or the first within it that has any.
 
     Raises:
-        MusicGenreError: the network has no convolution.
+        MusicGenreError: there is no convolution.
     """
-    found = convolutions(network)
-    if not found:
-        raise MusicGenreError("the network has no convolution to look into")
-    return found[0], [part for part in found if part.holder is found[0].holder][-1]
+    convolutions = conv_layers(network)
+    if not convolutions:
+        raise MusicGenreError("the network has no convolution to visualize")
+    return convolutions[0], [ref for ref in convolutions if ref.parent is convolutions[0].parent][-1]
 
 
-def maps(part: Part, frames: int, n_mels: int, soft: bool = False) -> keras.Model:
-    """What a convolution makes of clips of any length, after its batch norm and activation.
+def feature_map_model(ref: LayerRef, n_frames: int, n_mels: int, leaky: bool = False) -> keras.Model:
+    """A model of a convolution's feature maps, after the batch norm and activation that follow it.
 
     Args:
-        part: the convolution.
-        frames: of the clips.
+        ref: the convolution.
+        n_frames: of the clips; other lengths than the network's are possible.
         n_mels: of the clips.
-        soft: every rectifier up to there lets a fifth of what is negative through: a filter that sleeps still says
-            what would wake it.
+        leaky: every ReLU up to there becomes a leaky one, which has a gradient where a filter is not activated.
 
     Returns:
-        (n, frames, n_mels) dB to (n, time, filters) or (n, time, bands, filters).
+        (n, n_frames, n_mels) float32 dB to (n, time, filters) or (n, time, bands, filters) float32.
 
     Raises:
-        ValueError: nothing is left of so few frames.
+        ValueError: so few frames leave no feature map.
     """
-    from keras import Input, Model, layers, models
+    from keras import Input, Model, models
 
-    whole = Model(part.holder.input, _activated(part))
-    rank = len(whole.input_shape)
-    clip = Input((frames, n_mels), name="mel_db")
-    image = layers.Reshape((frames, n_mels, 1))(clip) if rank == 4 else clip
-    if soft or whole.input_shape[1] not in (None, frames):
-        fitting = Input(image.shape[1:])
-        # The very same layers, so the same weights, on clips of another length.
-        whole = models.clone_model(whole, input_tensors=fitting, clone_function=_softened if soft else lambda own: own)
-    return Model(clip, whole(image))
+    clip = Input((n_frames, n_mels), name="mel_db")
+    model = Model(ref.parent.input, _post_activation(ref))
+    if leaky or model.input_shape[1] not in (None, n_frames):
+        # Layers that are not replaced are shared, not copied: they keep their weights for clips of another length.
+        clone = _with_leaky_relu if leaky else lambda layer: layer
+        model = models.clone_model(model, input_tensors=Input((n_frames, n_mels)), clone_function=clone)
+    return Model(clip, model(clip))
 
 
-def answering(network: keras.Model) -> keras.Model:
-    """The model whose last dense layer names the genre: the network itself, or the first of the copies it averages.
+def classifier(network: keras.Model) -> keras.Model:
+    """The model whose last dense layer gives the genre: the network itself, or the first of the copies it averages.
 
     Raises:
-        MusicGenreError: no model within the network has a dense layer.
+        MusicGenreError: neither the network nor a model within it has a dense layer.
     """
     from keras import layers
 
-    for _, holder in holders(network):
-        if any(isinstance(layer, layers.Dense) for layer in holder.layers):
-            return holder
-    raise MusicGenreError("the network has no dense layer to answer with")
+    for _, model in submodels(network):
+        if any(isinstance(layer, layers.Dense) for layer in model.layers):
+            return model
+    raise MusicGenreError("the network has no dense layer")
 
 
-def penultimate(network: keras.Model, frames: int, n_mels: int) -> keras.Model:
-    """What the genre follows from: the input of the last dense layer of ``answering``.
+def embedding_model(network: keras.Model, n_frames: int, n_mels: int) -> keras.Model:
+    """A model of the input of the last dense layer of ``classifier``.
 
     Returns:
-        (n, frames, n_mels) dB to (n, features).
+        (n, n_frames, n_mels) float32 dB to (n, features) float32.
     """
     from keras import Input, Model, layers
 
-    holder = answering(network)
-    last = [layer for layer in holder.layers if isinstance(layer, layers.Dense)][-1]
-    clip = Input((frames, n_mels), name="mel_db")
-    image = layers.Reshape((frames, n_mels, 1))(clip) if len(holder.input_shape) == 4 else clip
-    return Model(clip, Model(holder.input, last.input)(image))
+    model = classifier(network)
+    last_dense = [layer for layer in model.layers if isinstance(layer, layers.Dense)][-1]
+    clip = Input((n_frames, n_mels), name="mel_db")
+    return Model(clip, Model(model.input, last_dense.input)(clip))
 
 
-def _softened(layer: keras.Layer) -> keras.Layer:
-    """A layer itself; in place of one that rectifies, its twin with a leak."""
+def _with_leaky_relu(layer: keras.Layer) -> keras.Layer:
+    """The layer itself, or, where it is or has a ReLU, a copy with a leaky one."""
     from keras import activations, layers
 
     if isinstance(layer, layers.ReLU):
-        return layers.LeakyReLU(LEAK)
+        return layers.LeakyReLU(LEAKY_SLOPE)
     if getattr(layer, "activation", None) is not activations.relu:
         return layer
-    twin = type(layer).from_config(layer.get_config() | {"activation": _leaky})
-    twin.build(layer.input.shape)
-    twin.set_weights(layer.get_weights())
-    return twin
+    copy = type(layer).from_config(layer.get_config() | {"activation": _leaky_relu})
+    copy.build(layer.input.shape)
+    copy.set_weights(layer.get_weights())
+    return copy
 
 
-def _leaky(x: keras.KerasTensor) -> keras.KerasTensor:
+def _leaky_relu(x: keras.KerasTensor) -> keras.KerasTensor:
     from keras import activations
 
-    return activations.leaky_relu(x, LEAK)
+    return activations.leaky_relu(x, LEAKY_SLOPE)
 
 
-def _activated(part: Part) -> keras.KerasTensor:
-    """A convolution's output after the batch norm and the activation that follow it, where they do."""
+def _post_activation(ref: LayerRef) -> keras.KerasTensor:
+    """The output of a convolution, or of the last batch norm or activation that follows it directly."""
     from keras import layers
 
     kinds = (layers.BatchNormalization, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.PReLU)
-    followers = [layer for layer in part.holder.layers if isinstance(layer, kinds)]
-    tensor = part.layer.output
+    candidates = [layer for layer in ref.parent.layers if isinstance(layer, kinds)]
+    tensor = ref.layer.output
     while True:
-        following = next((layer for layer in followers if layer.input is tensor), None)
-        if following is None:
+        next_layer = next((layer for layer in candidates if layer.input is tensor), None)
+        if next_layer is None:
             return tensor
-        tensor = following.output
+        tensor = next_layer.output

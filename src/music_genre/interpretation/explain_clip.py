@@ -1,4 +1,4 @@
-"""What a packed model's answer to a recording rests on."""
+"""The saliency of a bundle's prediction for a recording."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import numpy as np
 
 from music_genre.errors import MusicGenreError
 from music_genre.features.audio import decode
-from music_genre.inference.predictor import clips_of
-from music_genre.interpretation import activations as layers
-from music_genre.interpretation import plots as pictures
-from music_genre.interpretation import saliency
-from music_genre.interpretation.plots import Scale, Shown
+from music_genre.inference.predictor import extract_clip_batch
+from music_genre.interpretation.activations import load_network
+from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
+from music_genre.interpretation.saliency import (
+    SaliencyExample,
+    block_index,
+    integrated_gradients,
+    make_gradient_fn,
+    occlusion,
+)
 from music_genre.models.bundle import ModelBundle
+from music_genre.models.serialization import NETWORK_SUFFIX
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,65 +29,73 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An answer and its reasons.
+    """A prediction with its saliency.
 
     Args:
-        genre: the recording's.
+        genre: predicted for the recording.
         confidence: its probability.
-        reason: one sentence: the part that is missed most.
-        picture: of the stretch where the genre is surest.
+        reason: one sentence: the block of time and band whose occlusion lowers the probability most.
+        plot: saliency of the clip for which the genre is most probable.
     """
 
     genre: str
     confidence: float
     reason: str
-    picture: Figure
+    plot: Figure
 
 
-def explain(folder: Path, recording: Path, max_seconds: float) -> Explanation:
-    """Name a recording's genre and look at the clip of it that is most like that genre.
+def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) -> Explanation:
+    """Predict a recording's genre, and compute the saliency of the clip that supports it most.
 
     Args:
-        folder: a packed model, of networks.
-        recording: audio.
-        max_seconds: heard of it.
+        bundle_dir: a bundle of networks.
+        recording: an audio file.
+        max_duration_s: the longest recording accepted.
 
     Raises:
-        AudioError: the recording cannot be heard, or the model hears no audio.
-        MusicGenreError: the model has a member without gradients.
+        AudioError: the recording cannot be used, or the model takes no audio.
+        MusicGenreError: a member of the bundle is no network and has no gradients.
     """
-    model = ModelBundle(folder)
-    packing = model.manifest
-    others = [member.name for member in packing.members if not member.file.endswith(".keras")]
+    bundle = ModelBundle(bundle_dir)
+    manifest = bundle.manifest
+    others = [member.name for member in manifest.members if not member.file.endswith(NETWORK_SUFFIX)]
     if others:
-        raise MusicGenreError(f"{others[0]} is no network: only networks are explained")
-    clips = clips_of(decode(recording, max_seconds), packing)
-    probabilities = model.predict(clips.mel)
-    whole = probabilities.mean(axis=0)
-    label = int(whole.argmax())
-    surest = int(probabilities[:, label].argmax())
-    mel, scale = clips.mel[surest], Scale(packing.transform, float(clips.start_seconds[surest]))
-    total = sum(member.weight for member in packing.members)
-    networks = [(layers.load_network(folder / m.file), m.weight / total) for m in packing.members]
-    cells = saliency.integrated_gradients(saliency.gradients(networks), mel, label)
-    blocks = saliency.occlusion(model.predict, mel, label)
-    genre = packing.genres[label]
-    title = f"{genre} ({probabilities[surest, label]:.0%})"
-    picture = pictures.saliency([Shown(title, mel, cells, blocks)], scale, recording.name)
-    return Explanation(genre, float(whole[label]), _reason(blocks, mel.shape, scale, genre), picture)
+        raise MusicGenreError(f"{others[0]} is no network: saliency needs gradients")
+    clips = extract_clip_batch(decode(recording, max_duration_s), manifest)
+    probabilities = bundle.predict(clips.mel)
+    mean_probabilities = probabilities.mean(axis=0)
+    label = int(mean_probabilities.argmax())
+    most_confident = int(probabilities[:, label].argmax())
+    mel = clips.mel[most_confident]
+    total_weight = sum(member.weight for member in manifest.members)
+    networks = [(load_network(bundle_dir / m.file), m.weight / total_weight) for m in manifest.members]
+    example = SaliencyExample(
+        None,
+        label,
+        float(probabilities[most_confident, label]),
+        mel,
+        integrated_gradients(make_gradient_fn(networks), mel, label),
+        occlusion(bundle.predict, mel, label),
+    )
+    axes = SpectrogramAxes(manifest.transform, float(clips.start_seconds[most_confident]))
+    reason = _top_region_text(example.occlusion, mel.shape, axes, manifest.genres[label])
+    plot = plot_saliency([example], manifest.genres, axes, recording.name)
+    return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot)
 
 
-def _reason(blocks: np.ndarray, shape: tuple[int, ...], scale: Scale, genre: str) -> str:
-    """The block that the answer misses most, in seconds and hertz."""
+def _top_region_text(blocks: np.ndarray, shape: tuple[int, ...], axes: SpectrogramAxes, genre: str) -> str:
+    """The block whose occlusion lowers the probability most, in seconds and hertz."""
     time, band = np.unravel_index(int(blocks.argmax()), blocks.shape)
-    fall = blocks[time, band]
-    if fall <= 0:
-        return f"no single part speaks for {genre}: it is no less likely without any of them"
-    numbers = saliency.block_numbers(shape) == time * blocks.shape[1] + band
-    frames, bands = np.flatnonzero(numbers.any(axis=1)), np.flatnonzero(numbers.any(axis=0))
-    hertz = scale.hertz(shape[1])
-    edges = (bands[0], bands[-1] + 1) if hertz is None else (hertz[bands[0]], hertz[bands[-1] + 1])
+    drop = blocks[time, band]
+    if drop <= 0:
+        return f"no single region supports {genre}: occluding none of them lowers its probability"
+    region = block_index(shape) == time * blocks.shape[1] + band
+    frames, bands = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    edges_hz = axes.band_edges_hz(shape[1])
+    low, high = bands[0], bands[-1] + 1
+    if edges_hz is not None:
+        low, high = edges_hz[low], edges_hz[high]
     return (
-        f"{scale.time(frames[0]):.1f} to {scale.time(frames[-1] + 1):.1f} {scale.unit}, {edges[0]:.0f} to"
-        f" {edges[1]:.0f} {scale.bands} speaks most for {genre}: {fall:.2g} less likely without it"
+        f"{genre} is supported most by {axes.time(frames[0]):.1f} to {axes.time(frames[-1] + 1):.1f} {axes.time_unit},"
+        f" {low:.0f} to {high:.0f} {axes.band_unit}: without it the probability drops by {drop:.2g}"
     )

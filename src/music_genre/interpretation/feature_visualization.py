@@ -1,238 +1,283 @@
-"""What a convolution's filters answer to: spectrograms made to wake one filter, and the maps of real clips.
+"""What the filters of a convolution respond to: spectrograms that maximise a filter's activation, and how the
+activations of real clips differ between genres.
 
-Activation maximisation after Erhan et al. (Visualizing higher-layer features of a deep network, 2009), made legible as
-by Olah et al. (Feature visualization, Distill 2017): the ascent moves waves instead of cells, slow ones further.
+Activation maximisation follows Erhan et al. (Visualizing higher-layer features of a deep network, 2009). As in Olah et
+al. (Feature visualization, Distill 2017), the ascent changes Fourier coefficients instead of cells, and low frequencies
+more than high ones: the spectrograms become smooth enough to read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from music_genre.features.mel import FLOOR_DB
-from music_genre.features.store import MelDataset
-from music_genre.interpretation.activations import WINDOW_FRAMES, Part, maps
+from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.interpretation.activations import WINDOW_FRAMES, LayerRef, feature_map_model, get_conv_layer
+from music_genre.interpretation.sampling import N_FILTER_CLIPS, sample_clips
+from music_genre.models.bundle import PREDICT_BATCH_SIZE
 
 if TYPE_CHECKING:
     import keras
 
-BATCH = 64
-STEPS, RATE = 80, 0.05
-SLOWNESS = 1.5
-"""Power of the frequency by which a wave moves less: 0 treats all alike and gives noise."""
-
-ROUGHNESS = 10.0
-"""What a mean difference of 1 (80 dB) between neighbouring cells costs, in deviations of the filter's activation."""
-
-ALIKE, ALIKE_DB = 0.9, 5.0
-"""Filters whose answers to real clips correlate more than this say the same, and pictures whose cells differ less than
-this on average show the same, silence above all: others are shown before them."""
-
-NOISE = 0.15
-"""Deviation of the noise at the start, on the logistic scale."""
+N_STEPS, LEARNING_RATE = 80, 0.05
+FREQUENCY_PENALTY = 1.5  # power of the frequency by which a coefficient changes less; 0 gives noise
+TOTAL_VARIATION_WEIGHT = 10.0  # a mean difference of 80 dB between neighbours costs so many deviations of activation
+DUPLICATE_CORRELATION = 0.9  # filters whose activations correlate more respond to the same
+DUPLICATE_DISTANCE_DB = 5.0  # spectrograms that differ less on average show the same, mostly silence
+NOISE_STD = 0.15  # of the noise that the ascent starts with, in logits
 
 
-def listener(part: Part, shape: tuple[int, int], soft: bool = False) -> keras.Model:
-    """``layers.maps`` of a part over ``WINDOW_FRAMES``, or over a whole clip where that is too short for it.
+@dataclass(frozen=True)
+class FilterVisualizations:
+    """Filters of a convolution, the most selective first.
 
     Args:
-        part: a convolution.
-        shape: (frames, n_mels) of a clip.
-        soft: as for ``layers.maps``.
+        layer: name of the convolution.
+        n_filters: of the convolution, of which some are shown.
+        table: a row for each shown filter: the columns of ``genre_selectivity``, ``layer``, and ``optimized``, its
+            activation by its own spectrogram.
+        spectrograms: (k, frames, n_mels) float32 dB in [-80, 0], one for each row.
     """
-    frames, n_mels = shape
+
+    layer: str
+    n_filters: int
+    table: pd.DataFrame
+    spectrograms: np.ndarray
+
+
+def visualize_layer(
+    network: keras.Model, layer: str, data: SpectrogramStore, count: int, seed: int
+) -> FilterVisualizations:
+    """``visualize_filters`` of a convolution by its name.
+
+    Args:
+        network: a trained one.
+        layer: name of the convolution, as ``get_conv_layer`` takes it.
+        data: what the network was trained on.
+        count: filters shown, at most.
+        seed: of ``activation_maximization``.
+
+    Raises:
+        MusicGenreError: the network has no such convolution; the message lists those that there are.
+    """
+    ref = get_conv_layer(network, layer)
+    return visualize_filters(ref, sample_clips(data.split("training"), N_FILTER_CLIPS), data.genres, count, seed)
+
+
+def visualize_filters(
+    ref: LayerRef, clips: MelDataset, genres: Sequence[str], count: int, seed: int
+) -> FilterVisualizations:
+    """Visualize the filters of a convolution that differ most between genres, without near-duplicates.
+
+    Args:
+        ref: the convolution.
+        clips: real ones, to compare with.
+        genres: (classes,) in label order.
+        count: filters shown, at most.
+        seed: of ``activation_maximization``.
+    """
+    model = activation_model(ref, clips.shape)
+    leaky_model = activation_model(ref, clips.shape, leaky=True)
+    activations = dataset_activations(model, clips)
+    table = genre_selectivity(activations, clips.label, genres)
+    ranking = table.sort_values(["eta_squared", "filter"], ascending=[False, True])["filter"].to_numpy()
+    candidates = deduplicate(ranking, correlated_filters(activations.mean(axis=1)))[: 2 * count]
+    table = table.loc[candidates].reset_index(drop=True)
+    filters, scale = table["filter"].to_numpy(), table["real_std"].to_numpy()
+    n_frames = model.input_shape[1]
+    mean_spectrum = np.mean([mel.mean(axis=(0, 1)) for mel in clips.batches(1)], axis=0)
+    init = np.tile(mean_spectrum, (len(filters), n_frames, 1))
+    spectrograms = activation_maximization(model, leaky_model, filters, scale, init, seed)
+    optimized = _own_activation(model, spectrograms, filters)
+    # Some filters are not activated by noise and have no gradient there: those start again from a real clip.
+    not_activated = np.flatnonzero(optimized <= table["real_max"])
+    if not_activated.size:
+        windows = [_top_activating_window(activations[:, :, f], clips, n_frames) for f in filters[not_activated]]
+        spectrograms[not_activated] = activation_maximization(
+            model, leaky_model, filters[not_activated], scale[not_activated], np.stack(windows), seed
+        )
+        optimized = _own_activation(model, spectrograms, filters)
+    table.insert(0, "layer", ref.name)
+    shown = deduplicate(np.arange(len(filters)), similar_images(spectrograms))[:count]
+    table = table.assign(optimized=optimized).loc[shown].reset_index(drop=True)
+    return FilterVisualizations(ref.name, activations.shape[2], table, spectrograms[shown])
+
+
+def activation_model(ref: LayerRef, shape: tuple[int, int], leaky: bool = False) -> keras.Model:
+    """``feature_map_model`` over ``WINDOW_FRAMES``, or over a whole clip where that is too short for the layer.
+
+    Args:
+        ref: a convolution.
+        shape: (n_frames, n_mels) of a clip.
+        leaky: as for ``feature_map_model``.
+    """
+    n_frames, n_mels = shape
     try:
-        return maps(part, min(frames, WINDOW_FRAMES), n_mels, soft)
+        return feature_map_model(ref, min(n_frames, WINDOW_FRAMES), n_mels, leaky)
     except ValueError:
-        return maps(part, frames, n_mels, soft)
+        return feature_map_model(ref, n_frames, n_mels, leaky)
 
 
-def activations(heard: keras.Model, mel: np.ndarray) -> np.ndarray:
-    """Mean of each filter's map.
+def mean_activations(model: keras.Model, mel: np.ndarray) -> np.ndarray:
+    """The mean of each filter's feature map, for each window of the clips.
 
     Args:
-        heard: from ``listener``, over w frames.
-        mel: (n, w or more frames, n_mels) dB; longer clips are heard in stretches of w frames.
+        model: from ``activation_model``, for windows of w frames.
+        mel: (n, n_frames, n_mels) float32 dB with n_frames at least w; frames after the last whole window are not used.
 
     Returns:
-        (n, stretches, filters) float32.
+        (n, n_frames // w, filters) float32.
     """
-    width = heard.input_shape[1]
-    stretches = mel.shape[1] // width
-    cut = mel[:, : stretches * width].reshape(-1, width, mel.shape[2])
-    parts = [heard(cut[start : start + BATCH]).numpy() for start in range(0, len(cut), BATCH)]
-    means = np.concatenate([part.mean(axis=tuple(range(1, part.ndim - 1))) for part in parts])
-    return means.reshape(len(mel), stretches, -1)
+    width = model.input_shape[1]
+    n_windows = mel.shape[1] // width
+    windows = mel[:, : n_windows * width].reshape(-1, width, mel.shape[2])
+    starts = range(0, len(windows), PREDICT_BATCH_SIZE)
+    maps = [model(windows[start : start + PREDICT_BATCH_SIZE]).numpy() for start in starts]
+    means = np.concatenate([batch.mean(axis=tuple(range(1, batch.ndim - 1))) for batch in maps])
+    return means.reshape(len(mel), n_windows, -1)
 
 
-def answers(heard: keras.Model, clips: MelDataset) -> np.ndarray:
-    """``activations`` of every clip of a split, in order."""
-    return np.concatenate([activations(heard, mel) for mel in clips.batches(BATCH)])
+def dataset_activations(model: keras.Model, clips: MelDataset) -> np.ndarray:
+    """``mean_activations`` of all clips, in order: (n, windows, filters) float32."""
+    return np.concatenate([mean_activations(model, mel) for mel in clips.batches(PREDICT_BATCH_SIZE)])
 
 
-def tell_apart(answered: np.ndarray, label: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
-    """Which filters hear genres: a row a filter.
+def genre_selectivity(activations: np.ndarray, label: np.ndarray, genres: Sequence[str]) -> pd.DataFrame:
+    """How much the activation of each filter differs between genres: a row for each filter.
 
     Args:
-        answered: (n, stretches, filters) of real clips.
+        activations: (n, windows, filters) of real clips.
         label: (n,) positions of their genres.
-        genres: in label order.
+        genres: (classes,) in label order.
 
     Returns:
-        filter; real_mean, real_deviation over clips, real_maximum over stretches; between, the share of the variance
-        over clips that lies between genres; genre, the one that wakes it most, empty where no clip does.
+        Columns filter; real_mean, real_std over clips, real_max over windows; eta_squared, the fraction of the variance
+        over clips that lies between genres; genre, the one with the largest mean, empty where no clip differs.
     """
-    clips = answered.mean(axis=1)
+    by_clip = activations.mean(axis=1)
     present = np.unique(label)
-    means = np.stack([clips[label == code].mean(axis=0) for code in present])
-    share = np.bincount(label)[present, None] / len(label)
-    variance = clips.var(axis=0)
-    between = (share * (means - clips.mean(axis=0)) ** 2).sum(axis=0)
+    means = np.stack([by_clip[label == code].mean(axis=0) for code in present])
+    fraction = np.bincount(label)[present, None] / len(label)
+    variance = by_clip.var(axis=0)
+    between = (fraction * (means - by_clip.mean(axis=0)) ** 2).sum(axis=0)
     return pd.DataFrame(
         {
-            "filter": np.arange(clips.shape[1]),
-            "real_mean": clips.mean(axis=0),
-            "real_deviation": clips.std(axis=0),
-            "real_maximum": answered.max(axis=(0, 1)),
-            "between": np.divide(between, variance, out=np.zeros_like(between), where=variance > 0),
+            "filter": np.arange(by_clip.shape[1]),
+            "real_mean": by_clip.mean(axis=0),
+            "real_std": by_clip.std(axis=0),
+            "real_max": activations.max(axis=(0, 1)),
+            "eta_squared": np.divide(between, variance, out=np.zeros_like(between), where=variance > 0),
             "genre": np.where(variance > 0, np.asarray(genres)[present[means.argmax(axis=0)]], ""),
         }
     )
 
 
-def wake(
-    part: Part, clips: MelDataset, genres: Sequence[str], count: int, seed: int
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Show what the filters of a convolution that tell genres apart best want to hear, each kind of them once.
+def deduplicate(ranking: np.ndarray, similar: np.ndarray) -> np.ndarray:
+    """The ranking, with items that are similar to a higher-ranked one moved to the end.
 
     Args:
-        part: the convolution.
-        clips: real ones, to compare with.
-        genres: in label order.
-        count: of filters, at most.
-        seed: of ``maximise``.
+        ranking: (k,) positions in ``similar``.
+        similar: (m, m) bool, symmetric.
+    """
+    distinct: list[int] = []
+    for item in ranking:
+        if not similar[item, distinct].any():
+            distinct.append(item)
+    return np.array([*distinct, *(item for item in ranking if item not in distinct)])
+
+
+def correlated_filters(activations: np.ndarray) -> np.ndarray:
+    """Which filters respond to the same, from their activations by real clips.
+
+    Args:
+        activations: (n, filters).
 
     Returns:
-        ``tell_apart`` of the chosen filters, with ``layer`` and ``maximised``, the activation by the filter's own
-        spectrogram; and those spectrograms, (k, frames, n_mels) dB.
+        (filters, filters) bool. A filter whose activation is constant counts as similar to every other.
     """
-    heard, soft = listener(part, clips.shape), listener(part, clips.shape, soft=True)
-    answered = answers(heard, clips)
-    table = tell_apart(answered, clips.label, genres)
-    ranked = table.sort_values(["between", "filter"], ascending=[False, True])["filter"].to_numpy()
-    tried = distinct(ranked, saying_the_same(answered.mean(axis=1)))[: 2 * count]
-    table = table.loc[tried].reset_index(drop=True)
-    chosen, unit = table["filter"].to_numpy(), table["real_deviation"].to_numpy()
-    mean = np.mean([mel.mean(axis=(0, 1)) for mel in clips.batches(1)], axis=0)
-    starts = np.tile(mean, (len(chosen), heard.input_shape[1], 1))
-    woken = maximise(heard, soft, chosen, unit, starts, seed)
-    reached = _own(heard, woken, chosen)
-    # Noise leaves some filters asleep, without a slope to climb: those start from what wakes them most in real clips.
-    asleep = np.flatnonzero(reached <= table["real_maximum"])
-    if asleep.size:
-        real = np.stack([_loudest(answered[:, :, number], clips, heard.input_shape[1]) for number in chosen[asleep]])
-        woken[asleep] = maximise(heard, soft, chosen[asleep], unit[asleep], real, seed)
-        reached = _own(heard, woken, chosen)
-    table.insert(0, "layer", part.name)
-    shown = distinct(np.arange(len(chosen)), looking_the_same(woken))[:count]
-    return table.assign(maximised=reached).loc[shown].reset_index(drop=True), woken[shown]
+    std = activations.std(axis=0)
+    standardized = (activations - activations.mean(axis=0)) / np.where(std > 0, std, 1)
+    similar = np.abs(standardized.T @ standardized) / len(activations) > DUPLICATE_CORRELATION
+    return np.asarray(similar | (std == 0) | (std == 0)[:, None])
 
 
-def distinct(ranked: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """What is ranked, in order, but that last which is like something before it.
-
-    Args:
-        ranked: (k,) rows of ``alike``.
-        alike: (m, m) bool, symmetric.
-    """
-    first: list[int] = []
-    for number in ranked:
-        if not alike[number, first].any():
-            first.append(number)
-    return np.array([*first, *(number for number in ranked if number not in first)])
+def similar_images(spectrograms: np.ndarray) -> np.ndarray:
+    """Which of (k, frames, n_mels) spectrograms in dB look the same: (k, k) bool."""
+    return np.stack([np.abs(spectrograms - one).mean(axis=(1, 2)) < DUPLICATE_DISTANCE_DB for one in spectrograms])
 
 
-def saying_the_same(answered: np.ndarray) -> np.ndarray:
-    """(filters, filters) bool from their activations by real clips, (n, filters). One that never changes says nothing
-    that another does not.
-    """
-    spread = answered.std(axis=0)
-    standard = (answered - answered.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    alike = np.abs(standard.T @ standard) / len(answered) > ALIKE
-    return np.asarray(alike | (spread == 0) | (spread == 0)[:, None])
-
-
-def looking_the_same(woken: np.ndarray) -> np.ndarray:
-    """(k, k) bool from spectrograms (k, frames, n_mels) dB."""
-    return np.stack([np.abs(woken - one).mean(axis=(1, 2)) < ALIKE_DB for one in woken])
-
-
-def _own(heard: keras.Model, woken: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(k,) activation of each filter by its own spectrogram."""
-    return np.asarray(activations(heard, woken)[np.arange(len(chosen)), 0, chosen])
-
-
-def _loudest(answered: np.ndarray, clips: MelDataset, width: int) -> np.ndarray:
-    """The stretch, (width, n_mels) dB, that wakes a filter most, whose activations are (n, stretches)."""
-    clip, stretch = np.unravel_index(answered.argmax(), answered.shape)
-    return clips.read(np.array([clip]))[0, stretch * width : (stretch + 1) * width]
-
-
-def maximise(
-    heard: keras.Model, soft: keras.Model, chosen: np.ndarray, unit: np.ndarray, starts: np.ndarray, seed: int
+def activation_maximization(
+    model: keras.Model, leaky_model: keras.Model, filters: np.ndarray, scale: np.ndarray, init: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Spectrograms that wake one filter each.
+    """Spectrograms that maximise the activation of one filter each, by gradient ascent.
 
     Args:
-        heard: from ``listener``.
-        soft: the same, softened; it leads the first half of the ascent.
-        chosen: (k,) filters.
-        unit: (k,) what counts as one of each filter's activation: its deviation over real clips.
-        starts: (k, frames, n_mels) dB that the ascent starts from, with some noise.
+        model: from ``activation_model``.
+        leaky_model: the same with leaky ReLUs, used in the first half of the ascent.
+        filters: (k,) which of the filters.
+        scale: (k,) unit of each filter's activation: its standard deviation over real clips.
+        init: (k, frames, n_mels) dB that the ascent starts from, with noise added.
         seed: of the noise.
 
     Returns:
-        (k, frames, n_mels) float32 in [-80, 0] dB.
+        (k, frames, n_mels) float32 dB in [-80, 0].
     """
     import keras
     import tensorflow as tf
 
-    shape = heard.input_shape[1:]
-    level = np.clip(1 - starts / FLOOR_DB, 0.03, 0.97)
-    middle = tf.constant(np.log(level / (1 - level)), tf.float32)
-    slow = tf.constant(_slowness(shape))
-    noise = np.random.default_rng(seed).normal(0, NOISE, (len(chosen), *shape)).astype(np.float32)
+    shape = model.input_shape[1:]
+    level = np.clip(1 - init / FLOOR_DB, 0.03, 0.97)
+    init_logits = tf.constant(np.log(level / (1 - level)), tf.float32)
+    prior = tf.constant(_frequency_prior(shape))
+    noise = np.random.default_rng(seed).normal(0, NOISE_STD, (len(filters), *shape)).astype(np.float32)
     start = tf.signal.rfft2d(noise)
-    waves = keras.Variable(np.stack([tf.math.real(start), tf.math.imag(start)]))
-    optimizer = keras.optimizers.Adam(RATE * float(np.sqrt(np.prod(shape))))
-    one, scale = tf.one_hot(chosen, heard.output_shape[-1]), tf.constant(1 / np.maximum(unit, 1e-6), tf.float32)
+    spectrum = keras.Variable(np.stack([tf.math.real(start), tf.math.imag(start)]))
+    optimizer = keras.optimizers.Adam(LEARNING_RATE * float(np.sqrt(np.prod(shape))))
+    one_hot = tf.one_hot(filters, model.output_shape[-1])
+    inverse_scale = tf.constant(1 / np.maximum(scale, 1e-6), tf.float32)
 
-    def picture() -> tf.Tensor:
-        """(k, frames, n_mels) in [0, 1]."""
-        return tf.sigmoid(middle + tf.signal.irfft2d(slow * tf.complex(waves.value[0], waves.value[1]), shape))
+    def image() -> tf.Tensor:
+        """(k, frames, n_mels) in [0, 1], of which 1 is 0 dB."""
+        coefficients = prior * tf.complex(spectrum.value[0], spectrum.value[1])
+        return tf.sigmoid(init_logits + tf.signal.irfft2d(coefficients, shape))
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types here
-    def ascend(listening: keras.Model) -> None:
+    def ascent_step(model: keras.Model) -> None:
         with tf.GradientTape() as tape:
-            seen = picture()
-            answer = listening((1 - seen) * FLOOR_DB)
-            means = tf.reduce_mean(answer, axis=list(range(1, len(answer.shape) - 1)))
-            woken = tf.reduce_sum(means * one, axis=1) * scale
-            steps = seen[:, 1:] - seen[:, :-1], seen[:, :, 1:] - seen[:, :, :-1]
-            rough = tf.add_n([tf.reduce_mean(tf.abs(step)) for step in steps])
-            loss = ROUGHNESS * len(chosen) * rough - tf.reduce_sum(woken)
-        optimizer.apply([tape.gradient(loss, waves.value)], [waves])
+            x = image()
+            maps = model((1 - x) * FLOOR_DB)
+            means = tf.reduce_mean(maps, axis=list(range(1, len(maps.shape) - 1)))
+            activation = tf.reduce_sum(means * one_hot, axis=1) * inverse_scale
+            differences = x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+            variation = tf.add_n([tf.reduce_mean(tf.abs(difference)) for difference in differences])
+            loss = TOTAL_VARIATION_WEIGHT * len(filters) * variation - tf.reduce_sum(activation)
+        optimizer.apply([tape.gradient(loss, spectrum.value)], [spectrum])
 
-    for step in range(STEPS):
-        ascend(soft if step < STEPS // 2 else heard)
-    return np.asarray((1 - picture().numpy()) * FLOOR_DB)
+    for step in range(N_STEPS):
+        ascent_step(leaky_model if step < N_STEPS // 2 else model)
+    return np.asarray((1 - image().numpy()) * FLOOR_DB)
 
 
-def _slowness(shape: tuple[int, int]) -> np.ndarray:
-    """(frames, n_mels // 2 + 1) complex64: how far a wave moves, the less the quicker it is; 1 on average in power."""
+def _own_activation(model: keras.Model, spectrograms: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """(k,) activation of each filter by its own spectrogram."""
+    return np.asarray(mean_activations(model, spectrograms)[np.arange(len(filters)), 0, filters])
+
+
+def _top_activating_window(activations: np.ndarray, clips: MelDataset, width: int) -> np.ndarray:
+    """The window of the clips, (width, n_mels) dB, with the largest of a filter's activations (n, windows)."""
+    clip, window = np.unravel_index(activations.argmax(), activations.shape)
+    return clips.read(np.array([clip]))[0, window * width : (window + 1) * width]
+
+
+def _frequency_prior(shape: tuple[int, int]) -> np.ndarray:
+    """(frames, n_mels // 2 + 1) complex64 factors of the Fourier coefficients, smaller for higher frequencies, with a
+    mean square of 1.
+    """
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None])
-    weight = np.maximum(frequency, 1 / max(shape)) ** -SLOWNESS
+    weight = np.maximum(frequency, 1 / max(shape)) ** -FREQUENCY_PENALTY
     return np.asarray(weight / np.sqrt(np.mean(weight**2)), dtype=np.complex64)

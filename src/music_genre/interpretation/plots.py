@@ -1,4 +1,4 @@
-"""Pictures of what networks listen to, as matplotlib figures; spectrograms in dB over seconds and mel hertz."""
+"""Plots of what networks respond to, as matplotlib figures; spectrograms are in dB over seconds and mel hertz."""
 
 from __future__ import annotations
 
@@ -10,50 +10,53 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from music_genre.features.mel import FLOOR_DB, MelConfig
+from music_genre.interpretation.feature_visualization import FilterVisualizations
+from music_genre.interpretation.saliency import SaliencyExample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-STUDIED = ("Pop", "Instrumental", "Experimental", "Folk")
-"""Genres shown first, as in the study."""
-
+STUDY_GENRES = ("Pop", "Instrumental", "Experimental", "Folk")  # shown first, as in the study
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000)
+MARKERS = "os^Dvp*X"
 
 
 @dataclass(frozen=True)
-class Scale:
-    """What the axes of a spectrogram say.
+class SpectrogramAxes:
+    """The scales of a spectrogram's axes.
 
     Args:
-        transform: what made it of audio; None: frames and bands are counted.
-        start_seconds: where in a recording the clip begins.
+        transform: how the spectrogram was made of audio; None: the axes count frames and bands.
+        start_seconds: where the clip begins in its recording.
     """
 
     transform: MelConfig | None
     start_seconds: float = 0.0
 
     @property
-    def unit(self) -> str:
+    def time_unit(self) -> str:
+        """What the time axis counts."""
         return "s" if self.transform else "frames"
 
     @property
-    def bands(self) -> str:
+    def band_unit(self) -> str:
+        """What the axis of bands counts."""
         return "Hz (mel)" if self.transform else "mel bands"
 
-    def time(self, frames: float) -> float:
-        """Where a frame begins, in ``unit``."""
+    def time(self, frame: float) -> float:
+        """Where a frame begins, in ``time_unit``."""
         if self.transform is None:
-            return frames
-        return self.start_seconds + frames * self.transform.hop_length / self.transform.sample_rate_hz
+            return frame
+        return self.start_seconds + frame * self.transform.hop_length / self.transform.sample_rate_hz
 
     def extent(self, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
-        """Of an image of a clip of (frames, n_mels)."""
+        """The ``extent`` of an image of a clip of (frames, n_mels), as matplotlib takes it."""
         return self.time(0), self.time(shape[0]), 0, shape[1]
 
-    def hertz(self, n_mels: int) -> np.ndarray | None:
-        """(n_mels + 1,) where bands border on each other, if hertz are known."""
+    def band_edges_hz(self, n_mels: int) -> np.ndarray | None:
+        """(n_mels + 1,) borders between bands; None where they are not known."""
         if self.transform is None:
             return None
         import librosa
@@ -62,178 +65,185 @@ class Scale:
         return np.asarray((edges[1:] + edges[:-1]) / 2)
 
     def ticks(self, n_mels: int) -> tuple[np.ndarray, list[str]]:
-        """Positions on the axis of bands, and what stands there."""
-        hertz = self.hertz(n_mels)
-        if hertz is None:
-            marks = np.arange(0, n_mels + 1, max(1, n_mels // 4))
-            return marks, [str(mark) for mark in marks]
-        shown = [tick for tick in TICKS_HZ if hertz[0] <= tick <= hertz[-1]]
-        names = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in shown]
-        return np.interp(shown, hertz, np.arange(n_mels + 1)), names
+        """Positions on the axis of bands, and their labels."""
+        edges = self.band_edges_hz(n_mels)
+        if edges is None:
+            positions = np.arange(0, n_mels + 1, max(1, n_mels // 4))
+            return positions, [str(position) for position in positions]
+        frequencies = [tick for tick in TICKS_HZ if edges[0] <= tick <= edges[-1]]
+        labels = [f"{tick // 1000}k" if tick >= 1000 else str(tick) for tick in frequencies]
+        return np.interp(frequencies, edges, np.arange(n_mels + 1)), labels
 
 
-def ordered(genres: Sequence[str]) -> list[str]:
-    """Genres as they are shown: those of the study first."""
-    return sorted(genres, key=lambda genre: (*STUDIED, genre).index(genre))
+def order_genres(genres: Sequence[str]) -> list[str]:
+    """Genres in the order in which they are shown: those of the study first."""
+    return sorted(genres, key=lambda genre: (*STUDY_GENRES, genre).index(genre))
 
 
-def filter_sheet(pictures: np.ndarray, titles: Sequence[str], scale: Scale, title: str) -> Figure:
-    """Spectrograms that wake one filter each.
+def plot_filters(filters: FilterVisualizations, axes: SpectrogramAxes, model: str) -> Figure:
+    """The spectrogram that activates each filter most, under the genre whose clips activate it most.
 
     Args:
-        pictures: (k, frames, n_mels) dB.
-        titles: of each.
-        scale: of the axes.
-        title: above the sheet.
+        filters: of one convolution.
+        axes: scales of the spectrograms.
+        model: name of the network.
     """
-    figure, grid = _grid(len(pictures), 4, (2.5, 2.2), title)
-    for axes, picture, text in zip(grid, pictures, titles, strict=True):
-        _spectrogram(axes, picture, scale)
-        axes.set_title(text, fontsize=8)
-    _decibels(figure, grid)
+    title = f"{model}, {filters.layer}: spectrograms that maximise a filter's activation, and its most activating genre"
+    figure, grid = _grid(len(filters.spectrograms), 4, (2.5, 2.2), title)
+    rows = filters.table.itertuples()
+    for subplot, spectrogram, row in zip(grid, filters.spectrograms, rows, strict=True):
+        _plot_spectrogram(subplot, spectrogram, axes)
+        subplot.set_title(f"filter {row.filter}: {row.genre or 'constant on real clips'}", fontsize=8)
+    _add_colorbar(figure, grid)
     return figure
 
 
-def feature_maps(
-    mel: np.ndarray, blocks: Sequence[tuple[str, np.ndarray, Sequence[int]]], scale: Scale, title: str
+def plot_feature_maps(
+    mel: np.ndarray, layers: Sequence[tuple[str, np.ndarray, Sequence[int]]], axes: SpectrogramAxes, title: str
 ) -> Figure:
-    """A clip, and what filters of several convolutions make of it.
+    """A clip, and below it feature maps of several convolutions.
 
     Args:
         mel: (frames, n_mels) dB.
-        blocks: name of a convolution, its map (time, filters) or (time, bands, filters), the filters to show.
-        scale: of the axes.
-        title: above the picture.
+        layers: name of a convolution, its feature maps (time, filters) or (time, bands, filters), the filters to show.
+        axes: scales of the clip.
+        title: above the figure.
     """
     from matplotlib.figure import Figure
 
-    columns = 8
-    heights = [-(-len(chosen) // columns) for _, _, chosen in blocks]
-    rows = 1 + sum(heights)
-    figure = Figure(figsize=(1.6 * columns, 1.7 * rows + 0.5), layout="constrained")
+    n_columns = 8
+    heights = [-(-len(filters) // n_columns) for _, _, filters in layers]
+    n_rows = 1 + sum(heights)
+    figure = Figure(figsize=(1.6 * n_columns, 1.7 * n_rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    grid = figure.add_gridspec(rows, columns)
-    _spectrogram(figure.add_subplot(grid[0, :]), mel, scale)
-    for (name, answer, chosen), above in zip(blocks, accumulate(heights, initial=1), strict=False):
-        image = answer[:, None, :] if answer.ndim == 2 else answer
-        for place, number in enumerate(chosen):
-            axes = figure.add_subplot(grid[above + place // columns, place % columns], xticks=[], yticks=[])
-            axes.imshow(image[:, :, number].T, origin="lower", aspect="auto", cmap="viridis")
-            axes.set_title(f"{name}: {number}", fontsize=8)
+    grid = figure.add_gridspec(n_rows, n_columns)
+    _plot_spectrogram(figure.add_subplot(grid[0, :]), mel, axes)
+    for (name, maps, filters), first_row in zip(layers, accumulate(heights, initial=1), strict=False):
+        image = maps[:, None, :] if maps.ndim == 2 else maps
+        for index, number in enumerate(filters):
+            cell = grid[first_row + index // n_columns, index % n_columns]
+            subplot = figure.add_subplot(cell, xticks=[], yticks=[])
+            subplot.imshow(image[:, :, number].T, origin="lower", aspect="auto", cmap="viridis")
+            subplot.set_title(f"{name}: filter {number}", fontsize=8)
     return figure
 
 
-def genres(clips: Mapping[str, np.ndarray], scale: Scale) -> Figure:
-    """A clip of each genre side by side: (frames, n_mels) dB by genre."""
+def plot_genre_examples(clips: Mapping[str, np.ndarray], axes: SpectrogramAxes) -> Figure:
+    """A clip of each genre: (frames, n_mels) dB by genre."""
     figure, grid = _grid(len(clips), 4, (2.9, 2.5), "A typical training clip of each genre")
-    for axes, (genre, mel) in zip(grid, clips.items(), strict=True):
-        _spectrogram(axes, mel, scale)
-        axes.set_title(genre, fontsize=10)
-    _decibels(figure, grid)
+    for subplot, (genre, mel) in zip(grid, clips.items(), strict=True):
+        _plot_spectrogram(subplot, mel, axes)
+        subplot.set_title(genre, fontsize=10)
+    _add_colorbar(figure, grid)
     return figure
 
 
-def embedding(maps: Mapping[str, np.ndarray], label: np.ndarray, names: Sequence[str], title: str) -> Figure:
-    """Clips on maps: (n, 2) by name of the map, coloured by (n,) genre."""
+def plot_embedding(
+    projections: Mapping[str, np.ndarray], label: np.ndarray, genres: Sequence[str], title: str
+) -> Figure:
+    """Clips in two dimensions, coloured by genre.
+
+    Args:
+        projections: (n, 2) by name.
+        label: (n,) positions of the clips' genres.
+        genres: (classes,) in label order.
+        title: above the figure.
+    """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(maps), 5.2), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(projections), 5.2), layout="constrained")
     figure.suptitle(title)
     colours = colormaps["tab10"]
-    for column, (name, places) in enumerate(maps.items(), start=1):
-        axes = figure.add_subplot(1, len(maps), column, title=name, xticks=[], yticks=[])
-        for code, genre in enumerate(names):
-            own = places[label == code]
-            marker = "os^Dvp*X"[code % 8]
-            axes.scatter(own[:, 0], own[:, 1], s=16, alpha=0.75, color=colours(code % 10), marker=marker, label=genre)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    for column, (name, points) in enumerate(projections.items(), start=1):
+        subplot = figure.add_subplot(1, len(projections), column, title=name, xticks=[], yticks=[])
+        for code, genre in enumerate(genres):
+            x, y = points[label == code].T
+            marker = MARKERS[code % len(MARKERS)]
+            subplot.scatter(x, y, s=16, alpha=0.75, color=colours(code % 10), marker=marker, label=genre)
+    subplot.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A clip whose answer is explained.
+def plot_saliency(
+    examples: Sequence[SaliencyExample], genres: Sequence[str], axes: SpectrogramAxes, title: str
+) -> Figure:
+    """A row for each clip: its spectrogram, integrated gradients, and occlusion of blocks of time and band.
 
     Args:
-        title: whose clip it is and what was answered.
-        mel: (frames, n_mels) dB.
-        gradients: (frames, n_mels) integrated gradients.
-        blocks: (times, bands) fall of the probability under occlusion.
+        examples: clips with their saliency.
+        genres: (classes,) in label order.
+        axes: scales of the clips.
+        title: above the figure.
     """
-
-    title: str
-    mel: np.ndarray
-    gradients: np.ndarray
-    blocks: np.ndarray
-
-
-def saliency(clips: Sequence[Shown], scale: Scale, title: str) -> Figure:
-    """A row a clip: the spectrogram, integrated gradients, and occlusion by blocks of time and band."""
-    figure, grid = _grid(3 * len(clips), 3, (3.6, 2.3), title)
-    for row, shown in enumerate(clips):
-        clip, cells, blocks = grid[3 * row : 3 * row + 3]
-        _spectrogram(clip, shown.mel, scale)
-        clip.set_title(shown.title, fontsize=9)
-        _signed(cells, _smooth(shown.gradients), shown.mel.shape, scale)
-        cells.set_title("integrated gradients: red speaks for it", fontsize=9)
-        image = _signed(blocks, shown.blocks, shown.mel.shape, scale)
-        blocks.set_title("occlusion: red is missed when grey", fontsize=9)
-        figure.colorbar(image, ax=blocks, label="fall of probability")
+    figure, grid = _grid(3 * len(examples), 3, (3.6, 2.3), title)
+    for row, example in enumerate(examples):
+        clip, gradients, occlusion = grid[3 * row : 3 * row + 3]
+        _plot_spectrogram(clip, example.mel, axes)
+        prediction = f"{genres[example.predicted]} ({example.probability:.0%})"
+        actual = "" if example.label is None else f"{genres[example.label]}, "
+        clip.set_title(f"{actual}predicted: {prediction}", fontsize=9)
+        _plot_diverging(gradients, _smooth(example.gradients), example.mel.shape, axes)
+        gradients.set_title("integrated gradients (red: for it)", fontsize=9)
+        image = _plot_diverging(occlusion, example.occlusion, example.mel.shape, axes)
+        occlusion.set_title("occlusion (red: for it)", fontsize=9)
+        figure.colorbar(image, ax=occlusion, label="drop of probability")
     return figure
 
 
-def _grid(count: int, columns: int, size: tuple[float, float], title: str) -> tuple[Figure, list[Axes]]:
+def _grid(count: int, n_columns: int, size: tuple[float, float], title: str) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` subplots, each of ``size`` inches."""
     from matplotlib.figure import Figure
 
-    columns = max(1, min(columns, count))
-    rows = -(-count // columns)
-    figure = Figure(figsize=(size[0] * columns + 0.9, size[1] * rows + 0.5), layout="constrained")
+    n_columns = max(1, min(n_columns, count))
+    n_rows = -(-count // n_columns)
+    figure = Figure(figsize=(size[0] * n_columns + 0.9, size[1] * n_rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    return figure, [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
+    return figure, [figure.add_subplot(n_rows, n_columns, number + 1) for number in range(count)]
 
 
-def _decibels(figure: Figure, grid: Sequence[Axes]) -> None:
-    """A colour bar for all spectrograms of a sheet: they share one scale."""
+def _add_colorbar(figure: Figure, grid: Sequence[Axes]) -> None:
+    """A colour bar for all spectrograms of a figure, which share one scale."""
     figure.colorbar(grid[0].images[0], ax=list(grid), label="dB", shrink=0.6, aspect=40)
 
 
-def _spectrogram(axes: Axes, mel: np.ndarray, scale: Scale) -> None:
-    axes.imshow(
+def _plot_spectrogram(subplot: Axes, mel: np.ndarray, axes: SpectrogramAxes) -> None:
+    subplot.imshow(
         mel.T,
         origin="lower",
         aspect="auto",
-        extent=scale.extent(mel.shape),
+        extent=axes.extent(mel.shape),
         cmap="magma",
         vmin=FLOOR_DB,
         vmax=0,
         interpolation="none",
     )
-    _label(axes, mel.shape[1], scale)
+    _label(subplot, mel.shape[1], axes)
 
 
-def _signed(axes: Axes, values: np.ndarray, shape: tuple[int, ...], scale: Scale) -> AxesImage:
-    """(times, bands) around 0, stretched over a clip of (frames, n_mels): red above, blue below."""
+def _plot_diverging(subplot: Axes, values: np.ndarray, shape: tuple[int, ...], axes: SpectrogramAxes) -> AxesImage:
+    """Values (times, bands) around 0, stretched over a clip of (frames, n_mels): red above, blue below."""
     bound = float(np.abs(values).max()) or 1.0
-    image = axes.imshow(
-        values.T, origin="lower", aspect="auto", extent=scale.extent(shape), cmap="RdBu_r", vmin=-bound, vmax=bound
+    extent = axes.extent(shape)
+    image = subplot.imshow(
+        values.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-bound, vmax=bound
     )
-    _label(axes, shape[1], scale)
+    _label(subplot, shape[1], axes)
     return image
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Spread a little, so that single cells of a large picture can be seen; the few largest do not pale the others."""
+    """Values blurred a little, so that single cells show, and clipped, so that a few large ones do not hide others."""
     from scipy.ndimage import gaussian_filter
 
-    spread = gaussian_filter(values, (len(values) / 160, 1))
-    bound = np.quantile(np.abs(spread), 0.995)
-    return np.asarray(np.clip(spread, -bound, bound))
+    blurred = gaussian_filter(values, (len(values) / 160, 1))
+    bound = np.quantile(np.abs(blurred), 0.995)
+    return np.asarray(np.clip(blurred, -bound, bound))
 
 
-def _label(axes: Axes, n_mels: int, scale: Scale) -> None:
-    positions, names = scale.ticks(n_mels)
-    axes.set_yticks(positions, names)
-    axes.tick_params(labelsize=7)
-    axes.set_xlabel(scale.unit, fontsize=7, labelpad=1)
-    axes.set_ylabel(scale.bands, fontsize=7, labelpad=1)
+def _label(subplot: Axes, n_mels: int, axes: SpectrogramAxes) -> None:
+    positions, labels = axes.ticks(n_mels)
+    subplot.set_yticks(positions, labels)
+    subplot.tick_params(labelsize=7)
+    subplot.set_xlabel(axes.time_unit, fontsize=7, labelpad=1)
+    subplot.set_ylabel(axes.band_unit, fontsize=7, labelpad=1)

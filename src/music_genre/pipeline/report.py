@@ -28,7 +28,9 @@ from music_genre.reporting.run_report import Interpretation, RunReportContext, r
 def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     tracks, gate = pd.read_parquet(project.tracks), read_gate(project.gate)
-    examples = plots.genres(medoid_clips(data.split("training"), data.genres), plots.Scale(data.transform))
+    examples = plots.plot_genre_examples(
+        medoid_clips(data.split("training"), data.genres), plots.SpectrogramAxes(data.transform)
+    )
     save_figure(examples, project.genre_examples_plot)
     evaluation, ensemble = project.evaluation, project.evaluation / ENSEMBLE
     predictions = pd.read_csv(ensemble / "predictions_by_model.csv")
@@ -85,7 +87,7 @@ def medoid_clips(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.nda
     """The clip of each genre whose mean spectrum is closest to the genre's: (frames, n_mels) dB by genre."""
     spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(PREDICT_BATCH_SIZE)])
     medoids = {}
-    for genre in plots.ordered(genres):
+    for genre in plots.order_genres(genres):
         members = np.flatnonzero(clips.label == genres.index(genre))
         distance = np.abs(spectra[members] - spectra[members].mean(axis=0)).sum(axis=1)
         medoids[genre] = clips.read(members[[distance.argmin()]])[0]

@@ -183,6 +183,6 @@ def _filter_counts(interpretations: Mapping[str, Interpretation]) -> list[dict[s
     counts = []
     for name, interpretation in interpretations.items():
         for layer, filters in interpretation.filters.groupby("layer", sort=False):
-            above = int((filters["maximised"] > filters["real_maximum"]).sum())
+            above = int((filters["optimized"] > filters["real_max"]).sum())
             counts.append({"model": name, "layer": layer, "n_filters": len(filters), "n_above": above})
     return counts
