@@ -1,207 +1,215 @@
-"""The page says what the tables say, safely, and reaches for nothing outside."""
+"""The report shows a run, whatever its models are called, and opens from disk with everything that it points to."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 import yaml
 
-from music_genre.evaluation import model_comparison as disagreement
-from music_genre.models.bundle import NAMES
-from music_genre.registry.gate import Candidate, Criterion, GateResult
-from music_genre.reporting.findings import Findings
-from music_genre.reporting.page import page
+from music_genre.registry.gate import Criterion, CriterionName
+from music_genre.reporting.run_report import RunReportContext, render_run_report
 
-EVIL = "<script>alert(1)</script>"
-GENRES = ("Folk", "Rock")
-FIGURES = {
-    "accuracy": 0.75,
-    "accuracy_low": 0.6,
-    "accuracy_high": 0.85,
-    "macro_f1": 0.7,
-    "macro_f1_low": 0.55,
-    "macro_f1_high": 0.8,
-    "log_loss": 0.9,
-    "ece": 0.05,
-}
+HOSTILE = "<script>alert(1)</script>"
+RNB, ROCK = "<b>R&B</b>", "Rock"
+
+Parse = Callable[[str], Any]
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+@pytest.fixture
+def page(context: RunReportContext, parse: Parse) -> Any:
+    return parse(render_run_report(context))
 
 
-@pytest.fixture(scope="module")
-def findings() -> Findings:
-    answers = {
-        name: pd.DataFrame(
-            {
-                "track_id": [1, 2, 3],
-                "split": "test",
-                "actual": ["Folk", "Rock", "Rock"],
-                "predicted": predicted,
-                "confidence": [0.9, 0.8, 0.6],
-            }
-        )
-        for name, predicted in {
-            "crnn": ["Folk", "Folk", "Rock"],
-            "parallel": ["Rock", "Folk", "Rock"],
-            "ensemble": ["Folk", "Folk", "Rock"],
-        }.items()
+def test_page_loads_nothing_from_outside_and_runs_no_script(context: RunReportContext) -> None:
+    html = render_run_report(context)
+    assert re.findall(r"<(?:script|link|iframe|base)\b|\bon\w+=|url\(|@import", html) == []
+    assert re.findall(r"""(?:href|src)=["'](?:[a-z]+:|/)""", html) == []
+
+
+def test_every_link_and_plot_resolves(context: RunReportContext, page: Any, tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    for plot in (*context.plots, "data_quality/site/index.html", "../data/raw/a b/ü.mp3", '../data/raw/c"d.mp3'):
+        (reports / plot).parent.mkdir(parents=True, exist_ok=True)
+        (reports / plot).touch()
+    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    fragments = {target.removeprefix("#") for target in page.references if target.startswith("#")}
+    files = [unquote(target) for target in page.references if not target.startswith("#")]
+    assert fragments == ids
+    assert [file for file in files if not (reports / file).is_file()] == []
+
+
+def test_every_plot_has_an_alternative_text_of_its_own(page: Any) -> None:
+    images = page.attributes("img")
+    assert len(images) > 20
+    assert all(len(image["alt"]) > 15 for image in images)
+    assert len({image["alt"] for image in images}) == len({image["src"] for image in images}) == len(images)
+
+
+def test_every_plot_is_an_output_of_a_stage(page: Any) -> None:
+    stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["stages"].values()
+    listed = [out for stage in stages for kind in ("outs", "plots") for out in stage.get("do", stage).get(kind, [])]
+    paths = [path for out in listed for path in (out if isinstance(out, dict) else [out])]
+    pattern = "|".join(f"{re.escape(path).replace(re.escape('${key}'), '[^/]+')}(/.*)?" for path in paths)
+    plots = [f"reports/{image['src']}" for image in page.attributes("img")]
+    assert [plot for plot in plots if not re.fullmatch(pattern, plot)] == []
+
+
+def test_plot_that_a_run_lacks_is_left_out(context: RunReportContext, parse: Parse) -> None:
+    missing = "evaluation/baseline/plots/learning_curves.png"
+    sources = [
+        image["src"]
+        for image in parse(render_run_report(replace(context, plots=set(context.plots) - {missing}))).attributes("img")
+    ]
+    assert missing not in sources
+    assert "evaluation/crnn/plots/learning_curves.png" in sources
+
+
+def test_names_from_elsewhere_are_text(context: RunReportContext, page: Any) -> None:
+    html = render_run_report(context)
+    assert HOSTILE not in html
+    assert RNB not in html
+    assert page.tables["The ensemble by genre, test"][1][0] == RNB
+    assert page.tables["Most confident errors of the ensemble (1 of 1)"][1][1] == "Song"
+    assert page.tables["Only crnn is correct (1 of 1)"][1][1] == HOSTILE
+
+
+def test_card_is_part_of_the_page_below_its_headings(page: Any) -> None:
+    assert f"It classifies {HOSTILE}." in page.text
+    headings = [tag for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert headings.count("h1") == 1
+    assert headings[-3:] == ["h2", "h3", "h4"]
+
+
+def test_results_carry_their_intervals(page: Any) -> None:
+    header, *rows = page.tables["All models"]
+    assert [row[:2] for row in rows[:3]] == [["baseline", "validation"], ["baseline", "test"], ["crnn", "validation"]]
+    assert dict(zip(header, rows[3], strict=True)) == {
+        "model": "crnn",
+        "split": "test",
+        "accuracy (95 % interval)": "75.0 % (60.0 to 85.0)",
+        "macro-F1 (95 % interval)": "70.0 % (55.0 to 80.0)",
+        "log loss": "0.900",
+        "ECE": "0.050",
+        "parameters": "1,234",
     }
-    clips = disagreement.side_by_side(answers)
-    clips["right"] = disagreement.who_is_right(clips, "crnn", "parallel")
-    comparison = pd.DataFrame(
-        [
-            {"model": name, "split": split, **FIGURES, "parameters": 1234}
-            for name in NAMES
-            for split in ("validation", "test")
-        ]
-    )
-    per_class = pd.DataFrame(
-        {"split": "test", "genre": list(GENRES), "precision": 0.5, "recall": 0.4, "f1": 0.44, "support": [1, 2]}
-    )
-    outcome = {"column": "seconds", "severity": "warning", "success": False, "unexpected_count": 17}
-    return Findings(
-        source="folder",
-        recipes={"crnn": "improved", "parallel": "published"},
-        splits=pd.DataFrame({"genre": list(GENRES), "training_tracks": [5, 6], "test_tracks": [1, 2]}),
-        faults=pd.DataFrame({"track_id": [9], "severity": ["dropped"], "reason": ["silent"]}),
-        checks={"success": True, "suites": {"tracks": {"success": True, "expectations": [outcome]}}},
-        comparison=comparison,
-        paired=pd.DataFrame(
-            [
-                {
-                    "split": "test",
-                    "first": "crnn",
-                    "second": "parallel",
-                    "difference": 0.1,
-                    "first_only": 4,
-                    "second_only": 1,
-                    "p_value": 0.04,
-                }
-            ]
-        ),
-        per_class=dict.fromkeys(NAMES, per_class),
-        judged=GateResult(
-            Candidate("crnn", 1234, {}, pd.DataFrame()), [Criterion("validation_macro_f1", 0.7, 0.3, True)]
-        ),
-        clips=clips.assign(path=["a b/ü.mp3", 'c"d.mp3', None], title=[EVIL, "Song", None]),
-        by_genre=disagreement.by_genre(clips, "crnn", "parallel", "ensemble"),
-        confusions=disagreement.confusions(clips, "ensemble").assign(model="ensemble"),
-        clusters={
-            name: {"clusters": 2, "adjusted_rand": 0.5, "silhouette": 0.4, "silhouette_of_genres": 0.3}
-            for name in ("crnn", "parallel")
-        },
-        faithfulness={
-            name: pd.DataFrame([{"method": "occlusion", "clips": 3, "top": 0.3, "random": 0.1, "top_more": 1.0}])
-            for name in ("crnn", "parallel")
-        },
-        filters={
-            name: pd.DataFrame(
-                {"layer": ["conv1", "conv1", "conv3"], "real_maximum": 1.0, "maximised": [2.0, 0.5, 3.0]}
+    assert page.tables["Pairs of models on the same test clips"][1] == ["crnn and ensemble", "+10.0", "4", "1", "0.040"]
+
+
+def test_published_results_stand_beside_those_of_the_same_networks(page: Any) -> None:
+    _, crnn, parallel = page.tables["Accuracy as published and here"]
+    assert crnn == ["crnn", "improved", "51.4 %", "75.0 % (60.0 to 85.0)", "44.1 %", "75.0 % (60.0 to 85.0)"]
+    assert (parallel[2], parallel[4]) == ("52.9 %", "44.4 %")
+    assert page.tables["K-means clusters and the genres"][-1][1:] == ["8", "0.22", "0.30", ""]
+
+
+def test_issues_and_failed_expectations_are_listed(page: Any) -> None:
+    assert "Issues: 1 silent (dropped)." in " ".join(page.text.split())
+    assert page.tables["Expectations by suite"][1] == ["tracks", "0", "1"]
+    assert page.tables["Failed expectations"][1] == ["tracks", "expect_x", "duration_s", "warning", "17"]
+
+
+def test_gate_is_shown_in_words(context: RunReportContext, parse: Parse) -> None:
+    criteria = [
+        Criterion(CriterionName.MIN_CLASS_RECALL, 0.01, 0.05, False),
+        Criterion(CriterionName.MAX_ECE, 0.0, 0.25, True),
+        Criterion(CriterionName.DATA_QUALITY, False, True, False),
+    ]
+    gate = replace(context.gate, criteria=criteria, notes=[f"recall below 0.05: {RNB} 0.010"])
+    refused = parse(render_run_report(replace(context, gate=gate)))
+    assert [row[1:] for row in refused.tables["Criteria of the gate"][1:]] == [
+        ["0.01", "at least 0.05", "failed"],
+        ["0", "at most 0.25", "passed"],
+        ["failed", "must pass", "failed"],
+    ]
+    assert "The gate's verdict: refused." in " ".join(refused.text.split())
+    assert gate.notes[0] in refused.text
+
+
+@pytest.mark.parametrize(("source", "warned"), [("sample", True), ("fma", False)])
+def test_only_the_synthetic_sample_is_warned_about(
+    context: RunReportContext, parse: Parse, source: str, warned: bool
+) -> None:
+    text = parse(render_run_report(replace(context, source=source))).text
+    assert ("Its accuracy means nothing." in text) == warned
+
+
+def test_errors_come_with_titles_and_players(page: Any) -> None:
+    (row,) = page.tables["Most confident errors of the ensemble (1 of 1)"][1:]
+    assert row == ["2", "Song", ROCK, RNB, ROCK, RNB, "80 %", ""]
+    assert "../data/raw/c%22d.mp3" in [player["src"] for player in page.attributes("audio")]
+
+
+def test_clips_without_audio_have_no_player(context: RunReportContext, parse: Parse) -> None:
+    page = parse(render_run_report(replace(context, clips=context.clips.assign(path=None))))
+    assert page.attributes("audio") == []
+    assert page.tables["Most confident errors of the ensemble (1 of 1)"][1][-1] == "none"
+
+
+def test_agreement_is_summed_over_genres(page: Any) -> None:
+    header, *rows = page.tables["Test clips predicted correctly"]
+    assert [row[0] for row in rows] == [RNB, ROCK, "all"]
+    total = dict(zip(header, rows[-1], strict=True))
+    # crnn and parallel are correct about two clips each, the ensemble about two.
+    assert (total["clips"], total["both"], total["crnn only"], total["parallel only"]) == ("3", "1", "1", "1")
+    assert (total["ensemble"], total["ensemble gain"]) == ("2", "0")
+
+
+def test_run_without_errors_says_so(context_of: Callable[..., RunReportContext], parse: Parse) -> None:
+    correct = (RNB, ROCK, ROCK)
+    text = parse(render_run_report(context_of(crnn=correct, parallel=correct, ensemble=correct))).text
+    assert "Most confident errors of the ensemble: no test clip." in text
+    assert "The ensemble has no confusions on test." in text
+
+
+def test_ensemble_of_one_network_has_no_agreement(context_of: Callable[..., RunReportContext], parse: Parse) -> None:
+    page = parse(render_run_report(context_of(resnet=(RNB, RNB, ROCK), ensemble=(RNB, RNB, ROCK))))
+    assert "The ensemble has one member, resnet" in page.text
+    assert "Test clips predicted correctly" not in page.tables
+    assert "Accuracy as published and here" not in page.tables
+    assert [caption for caption in page.tables if caption.startswith("Only")] == []
+    assert "interpretation/resnet/plots/saliency.png" in [image["src"] for image in page.attributes("img")]
+
+
+def test_each_of_three_members_has_its_own_table(context_of: Callable[..., RunReportContext], parse: Parse) -> None:
+    page = parse(
+        render_run_report(
+            context_of(
+                crnn=(RNB, RNB, ROCK), resnet=(ROCK, ROCK, RNB), parallel=(RNB, RNB, RNB), ensemble=(RNB, RNB, RNB)
             )
-            for name in ("crnn", "parallel")
-        },
-        card=f"# music-genre: crnn\n\n## What it is\n\nIt names {EVIL}.\n",
+        )
     )
+    assert [row[0] for row in page.tables["Only crnn is correct (1 of 1)"][1:]] == ["3"]
+    assert [row[0] for row in page.tables["Only resnet is correct (1 of 1)"][1:]] == ["2"]
+    assert "Only parallel is correct: no test clip." in page.text
+    assert "Compared are the first two of the 3 members." in page.text
 
 
-def test_the_page_reaches_for_nothing_outside_and_runs_no_script(findings: Findings) -> None:
-    text = page(findings)
-    read = Page(text)
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in read.tags}
-    pointed = [attributes.get("src") or attributes.get("href") or "" for _, attributes in read.tags]
-    assert not [target for target in pointed if re.match(r"[a-z]+:|/", target)]
-    assert "url(" not in text
+def test_run_without_networks_has_a_page(context: RunReportContext, parse: Parse) -> None:
+    plots = {plot for plot in context.plots if not plot.startswith("interpretation/")}
+    page = parse(render_run_report(replace(context, interpretations={}, plots=plots)))
+    assert page.text.count("None of the models is a network.") == 4
+    assert page.references
 
 
-def test_every_picture_is_described(findings: Findings) -> None:
-    pictures = [attributes for tag, attributes in Page(page(findings)).tags if tag == "img"]
-    assert len(pictures) > 15
-    assert all(len(picture["alt"] or "") > 15 for picture in pictures)
-    assert len({picture["src"] for picture in pictures}) == len(pictures)
+def test_filters_activated_more_than_by_any_clip_are_counted(page: Any) -> None:
+    rows = page.tables["Filters and their optimized spectrograms"]
+    assert rows[1:3] == [["crnn", "conv1", "2", "1"], ["crnn", "conv3", "1", "1"]]
 
 
-def test_every_picture_is_in_the_plots_of_dvc(findings: Findings) -> None:
-    plots = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
-    shown = tuple(plot if plot.endswith(".png") else f"{plot}/" for plot in plots if isinstance(plot, str))
-    sources = [attributes["src"] for tag, attributes in Page(page(findings)).tags if tag == "img"]
-    assert [source for source in sources if not f"reports/{source}".startswith(shown)] == []
+def test_faithfulness_and_clusters_are_shown_by_network(page: Any) -> None:
+    faithfulness = page.tables["Drop of the probability when blocks of a clip are deleted"]
+    assert faithfulness[1] == ["crnn", "occlusion", "3", "0.300", "0.100", "100 %"]
+    assert page.tables["K-means clusters and the genres"][1] == ["crnn", "2", "0.50", "0.40", ""]
 
 
-def test_the_card_of_the_model_put_forward_is_part_of_the_page(findings: Findings) -> None:
-    read = Page(page(findings))
-    assert "It names <script>" in read.text
-    assert {tag for tag, _ in read.tags} >= {"h1", "h2", "h3", "h4"}
-    assert [tag for tag, _ in read.tags].count("h1") == 1
-
-
-def test_every_suite_of_checks_is_counted(findings: Findings) -> None:
-    assert 'tracks</td><td class="number">0</td><td class="number">1</td>' in page(findings)
-
-
-def test_names_from_elsewhere_are_text(findings: Findings) -> None:
-    text = page(findings)
-    assert EVIL not in text
-    assert EVIL in Page(text).text
-
-
-def test_clips_can_be_heard_where_there_is_audio(findings: Findings) -> None:
-    players = [attributes["src"] for tag, attributes in Page(page(findings)).tags if tag == "audio"]
-    assert "../data/raw/a%20b/%C3%BC.mp3" in players
-    assert "../data/raw/c%22d.mp3" in players
-    silent = replace(findings, clips=findings.clips.assign(path=None))
-    assert "audio" not in {tag for tag, _ in Page(page(silent)).tags}
-
-
-def test_figures_carry_their_intervals_and_stand_beside_the_published_ones(findings: Findings) -> None:
-    text = Page(page(findings)).text
-    assert "75.0 % (60.0 to 85.0)" in text
-    for published in ("51.4", "44.1", "52.9", "44.4", "0.22"):
-        assert published in text
-
-
-def test_what_failed_is_told(findings: Findings) -> None:
-    text = Page(page(findings)).text
-    assert "1 silent (dropped)" in text
-    assert "seconds" in text
-    refused = replace(findings.judged, criteria=[Criterion("validation_recall", 0.01, 0.05, False)])
-    assert "refused" in Page(page(replace(findings, judged=refused))).text
-
-
-def test_only_the_synthetic_sample_is_warned_about(findings: Findings) -> None:
-    assert "accuracy means nothing" not in page(findings)
-    assert "accuracy means nothing" in page(replace(findings, source="sample"))
-
-
-def test_a_run_without_mistakes_has_a_page(findings: Findings) -> None:
-    right = findings.clips.assign(ensemble=findings.clips["actual"], right="both")
-    text = Page(page(replace(findings, clips=right, confusions=findings.confusions.head(0)))).text
-    assert "The ensemble's surest mistakes: no test clip." in text
-    assert "The ensemble's commonest confusions, test: none." in text
-
-
-def test_filters_that_their_own_picture_wakes_most_are_counted(findings: Findings) -> None:
-    row = '<td>crnn</td><td>conv1</td><td class="number">2</td><td class="number">1</td>'
-    assert row in page(findings)
-
-
-def test_the_same_findings_are_the_same_bytes(findings: Findings) -> None:
-    assert page(findings) == page(findings)
+def test_long_tables_are_cut(context: RunReportContext, parse: Parse) -> None:
+    many = pd.concat([context.clips.assign(track_id=context.clips["track_id"] + 3 * step) for step in range(20)])
+    page = parse(render_run_report(replace(context, clips=many)))
+    assert len(page.tables["Most confident errors of the ensemble (8 of 20)"]) == 1 + 8
