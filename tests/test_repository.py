@@ -8,8 +8,6 @@ import ast
 import re
 import subprocess
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -54,13 +52,7 @@ def test_every_result_has_its_benchmark() -> None:
 def test_every_name_that_a_benchmark_imports_exists(script: Path) -> None:
     imports = [node for node in ast.walk(ast.parse(script.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in imports if str(node.module).startswith("music_genre")]
-    names = [(str(node.module), alias.name) for node in ours for alias in node.names]
-    missing = [
-        f"{module}.{name}"
-        for module, name in names
-        if not hasattr(import_module(module), name) and find_spec(f"{module}.{name}") is None
-    ]
-    assert missing == []
+    exec(compile(ast.Module(body=[*ours], type_ignores=[]), script.name, "exec"), {})
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
