@@ -1,1 +1,1 @@
-"""The models, one module each, under the name that ``params.yaml`` gives it; how they are stored, packed and combined."""
+"""The models, one module each under its name in ``params.yaml``; how they are stored, bundled and averaged."""

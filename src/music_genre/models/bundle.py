@@ -1,12 +1,12 @@
-"""A model as it travels: trained members, weights, temperature, label order and transform in one folder.
+"""A model as it travels: a bundle, which is a folder of trained members and ``manifest.json`` with their weights and
+temperatures, the genres in label order and the transform.
 
-The registry stores such a folder and the service loads one; nothing in it is pickled.
+The registry stores bundles and the service loads one. Nothing in it is pickled.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from music_genre.features.mel import MelConfig
+from music_genre.errors import MusicGenreError
+from music_genre.features.mel import FEATURES_VERSION, MelConfig
 from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.models.ensemble import combine
-from music_genre.models.registry import ENSEMBLE
+from music_genre.models.registry import ENSEMBLE, Classifier, get_model
+from music_genre.models.serialization import CLASSIFIER_SUFFIX, load_classifier
 
-DESCRIPTION = "packed.json"
-PREDICT_BATCH_SIZE = 64  # larger batches cost memory and gain nothing on two cores
+MANIFEST = "manifest.json"
+PREDICT_BATCH_SIZE = 64  # clips; larger batches cost memory and gain nothing on two cores
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,22 @@ class Predictor:
     """A loaded member.
 
     Args:
-        predict: (n, frames, n_mels) float32 dB to (n, classes) probabilities.
-        parameters: trained figures in it: weights of a network; support vectors and their coefficients.
+        predict: (n, frames, n_mels) float32 dB to (n, classes) float32 probabilities.
+        n_parameters: trained numbers in it: weights of a network; support vectors and their coefficients.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
-    parameters: int
+    n_parameters: int
 
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """One trained model's part in the answer.
+    """One trained model in an average.
 
     Args:
         name: of the model.
-        weight: of it in the average.
-        temperature: of its probabilities before they are averaged.
+        weight: of its probabilities in the average.
+        temperature: of its probabilities, before they are averaged.
     """
 
     name: str
@@ -56,23 +58,24 @@ class EnsembleMember:
 
 @dataclass(frozen=True)
 class BundledMember(EnsembleMember):
-    """A share whose model lies in the packed folder as ``file``."""
+    """A member whose trained model is the file ``file`` of the bundle."""
 
     file: str
 
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What ``packed.json`` says.
+    """The content of ``manifest.json``.
 
     Args:
-        name: baseline, crnn, parallel or ensemble.
+        name: of the model: one of ``params.yaml``, or ``ensemble``.
         members: at least one.
         temperature: of the averaged probabilities.
         genres: in label order.
         shape: (frames, n_mels) of a clip.
-        transform: what makes a clip of audio, or None where the model was trained on ready spectrograms.
-        min_duration_s: the shortest clip that training allowed.
+        transform: how a clip is made of audio; None where the model was trained on ready spectrograms.
+        features_version: ``FEATURES_VERSION`` of the code that made the clips; None where a manifest has none.
+        min_duration_s: the shortest recording in the training data.
     """
 
     name: str
@@ -81,20 +84,29 @@ class BundleManifest:
     genres: tuple[str, ...]
     shape: tuple[int, int]
     transform: MelConfig | None
+    features_version: int | None
     min_duration_s: float
 
 
 class ModelBundle:
-    """A loaded folder, ready to predict."""
+    """A loaded bundle, ready to predict.
 
-    def __init__(self, folder: Path) -> None:
-        self.manifest = read_manifest(folder)
-        self._members = [load_predictor(folder / member.file) for member in self.manifest.members]
+    Args:
+        bundle_dir: the folder.
+
+    Raises:
+        MusicGenreError: this code makes other features of the same audio than those that the model was trained on.
+    """
+
+    def __init__(self, bundle_dir: Path) -> None:
+        self.manifest = read_manifest(bundle_dir)
+        _check_features_version(self.manifest)
+        self._members = [load_predictor(bundle_dir / member.file, member.name) for member in self.manifest.members]
 
     @property
     def n_parameters(self) -> int:
-        """Trained figures in all members."""
-        return sum(member.parameters for member in self._members)
+        """Trained numbers in all members."""
+        return sum(member.n_parameters for member in self._members)
 
     def predict_split(self, clips: MelDataset) -> np.ndarray:
         """(n, classes) probabilities of a split's clips, in order."""
@@ -112,10 +124,10 @@ class ModelBundle:
 
 
 def model_file(models: Path, name: str) -> Path:
-    """Where the trained model ``name`` is stored under ``models``: its one file ``model.<format>``.
+    """The one file ``<models>/<name>/model.<format>`` of a trained model.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the model has not been trained.
     """
     for path in (models / name).glob("model.*"):
         return path
@@ -123,27 +135,33 @@ def model_file(models: Path, name: str) -> Path:
 
 
 def ensemble_file(models: Path) -> Path:
-    """Where the ensemble's members, weights and temperature are stored under ``models``."""
+    """The file under ``models`` of the ensemble's members, weights and temperatures."""
     return models / ENSEMBLE / "ensemble.json"
 
 
 @contextmanager
 def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterator[Path]:
-    """A temporary packed folder of a trained model.
+    """A bundle of a trained model that is deleted when the block ends.
 
     Args:
-        models: holds ``<name>/<file>`` of every model, as the stages leave it.
-        name: one of ``NAMES``.
-        data: what it was trained on.
+        models: a folder with ``<name>/model.<format>`` for every model, and ``ensemble/ensemble.json``.
+        name: of a model in it.
+        data: what the model was trained on.
+
+    Yields:
+        The bundle's folder.
+
+    Raises:
+        FileNotFoundError: the model, or a member of the ensemble, has not been trained.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "packed"
-        _pack(folder, _describe(models, name, data), models)
-        yield folder
+        bundle_dir = Path(temporary) / "bundle"
+        _write_bundle(bundle_dir, _manifest(models, name, data), models)
+        yield bundle_dir
 
 
 def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature: float, genres: Sequence[str]) -> None:
-    """Store an ensemble's members, temperature and genres."""
+    """Store an ensemble's members, the temperature of their average, and the genres in label order."""
     values = {
         "members": [asdict(member) for member in members],
         "temperature": temperature,
@@ -155,56 +173,26 @@ def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature:
 
 
 def read_ensemble(models: Path) -> tuple[list[EnsembleMember], float]:
-    """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them."""
+    """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them.
+
+    Raises:
+        FileNotFoundError: nothing was stored.
+    """
     values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
     return [EnsembleMember(**member) for member in values["members"]], float(values["temperature"])
 
 
-def _describe(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
-    members, temperature = [EnsembleMember(name, 1.0, 1.0)], 1.0
-    if name == ENSEMBLE:
-        members, temperature = read_ensemble(models)
-    return BundleManifest(
-        name=name,
-        members=tuple(
-            BundledMember(
-                share.name, share.weight, share.temperature, f"{share.name}{model_file(models, share.name).suffix}"
-            )
-            for share in members
-        ),
-        temperature=temperature,
-        genres=data.genres,
-        shape=data.shape,
-        transform=data.transform,
-        min_duration_s=data.min_duration_s,
-    )
+def read_manifest(bundle_dir: Path) -> BundleManifest:
+    """The manifest of a bundle.
 
-
-def _pack(folder: Path, manifest: BundleManifest, models: Path) -> None:
-    folder.mkdir()
-    for member in manifest.members:
-        shutil.copyfile(model_file(models, member.name), folder / member.file)
-    values = asdict(manifest) | {"transform": manifest.transform.model_dump() if manifest.transform else None}
-    (folder / DESCRIPTION).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over a folder's names and bytes: the same model, packed, has the same digest, whoever packed it."""
-    total = hashlib.sha256()
-    for path in sorted(found for found in folder.rglob("*") if found.is_file()):
-        total.update(
-            f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode()
-        )
-    return total.hexdigest()
-
-
-def read_manifest(folder: Path) -> BundleManifest:
-    """The description of a packed folder."""
-    return parse_manifest((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    Raises:
+        FileNotFoundError: the folder holds no bundle.
+    """
+    return parse_manifest((bundle_dir / MANIFEST).read_text(encoding="utf-8"))
 
 
 def parse_manifest(text: str) -> BundleManifest:
-    """What the text of a ``packed.json`` says."""
+    """The manifest in the text of a ``manifest.json``."""
     values = json.loads(text)
     return BundleManifest(
         name=values["name"],
@@ -213,13 +201,60 @@ def parse_manifest(text: str) -> BundleManifest:
         genres=tuple(values["genres"]),
         shape=(values["shape"][0], values["shape"][1]),
         transform=MelConfig.model_validate(values["transform"]) if values["transform"] else None,
+        features_version=values.get("features_version"),
         min_duration_s=float(values["min_duration_s"]),
     )
 
 
-def load_predictor(path: Path) -> Predictor:
-    """Load one trained model: a network's ``.keras`` or a baseline's ``.skops``."""
-    return _load_classifier(path) if path.suffix == ".skops" else _load_network(path)
+def load_predictor(path: Path, name: str) -> Predictor:
+    """Load one trained model.
+
+    Args:
+        path: a network's ``.keras`` or a classifier's ``.skops``.
+        name: of the model in ``params.yaml``; a classifier is read by its module.
+
+    Raises:
+        ValueError: a classifier has no module of that name.
+    """
+    return _load_classifier(path, name) if path.suffix == CLASSIFIER_SUFFIX else _load_network(path)
+
+
+def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
+    members, temperature = [EnsembleMember(name, 1.0, 1.0)], 1.0
+    if name == ENSEMBLE:
+        members, temperature = read_ensemble(models)
+    return BundleManifest(
+        name=name,
+        members=tuple(
+            BundledMember(
+                **asdict(member),
+                file=f"{member.name}{model_file(models, member.name).suffix}",
+            )
+            for member in members
+        ),
+        temperature=temperature,
+        genres=data.genres,
+        shape=data.shape,
+        transform=data.transform,
+        features_version=data.features_version,
+        min_duration_s=data.min_duration_s,
+    )
+
+
+def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> None:
+    bundle_dir.mkdir()
+    for member in manifest.members:
+        shutil.copyfile(model_file(models, member.name), bundle_dir / member.file)
+    values = asdict(manifest) | {"transform": manifest.transform.model_dump() if manifest.transform else None}
+    (bundle_dir / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_features_version(manifest: BundleManifest) -> None:
+    if manifest.transform is not None and manifest.features_version != FEATURES_VERSION:
+        raise MusicGenreError(
+            f"the model {manifest.name} was trained on features of version {manifest.features_version}, and this code"
+            f" makes version {FEATURES_VERSION}: train it again, or use the release that trained it"
+        )
 
 
 def _load_network(path: Path) -> Predictor:
@@ -233,7 +268,7 @@ def _load_network(path: Path) -> Predictor:
     forward = tf.function(lambda mel: model(mel, training=False), input_signature=signature)
 
     def predict(mel: np.ndarray) -> np.ndarray:
-        clips = mel.astype(np.float32, copy=False).reshape(-1, *model.input_shape[1:])
+        clips = mel.astype(np.float32, copy=False)
         batches = [
             forward(clips[start : start + PREDICT_BATCH_SIZE]).numpy()
             for start in range(0, len(clips), PREDICT_BATCH_SIZE)
@@ -243,13 +278,13 @@ def _load_network(path: Path) -> Predictor:
     return Predictor(predict, int(model.count_params()))
 
 
-def _load_classifier(path: Path) -> Predictor:
-    from music_genre.models.baseline import clip_statistics, count_parameters, feature_kind, load
-
-    classifier = load(path)
-    kind = feature_kind(classifier)
+def _load_classifier(path: Path, name: str) -> Predictor:
+    model = get_model(name)
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{path}: {name} is a network, not a classifier")
+    classifier, params = load_classifier(path, model)
 
     def predict(mel: np.ndarray) -> np.ndarray:
-        return np.asarray(classifier.predict_proba(clip_statistics(mel, kind)), dtype=np.float32)
+        return np.asarray(classifier.predict_proba(model.extract(mel, params)), dtype=np.float32)
 
-    return Predictor(predict, count_parameters(classifier))
+    return Predictor(predict, model.count_parameters(classifier))

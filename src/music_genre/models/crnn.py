@@ -1,8 +1,8 @@
 """Convolutional-recurrent network (CRNN): convolutions, then a recurrent layer over their features.
 
-The published one is that of the study's code for FMA-small: 133,520 parameters for 640 frames of 128 bands and 8
-genres, 133,184 of them trainable. The improved one convolves over time and bands together and decides by the whole
-clip, not by the last state.
+The published network is that of the study's code for FMA-small: 133,520 parameters for 640 frames of 128 bands and 8
+genres, 133,184 of them trainable. The improved network convolves over time and bands together and classifies by the
+mean and maximum over the clip instead of the last state.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from music_genre.models.registry import Network
 if TYPE_CHECKING:
     import keras
 
-FILTERS, KERNEL, L2, DROPOUT = 56, 5, 1e-3, 0.4
+FILTERS, KERNEL, L2, DROPOUT = 56, 5, 1e-3, 0.4  # these and the next line: the published network's
 LSTM_UNITS, DENSE_UNITS = 96, 64
-GRU_UNITS = 64
+GRU_UNITS = 64  # the improved network's, in each direction
 
 
 class PublishedCrnnParams(PublishedParams):
-    """``pools``: frames pooled after each of the three convolutions."""
+    """The section ``models.crnn.published``. ``pools``: frames pooled after each of the three convolutions."""
 
     pools: tuple[Count, Count, Count]
 
@@ -42,12 +42,12 @@ class CrnnParams(NetworkParams):
 
 
 def build_published(input_shape: tuple[int, int], n_classes: int, params: PublishedCrnnParams) -> keras.Model:
-    """Three 1-D convolutions over time, then an LSTM whose last state decides.
+    """Three 1-D convolutions over time, then an LSTM whose last state is classified.
 
     Args:
         input_shape: (frames, n_mels) of a clip in dB.
         n_classes: genres.
-        params: the recipe.
+        params: section of the recipe.
 
     Returns:
         (n, frames, n_mels) float32 dB to (n, n_classes) probabilities.
@@ -73,8 +73,13 @@ def build_published(input_shape: tuple[int, int], n_classes: int, params: Publis
 
 
 def build_improved(input_shape: tuple[int, int], n_classes: int, params: ImprovedParams) -> keras.Model:
-    """Four 2-D convolutions, then a bidirectional GRU over their features; the mean and maximum over time of its states
-    and of the features decide.
+    """Four 2-D convolutions, then a bidirectional GRU over their features; the mean and maximum over time of the
+    features and of the GRU's states are classified.
+
+    Args:
+        input_shape: (frames, n_mels) of a clip in dB; only n_mels is used.
+        n_classes: genres.
+        params: section of the recipe.
 
     Returns:
         (n, frames, n_mels) float32 dB of any length to (n, n_classes) probabilities.

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-EPS = 1e-7
-"""Probabilities are kept above this before a logarithm is taken."""
+EPS = 1e-7  # probabilities are clipped to this before a logarithm is taken
 
 
 def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -24,8 +23,7 @@ def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities to the power 1 / temperature, normalised: below 1 sharpens, above 1 softens. (n, classes) to
-    (n, classes).
+    """(n, classes) probabilities to the power 1 / temperature, normalized: below 1 sharpens, above 1 softens.
 
     Temperature scaling (Guo et al., ICML 2017), applied to log-probabilities.
     """
@@ -37,45 +35,43 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 def combine(
     probabilities: Sequence[np.ndarray], weights: Sequence[float], temperatures: Sequence[float], temperature: float
 ) -> np.ndarray:
-    """What an ensemble predicts.
+    """(n, classes) float32 probabilities of an ensemble.
 
     Args:
         probabilities: (n, classes) of each member.
         weights: of each member.
         temperatures: of each member, before averaging.
         temperature: of the average.
-
-    Returns:
-        (n, classes) float32.
     """
     calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
     return apply_temperature(average(np.stack(calibrated), np.array(weights)), temperature).astype(np.float32)
 
 
-def fit_temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature in [1/8, 8] with the least log loss.
 
     Args:
         probabilities: (n, classes).
-        label: (n,) positions of the right classes.
+        labels: (n,) int64, the true classes.
     """
     from scipy.optimize import minimize_scalar
 
     def log_loss(log_temperature: float) -> float:
-        sharpened = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(sharpened[np.arange(len(label)), label], EPS, 1)).mean())
+        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
+        return float(-np.log(np.clip(scaled[np.arange(len(labels)), labels], EPS, 1)).mean())
 
     bound = float(np.log(8))
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
 
 
-def fit_temperatures(probabilities: Sequence[np.ndarray], label: np.ndarray) -> tuple[list[float], float]:
-    """The temperature of each model, and that of their equal average: averages of calibrated models are too humble.
+def fit_temperatures(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> tuple[list[float], float]:
+    """The temperature of each model, and that of their equal-weight average: averages of calibrated models are
+    underconfident.
 
     Args:
         probabilities: (n, classes) of each model.
-        label: (n,) positions of the right classes.
+        labels: (n,) int64, the true classes.
     """
-    temperatures = [fit_temperature(answers, label) for answers in probabilities]
+    temperatures = [fit_temperature(own, labels) for own in probabilities]
     calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
-    return temperatures, fit_temperature(np.mean(calibrated, axis=0), label)
+    return temperatures, fit_temperature(np.mean(calibrated, axis=0), labels)

@@ -11,13 +11,13 @@ from music_genre.models.params import ImprovedParams
 if TYPE_CHECKING:
     import keras
 
-FILTERS = (32, 48, 64, 80)
+FILTERS = (32, 48, 64, 80)  # of the four convolutions of ``conv_stack``
 BN_MOMENTUM = 0.95  # of running statistics; lower than usual, because small collections have few steps
 
 
 def decibels_to_ln_power() -> keras.layers.Layer:
-    """A layer from dB in [-80, 0] to the study's input: ln(power) in [-18.42, 0]. It is part of a model, so that every
-    model takes dB.
+    """A layer from dB in [-80, 0] to the study's input, ln(power) in [-18.42, 0]. It is part of the network, so that
+    every network takes dB.
     """
     from keras import layers
 
@@ -25,17 +25,17 @@ def decibels_to_ln_power() -> keras.layers.Layer:
 
 
 def input_normalization(mel: keras.KerasTensor, params: ImprovedParams) -> keras.KerasTensor:
-    """(n, frames, n_mels) dB to the same shape, normalised as ``params.normalize`` says."""
+    """(n, frames, n_mels) dB to the same shape, normalized as ``params.normalize`` says."""
     from keras import layers
 
     if params.normalize == "ln_power":
         return decibels_to_ln_power()(mel)
-    return layers.BatchNormalization(momentum=BN_MOMENTUM, center=False, scale=False, name="standardise")(mel)
+    return layers.BatchNormalization(momentum=BN_MOMENTUM, center=False, scale=False, name="normalize")(mel)
 
 
 def to_image(mel: keras.KerasTensor, params: ImprovedParams) -> keras.KerasTensor:
     """(n, frames, n_mels) to (n, frames, n_mels, channels): the clip and, with ``mean_subtracted_channel``, the clip
-    without its own mean spectrum, which does not depend on a recording's tone.
+    without its own mean spectrum, which does not depend on the recording's equalization.
     """
     from keras import layers, ops
 
@@ -46,7 +46,7 @@ def to_image(mel: keras.KerasTensor, params: ImprovedParams) -> keras.KerasTenso
 
 
 def conv_stack(image: keras.KerasTensor) -> keras.KerasTensor:
-    """(n, frames, bands, channels) to (n, frames / 16, features), features being every filter at every 16th band.
+    """(n, frames, bands, channels) to (n, frames / 16, features): for each 16th frame, every filter at every 16th band.
 
     A convolution of 5 x 5 with stride 2, then three of [max-pool 2, convolution of 3 x 3]; batch norm and ReLU after
     each.
@@ -87,23 +87,23 @@ def average_over_segments(
     Args:
         networks: each from (n, any number of frames, n_mels) dB to (n, classes) probabilities.
         input_shape: (frames, n_mels) of a whole clip.
-        n_segments: equal stretches that a clip is cut into; frames that remain at the end are not used.
+        n_segments: equal segments that a clip is cut into; frames that remain at the end are not used.
     """
     from keras import Input, Model, layers
 
-    frames = input_shape[0]
-    length = frames // n_segments
+    n_frames = input_shape[0]
+    length = n_frames // n_segments
     clip = Input(input_shape, name="mel_db")
     segments = [clip]
     if n_segments > 1:
-        crops = [(number * length, frames - (number + 1) * length) for number in range(n_segments)]
+        crops = [(segment * length, n_frames - (segment + 1) * length) for segment in range(n_segments)]
         segments = [layers.Cropping1D(crop, name=f"segment{number}")(clip) for number, crop in enumerate(crops, 1)]
     predictions = []
     for number, network in enumerate(networks, start=1):
-        # Without an optimizer, which would be stored with the model: three times its weights.
-        plain = Model.from_config(network.get_config())
-        plain.set_weights(network.get_weights())
-        plain.name = f"seed{number}"
-        predictions += [plain(segment) for segment in segments]
+        # A copy without an optimizer, which would be stored with the model and is twice the size of its weights.
+        copy = Model.from_config(network.get_config())
+        copy.set_weights(network.get_weights())
+        copy.name = f"seed{number}"
+        predictions += [copy(segment) for segment in segments]
     average = layers.Average(name="genre")(predictions) if len(predictions) > 1 else predictions[0]
     return Model(clip, average, name="whole_clip")

@@ -1,8 +1,8 @@
-"""Parallel CNN-RNN: convolutions and a bidirectional GRU look at the same clip side by side.
+"""Parallel CNN-RNN: a convolutional and a recurrent branch over the same clip, concatenated.
 
-The published one is that of the study's code for FMA-small: 85,160 parameters for 640 frames of 128 bands and 8 genres
-with the study's GRU (``reset_after: false``), 85,544 with the GRU that GPUs run fast. The improved one keeps the two
-branches: its convolutions see neighbouring bands together, and both branches summarise the whole clip.
+The published network is that of the study's code for FMA-small: 85,160 parameters for 640 frames of 128 bands and 8
+genres with the study's GRU (``reset_after: false``), 85,544 with the GRU that GPUs run fast. The improved network keeps
+the two branches: its convolutions span neighbouring bands, and each branch gives its mean and maximum over the clip.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from music_genre.models.registry import Network
 if TYPE_CHECKING:
     import keras
 
-FILTERS, KERNEL, GRU_UNITS = (16, 32, 64, 64, 64), (3, 1), 64
+FILTERS, KERNEL = (16, 32, 64, 64, 64), (3, 1)  # the published network's; the kernel is (frames, bands)
+GRU_UNITS = 64  # in each direction
 
 
 class ImprovedParallelParams(ImprovedParams):
-    """``recurrent_pool``: (frames, bands) pooled before the recurrent branch."""
+    """The section ``models.parallel.improved``. ``recurrent_pool``: (frames, bands) pooled before the GRU."""
 
     recurrent_pool: Pool
 
 
 class PublishedParallelParams(PublishedParams):
-    """What only the published parallel network has.
+    """The section ``models.parallel.published``.
 
     Args:
         pools: (frames, bands) pooled after each of the five convolutions.
         recurrent_pool: (frames, bands) pooled before the recurrent branch.
-        reset_after: where the GRU applies its reset gate; false is the study's, true the form that GPUs run fast.
+        reset_after: whether the GRU applies its reset gate after the matrix product; false in the study, true in the
+            variant that GPUs run fast.
     """
 
     pools: tuple[Pool, Pool, Pool, Pool, Pool]
@@ -59,7 +61,7 @@ def build_published(input_shape: tuple[int, int], n_classes: int, params: Publis
     Args:
         input_shape: (frames, n_mels) of a clip in dB.
         n_classes: genres.
-        params: the recipe.
+        params: section of the recipe.
 
     Returns:
         (n, frames, n_mels) float32 dB to (n, n_classes) probabilities.
@@ -70,7 +72,7 @@ def build_published(input_shape: tuple[int, int], n_classes: int, params: Publis
     from keras import Input, Model, layers
 
     clip = Input(input_shape, name="mel_db")
-    image = layers.Reshape((*input_shape, 1), name="image")(decibels_to_ln_power()(clip))
+    image = layers.Reshape((-1, input_shape[1], 1), name="image")(decibels_to_ln_power()(clip))
     x = image
     for block, (filters, pool) in enumerate(zip(FILTERS, params.pools, strict=True), start=1):
         x = layers.Conv2D(filters, KERNEL, activation="relu", name=f"conv{block}")(x)
@@ -85,6 +87,11 @@ def build_published(input_shape: tuple[int, int], n_classes: int, params: Publis
 
 def build_improved(input_shape: tuple[int, int], n_classes: int, params: ImprovedParallelParams) -> keras.Model:
     """Four convolutions beside a bidirectional GRU; each branch's mean and maximum over time, concatenated.
+
+    Args:
+        input_shape: (frames, n_mels) of a clip in dB; only n_mels is used.
+        n_classes: genres.
+        params: section of the recipe.
 
     Returns:
         (n, frames, n_mels) float32 dB of any length to (n, n_classes) probabilities.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sklearn.pipeline import Pipeline
 
-ENSEMBLE = "ensemble"
+ENSEMBLE = "ensemble"  # the average of networks: a model without a module and a section in ``models``
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -26,9 +26,9 @@ class Network:
 
     Args:
         params: class of its section in ``params.yaml``.
-        builders: by recipe, what makes the network, not compiled: from ((frames, n_mels) of a clip, number of classes,
-            the recipe's section), a model from (n, frames, n_mels) float32 dB to (n, classes) probabilities. The
-            improved recipe's must take clips of any length.
+        builders: by recipe, a function that builds the network, not compiled, from ((frames, n_mels) of a clip, number
+            of classes, section of the recipe). The network maps (n, frames, n_mels) float32 dB to (n, classes) float32
+            probabilities. A network of the improved recipe must take clips of any number of frames.
     """
 
     params: type[NetworkParams]
@@ -37,29 +37,33 @@ class Network:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A scikit-learn classifier on statistics of a clip. It is a reference: not in the ensemble, never registered.
+    """A scikit-learn classifier on features of a clip. It is a reference: not in the ensemble and never registered.
 
     Args:
         params: class of its section in ``params.yaml``.
-        extract: from ((n, frames, n_mels) dB, its section) to (n, features) float32.
-        fit: from ((n, features), labels (n,), its section) to a pipeline with ``predict_proba``.
+        extract: from ((n, frames, n_mels) dB, section) to (n, features) float32.
+        fit: from ((n, features), labels (n,), section) to a pipeline with ``predict_proba``.
+        count_parameters: fitted numbers in such a pipeline.
+        trusted_types: full names of the types that a stored pipeline may contain beyond those that skops trusts.
     """
 
     params: type[ModelParams]
     extract: Callable[[np.ndarray, Any], np.ndarray]
     fit: Callable[[np.ndarray, np.ndarray, Any], Pipeline]
+    count_parameters: Callable[[Pipeline], int]
+    trusted_types: tuple[str, ...] = ()
 
 
 def get_model(name: str) -> Network | Classifier:
-    """What ``models/<name>.py`` describes.
+    """The description of a model, from ``models/<name>.py``.
 
     Raises:
         ValueError: there is no such model; the message names the file that would describe it.
     """
-    module = f"{__package__}.{name}"
     if not NAME.fullmatch(name):
         raise ValueError(f"a model's name is lower-case letters, digits and underscores, not {name!r}")
-    if name == ENSEMBLE or find_spec(module) is None or not hasattr(import_module(module), "MODEL"):
+    module = f"{__package__}.{name}"
+    model = getattr(import_module(module), "MODEL", None) if name != ENSEMBLE and find_spec(module) else None
+    if not isinstance(model, Network | Classifier):
         raise ValueError(f"there is no model {name!r}: src/music_genre/models/{name}.py with a MODEL would be one")
-    model: Network | Classifier = import_module(module).MODEL
     return model

@@ -1,4 +1,4 @@
-"""Training that survives an interruption: after each epoch, everything that the next one depends on is kept."""
+"""Checkpoints: after each epoch, everything that the next epochs depend on is written to disk."""
 
 from __future__ import annotations
 
@@ -11,63 +11,65 @@ import numpy as np
 from keras import Model
 from keras.callbacks import Callback
 
+from music_genre.files import atomic_write_text
+
 STATE, WEIGHTS, BEST = "state.json", "epoch-{:04d}.npz", "best-{:04d}.npz"
-REMEMBERED = ("best", "best_epoch", "wait", "cooldown_counter")
-"""What Keras' rules between epochs (early stopping, plateaus) count on from epoch to epoch."""
+# What Keras' early stopping and reduction of the learning rate remember from epoch to epoch.
+CALLBACK_STATE = ("best", "best_epoch", "wait", "cooldown_counter")
 
 
 class Checkpoint(Callback):  # type: ignore[misc]  # Keras has no types
-    """Keeps the model (weights, optimizer, state of its random numbers), the rules between epochs, and the history.
+    """Writes the model (weights, optimizer, state of random number generators), the other callbacks' state and the
+    history after each epoch. It must be the last callback, because it writes what the others have changed.
 
-    The last of the callbacks: it keeps what the others have done. Nothing that looks finished is left half written:
-    ``state.json``, replaced as a whole, names the other files.
+    An interruption leaves the checkpoint of the last finished epoch: ``state.json`` names the other files and is
+    replaced as a whole.
 
     Args:
-        folder: made where it does not exist.
-        rules: callbacks with ``REMEMBERED`` figures, and maybe ``best_weights``.
-        rows: the history; grows with every epoch.
+        folder: of the checkpoint; made where it does not exist.
+        callbacks: those with ``CALLBACK_STATE`` attributes, and maybe ``best_weights``.
+        history: a row an epoch; grows with every epoch.
     """
 
-    def __init__(self, folder: Path, rules: Sequence[Callback], rows: list[dict[str, float]]) -> None:
+    def __init__(self, folder: Path, callbacks: Sequence[Callback], history: list[dict[str, float]]) -> None:
         super().__init__()
-        self.folder, self.rules, self.rows = folder, rules, rows
+        self.folder, self.callbacks, self.history = folder, callbacks, history
         self.state: dict[str, Any] = {}
 
     def restore(self, model: Model) -> int:
-        """Put a compiled model where the last finished epoch left it; returns how many epochs are done."""
+        """Set a compiled model to the last checkpoint, if there is one; returns the number of finished epochs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / STATE).is_file():
             return 0
         self.state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
-        self.rows.extend(self.state["rows"])
+        self.history.extend(self.state["history"])
         model.optimizer.build(model.trainable_variables)
         for variable, value in zip(_variables(model), _read(self.folder / self.state["weights"]), strict=True):
             variable.assign(value)
-        return len(self.rows)
+        return len(self.history)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """The rules have just forgotten what they knew: remind them."""
-        for rule, known in zip(self.rules, self.state.get("rules", []), strict=False):
-            for name, value in known.items():
-                setattr(rule, name, value)
-            if "best" in self.state and hasattr(rule, "best_weights"):
-                rule.best_weights = _read(self.folder / self.state["best"])
+        """Restore the other callbacks' state, which Keras has just reset."""
+        for callback, values in zip(self.callbacks, self.state.get("callbacks", []), strict=False):
+            for name, value in values.items():
+                setattr(callback, name, value)
+            if "best" in self.state and hasattr(callback, "best_weights"):
+                callback.best_weights = _read(self.folder / self.state["best"])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the checkpoint, then delete the files of the one before."""
         state: dict[str, Any] = {
-            "rows": self.rows,
-            "rules": [_remembered(rule) for rule in self.rules],
+            "history": self.history,
+            "callbacks": [_callback_state(callback) for callback in self.callbacks],
             "weights": WEIGHTS.format(epoch),
         }
         np.savez(self.folder / state["weights"], *(variable.numpy() for variable in _variables(self.model)))
-        for rule in self.rules:
-            if getattr(rule, "best_weights", None) is not None:
-                state["best"] = BEST.format(rule.best_epoch)
+        for callback in self.callbacks:
+            if getattr(callback, "best_weights", None) is not None:
+                state["best"] = BEST.format(callback.best_epoch)
                 if state["best"] != self.state.get("best"):
-                    np.savez(self.folder / state["best"], *rule.best_weights)
-        unfinished = self.folder / f"{STATE}.part"
-        unfinished.write_text(json.dumps(state), encoding="utf-8")
-        unfinished.replace(self.folder / STATE)
+                    np.savez(self.folder / state["best"], *callback.best_weights)
+        atomic_write_text(self.folder / STATE, json.dumps(state))
         self.state = state
         for file in self.folder.iterdir():
             if file.name not in {STATE, state["weights"], state.get("best")}:
@@ -75,7 +77,7 @@ class Checkpoint(Callback):  # type: ignore[misc]  # Keras has no types
 
 
 def _variables(model: Model) -> list[Any]:
-    """Weights, the states of random numbers (which Keras' own files of weights leave out), and the optimizer's."""
+    """Weights, the states of random number generators, which Keras' weight files leave out, and the optimizer's."""
     return [*model.variables, *model.optimizer.variables]
 
 
@@ -84,6 +86,6 @@ def _read(path: Path) -> list[np.ndarray]:
         return [arrays[name] for name in arrays.files]
 
 
-def _remembered(rule: Callback) -> dict[str, Any]:
-    found = {name: getattr(rule, name) for name in REMEMBERED if hasattr(rule, name)}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
+def _callback_state(callback: Callback) -> dict[str, Any]:
+    values = {name: getattr(callback, name) for name in CALLBACK_STATE if hasattr(callback, name)}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}

@@ -1,14 +1,14 @@
-"""How a network is trained: the study's way, or the improved one. ``RECIPES`` has them by the name in ``params.yaml``."""
+"""Recipes: how a network is trained. ``RECIPES`` has them by their names in ``params.yaml``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from music_genre.models.layers import average_over_segments
-from music_genre.models.params import ImprovedParams, PublishedParams
+from music_genre.models.params import ImprovedParams, PublishedParams, RecipeParams
 from music_genre.training.augmentation import augment
 
 if TYPE_CHECKING:
@@ -19,17 +19,19 @@ class Recipe(Protocol):
     """What differs from recipe to recipe.
 
     Attributes:
-        params: the recipe's section of ``params.yaml``, with at least ``epochs`` and ``batch_size``.
         n_seeds: trainings from seed, seed + 1, ...
         has_fused_networks: whether networks of this recipe have an equivalent in ``models.cpu_kernels``.
     """
 
-    params: Any
     n_seeds: int
     has_fused_networks: bool
 
+    @property
+    def params(self) -> RecipeParams:
+        """The recipe's section of ``params.yaml``."""
+
     def compile(self, model: keras.Model, n_steps: int) -> None:
-        """Give a model its loss and optimizer for a training of ``n_steps`` steps."""
+        """Give a model its loss and optimizer, for a training of ``n_steps`` steps."""
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """What happens between epochs."""
@@ -37,22 +39,22 @@ class Recipe(Protocol):
     def batch(
         self, mel: np.ndarray, labels: np.ndarray, n_classes: int, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A batch as the network sees it.
+        """What the network sees of a batch, and the targets of the loss.
 
         Args:
             mel: (n, frames, n_mels) float32 dB.
             labels: (n,) int64.
             n_classes: genres.
-            rng: of the augmentation; None for validation, which has none.
+            rng: of the augmentation; None for validation, which is not augmented.
         """
 
     def combine(self, networks: Sequence[keras.Model], input_shape: tuple[int, int]) -> keras.Model:
-        """One model for whole clips of (frames, n_mels) from the ``n_seeds`` trained networks."""
+        """One model for whole clips of (frames, n_mels), from the ``n_seeds`` trained networks."""
 
 
 class PublishedRecipe:
-    """The study's: cross-entropy; the learning rate is halved where validation accuracy has not risen by 0.01 for 10
-    epochs; the weights of the best epoch by validation accuracy are kept.
+    """The study's recipe: cross-entropy; the learning rate is halved where validation accuracy has not risen by 0.01
+    for 10 epochs; the weights of the epoch with the best validation accuracy are kept.
     """
 
     n_seeds = 1
@@ -62,6 +64,7 @@ class PublishedRecipe:
         self.params = params
 
     def compile(self, model: keras.Model, n_steps: int) -> None:
+        """See ``Recipe``; the number of steps does not matter."""
         from keras import optimizers
 
         optimizer = optimizers.get({"class_name": self.params.optimizer, "config": {}})
@@ -69,6 +72,7 @@ class PublishedRecipe:
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Reduction of the learning rate, and the best epoch's weights."""
         from keras import callbacks
 
         return [
@@ -82,15 +86,17 @@ class PublishedRecipe:
     def batch(
         self, mel: np.ndarray, labels: np.ndarray, n_classes: int, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and labels as they are."""
         return mel, labels
 
     def combine(self, networks: Sequence[keras.Model], input_shape: tuple[int, int]) -> keras.Model:
+        """The one network."""
         return networks[0]
 
 
 class ImprovedRecipe:
-    """Augmented clips and smoothed labels; AdamW whose learning rate rises, then falls to 0 along a cosine; the final
-    weights are an exponential moving average. Nothing is chosen by validation.
+    """The improved recipe: augmentation and smoothed labels; AdamW with linear warm-up and cosine decay; the final
+    weights are an exponential moving average. Nothing is selected by validation.
     """
 
     has_fused_networks = False
@@ -100,6 +106,7 @@ class ImprovedRecipe:
         self.n_seeds = params.n_seeds
 
     def compile(self, model: keras.Model, n_steps: int) -> None:
+        """See ``Recipe``; warm-up, decay and moving average are fractions of ``n_steps``."""
         from keras import losses, optimizers
 
         params = self.params
@@ -121,6 +128,7 @@ class ImprovedRecipe:
         model.compile(optimizer, loss, metrics=["accuracy"])
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Validation with the averaged weights."""
         from keras import callbacks
 
         return [callbacks.SwapEMAWeights()] if self.params.ema_fraction else []
@@ -128,14 +136,19 @@ class ImprovedRecipe:
     def batch(
         self, mel: np.ndarray, labels: np.ndarray, n_classes: int, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Clips, augmented in training, and one-hot targets (n, classes) float32."""
         target = np.eye(n_classes, dtype=np.float32)[labels]
         return (mel, target) if rng is None else augment(mel, target, self.params, rng)
 
     def combine(self, networks: Sequence[keras.Model], input_shape: tuple[int, int]) -> keras.Model:
+        """The average over all networks and the ``n_segments`` of a clip."""
         return average_over_segments(networks, input_shape, self.params.n_segments)
 
 
-RECIPES: dict[str, type[PublishedRecipe] | type[ImprovedRecipe]] = {
-    "published": PublishedRecipe,
-    "improved": ImprovedRecipe,
-}
+RECIPES: Mapping[str, Any] = {"published": PublishedRecipe, "improved": ImprovedRecipe}
+
+
+def make_recipe(name: str, params: RecipeParams) -> Recipe:
+    """The recipe of a name, with its section of ``params.yaml``."""
+    recipe: Recipe = RECIPES[name](params)
+    return recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ import pandas as pd
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import MelDataset
 from music_genre.models.params import ModelParams, NetworkParams
-from music_genre.models.registry import Classifier, Network
-from music_genre.training.recipes import RECIPES, Recipe
+from music_genre.models.registry import Classifier, Network, get_model
+from music_genre.training.recipes import Recipe, make_recipe
 
 if TYPE_CHECKING:
     import keras
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 
 HISTORY_COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
-HistoryRow = dict[str, float]
-"""An epoch's ``HISTORY_COLUMNS``; epochs count from 1."""
+HistoryRow = dict[str, float]  # an epoch's ``HISTORY_COLUMNS``; epochs count from 1
 
-OnEpoch = Callable[[HistoryRow], None]
-
-BATCH_SIZE = 64  # clips whose statistics are extracted at a time
+EXTRACT_BATCH_SIZE = 64  # clips whose features are extracted at a time
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class TrainingData:
 
     Args:
         training: clips to learn from.
-        validation: clips that every history is about, and by which the published recipe chooses an epoch.
+        validation: clips that are evaluated after each epoch, and by which the published recipe selects one.
         n_classes: genres.
     """
 
@@ -46,71 +43,85 @@ class TrainingData:
     n_classes: int
 
 
-def train_network(
-    name: str,
-    network: Network,
-    params: NetworkParams,
-    data: TrainingData,
-    seed: int,
-    on_epoch: OnEpoch,
-    checkpoint_dir: Path,
-) -> tuple[keras.Model, pd.DataFrame]:
-    """Build and train a network by its active recipe, once for each of the recipe's seeds.
+@dataclass(frozen=True)
+class TrainJob:
+    """A training that continues after an interruption.
 
     Args:
-        name: of the network, for messages.
-        network: what builds it.
-        params: its section of ``params.yaml``.
         data: clips.
-        seed: of the first training; the next one has the next.
+        seed: of the weights, the order of the clips and the augmentation.
         on_epoch: called after each epoch; after an interruption, with the finished epochs first.
         checkpoint_dir: what an interrupted training continues from; its name must stand for everything that can change
             the outcome.
+    """
+
+    data: TrainingData
+    seed: int
+    on_epoch: Callable[[HistoryRow], None]
+    checkpoint_dir: Path
+
+    def nth(self, number: int, epoch_offset: int) -> TrainJob:
+        """The job of the ``number``-th of several seeds, from 0, whose epochs count on from ``epoch_offset``."""
+        return replace(
+            self,
+            seed=self.seed + number,
+            on_epoch=lambda row: self.on_epoch({**row, "epoch": row["epoch"] + epoch_offset}),
+            checkpoint_dir=self.checkpoint_dir / f"seed{number + 1}",
+        )
+
+
+def train_network(name: str, params: NetworkParams, job: TrainJob) -> tuple[keras.Model, pd.DataFrame]:
+    """Build and train the network of ``models/<name>.py`` by its active recipe, once for each of the recipe's seeds.
+
+    Args:
+        name: of the network.
+        params: its section of ``params.yaml``.
+        job: clips, seed and checkpoints.
 
     Returns:
-        A model for whole clips in dB, and its history (``HISTORY_COLUMNS``), in which epochs are counted on from one
-        training to the next.
+        A model for whole clips in dB, and its history (``HISTORY_COLUMNS``), in which the epochs of a further seed
+        count on.
 
     Raises:
-        MusicGenreError: the network's pools leave nothing of clips of this shape.
+        MusicGenreError: the recipe cannot build a network for clips of this shape.
     """
-    recipe = RECIPES[params.recipe](params.hyperparameters)
-    build = partial(build_network, name, network, params, data.training.shape, data.n_classes)
+    recipe, input_shape = make_recipe(params.recipe, params.active_recipe), job.data.training.shape
+    build = partial(build_network, name, params, input_shape, job.data.n_classes)
     networks: list[keras.Model] = []
     histories: list[pd.DataFrame] = []
     for number in range(recipe.n_seeds):
         epoch_offset = number * recipe.params.epochs
-
-        def log_with_offset(row: HistoryRow, offset: int = epoch_offset) -> None:
-            on_epoch({**row, "epoch": row["epoch"] + offset})
-
-        seed_everything(seed + number)
+        seed_job = job.nth(number, epoch_offset)
+        seed_everything(seed_job.seed)
         model = with_dtype_policy(params.precision, build)
-        history = fit(model, recipe, data, seed + number, log_with_offset, checkpoint_dir / f"seed{number + 1}")
+        history = fit(model, recipe, seed_job)
         networks.append(to_float32(model, build))
         histories.append(history.assign(epoch=history["epoch"] + epoch_offset))
-    return recipe.combine(networks, data.training.shape), pd.concat(histories, ignore_index=True)
+    return recipe.combine(networks, input_shape), pd.concat(histories, ignore_index=True)
 
 
-def build_network(
-    name: str, network: Network, params: NetworkParams, input_shape: tuple[int, int], n_classes: int
-) -> keras.Model:
-    """The untrained network of the active recipe, for clips of (frames, n_mels).
+def build_network(name: str, params: NetworkParams, input_shape: tuple[int, int], n_classes: int) -> keras.Model:
+    """The untrained network of the active recipe, not compiled, for clips of (frames, n_mels).
 
     Raises:
-        MusicGenreError: its pools leave nothing of clips of this shape.
+        MusicGenreError: the recipe cannot build a network for clips of this shape.
+        ValueError: the model is no network.
     """
+    network = get_model(name)
+    if not isinstance(network, Network):
+        raise ValueError(f"{name} is no network")
     try:
-        return network.builders[params.recipe](input_shape, n_classes, params.hyperparameters)
+        return network.builders[params.recipe](input_shape, n_classes, params.active_recipe)
     except ValueError as error:
+        n_frames, n_mels = input_shape
         raise MusicGenreError(
-            f"models.{name}.{params.recipe}: its pools leave nothing of clips of {input_shape[0]} frames and"
-            f" {input_shape[1]} bands; choose smaller ones"
+            f"models.{name}.{params.recipe}: there is no such network for clips of {n_frames} frames and {n_mels}"
+            f" bands; choose smaller pools ({' '.join(str(error).split())[:200]})"
         ) from error
 
 
 def with_dtype_policy(precision: str, build: Callable[[], keras.Model]) -> keras.Model:
-    """What ``build`` makes, computing in a precision (Keras' dtype policy of that name) with weights in float32."""
+    """What ``build`` makes under Keras' dtype policy ``precision``; its weights are in float32."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -122,7 +133,7 @@ def with_dtype_policy(precision: str, build: Callable[[], keras.Model]) -> keras
 
 
 def to_float32(trained: keras.Model, build: Callable[[], keras.Model]) -> keras.Model:
-    """A trained model as it is, or one that ``build`` makes with the same weights, that computes in float32."""
+    """A network with the weights of ``trained`` that computes in float32: ``trained`` itself, or one of ``build``."""
     if trained.compute_dtype == "float32":
         return trained
     model = build()
@@ -158,19 +169,9 @@ def seed_everything(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def fit(
-    model: keras.Model, recipe: Recipe, data: TrainingData, seed: int, on_epoch: OnEpoch, checkpoint_dir: Path
-) -> pd.DataFrame:
-    """Train ``model`` in place by a recipe; an interrupted training continues after its last finished epoch and ends
-    with the same weights.
-
-    Args:
-        model: not compiled.
-        recipe: how.
-        data: clips.
-        seed: of the order of the clips, and of the augmentation.
-        on_epoch: called after each epoch; after an interruption, with the finished epochs first.
-        checkpoint_dir: what an interrupted training continues from.
+def fit(model: keras.Model, recipe: Recipe, job: TrainJob) -> pd.DataFrame:
+    """Train ``model``, which is not compiled, in place by a recipe; a training that was interrupted ends with the same
+    weights as one that was not.
 
     Returns:
         ``HISTORY_COLUMNS``, a row an epoch.
@@ -181,25 +182,25 @@ def fit(
     from music_genre.training.data import MelBatches
 
     history: list[HistoryRow] = []
-    epochs, batch_size = recipe.params.epochs, recipe.params.batch_size
-    recipe.compile(model, epochs * -(-len(data.training) // batch_size))
+    data, epochs = job.data, recipe.params.epochs
+    recipe.compile(model, epochs * -(-len(data.training) // recipe.params.batch_size))
     if recipe.has_fused_networks:
         model = optimize_for_device(model)
 
     def record(epoch: int, logs: HistoryRow) -> None:
         values = {**logs, "epoch": epoch + 1, "learning_rate": float(model.optimizer.learning_rate)}
         history.append({name: values[name] for name in HISTORY_COLUMNS})
-        on_epoch(history[-1])
+        job.on_epoch(history[-1])
 
     between_epochs = recipe.callbacks()
-    checkpoint = Checkpoint(checkpoint_dir, between_epochs, history)
+    checkpoint = Checkpoint(job.checkpoint_dir, between_epochs, history)
     initial_epoch = checkpoint.restore(model)
     for row in history:
-        on_epoch(row)
+        job.on_epoch(row)
     val_data = MelBatches(data.validation, recipe, data.n_classes)
     _build_optimizer_state(model, *val_data[0])
     model.fit(
-        MelBatches(data.training, recipe, data.n_classes, seed, initial_epoch),
+        MelBatches(data.training, recipe, data.n_classes, job.seed, initial_epoch),
         validation_data=val_data,
         initial_epoch=initial_epoch,
         epochs=epochs,
@@ -221,7 +222,11 @@ def _build_optimizer_state(model: keras.Model, mel: np.ndarray, target: np.ndarr
 
 
 def train_classifier(classifier: Classifier, params: ModelParams, data: TrainingData) -> tuple[Pipeline, pd.DataFrame]:
-    """Fit a classifier, and its history of one row (``HISTORY_COLUMNS``)."""
+    """Fit a classifier.
+
+    Returns:
+        The fitted pipeline, and its history of one row (``HISTORY_COLUMNS``).
+    """
     from sklearn.metrics import log_loss
 
     features = _extract(classifier, params, data.training)
@@ -240,4 +245,4 @@ def train_classifier(classifier: Classifier, params: ModelParams, data: Training
 
 def _extract(classifier: Classifier, params: ModelParams, clips: MelDataset) -> np.ndarray:
     """(n, features) of all clips, a batch at a time."""
-    return np.concatenate([classifier.extract(mel, params) for mel in clips.batches(BATCH_SIZE)])
+    return np.concatenate([classifier.extract(mel, params) for mel in clips.batches(EXTRACT_BATCH_SIZE)])

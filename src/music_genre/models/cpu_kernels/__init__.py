@@ -1,1 +1,1 @@
-"""TODO"""
+"""The published networks on fused kernels, for training on a CPU."""

@@ -1,8 +1,43 @@
-"""Recurrent layers for training on a processor: one compiled loop over the steps each way.
+"""GRU and LSTM with hand-written gradients for training on a CPU: one XLA-compiled loop over time in each direction.
 
-In the loop is only what depends on the step before, or backwards on the step after; what all steps share, gradients of
-the weights above all, is a few large products outside. A GRU's own cell takes its steps, and what its gates were comes
-of all states at once; an LSTM keeps its gates. Sequences are (steps, n, features), states (steps, n, units).
+The loop holds only what depends on the step before it (in the backward pass: on the step after it). The rest, above all
+the gradients of the weights, is computed for all steps at once, by a few large matrix products outside of the loop.
+
+Sequences are (steps, n, features), states (steps, n, units); W is a layer's kernel, U its recurrent kernel, b its bias.
+``x_proj`` is x W + b for all steps. ``grad_y`` is the gradient of the loss with respect to y; where y is a gate, with
+respect to the gate's input, before its activation. ``d_y_act`` is the factor by which a gradient passes the activation
+of gate y on its way there.
+
+GRU, with update gate z, reset gate r and candidate n (Cho et al., EMNLP 2014)::
+
+    z[t] = sigmoid(x[t] Wz + h[t-1] Uz + bz)
+    r[t] = sigmoid(x[t] Wr + h[t-1] Ur + br)
+    n[t] = tanh(x[t] Wn + (r[t] h[t-1]) Un + bn)               reset_after = False
+    n[t] = tanh(x[t] Wn + bn + r[t] (h[t-1] Un + cn))          reset_after = True, with a second bias c
+    h[t] = z[t] h[t-1] + (1 - z[t]) n[t]
+
+    grad_n   = grad_h[t] (1 - z) (1 - n^2)
+    grad_z   = grad_h[t] (h[t-1] - n) z (1 - z)
+    grad_rh  = grad_n Un^T                                     reset_after = False
+    grad_r   = grad_rh h[t-1] r (1 - r)
+    grad_h[t-1] = r grad_rh + z grad_h[t] + grad_z Uz^T + grad_r Ur^T
+    grad_r   = grad_n (h[t-1] Un + cn) r (1 - r)               reset_after = True
+    grad_h[t-1] = (r grad_n) Un^T + z grad_h[t] + grad_z Uz^T + grad_r Ur^T
+
+LSTM, with input gate i, forget gate f, candidate g, output gate o and cell c (Hochreiter and Schmidhuber 1997)::
+
+    i[t] = sigmoid(x[t] Wi + h[t-1] Ui + bi)                   f and o likewise
+    g[t] = tanh(x[t] Wg + h[t-1] Ug + bg)
+    c[t] = f[t] c[t-1] + i[t] g[t]
+    h[t] = o[t] tanh(c[t])
+
+    grad_o    = grad_h[t] tanh(c[t]) o (1 - o)
+    grad_c[t] = grad_c[t] + grad_h[t] o (1 - tanh(c[t])^2)
+    grad_i    = grad_c[t] g i (1 - i)
+    grad_f    = grad_c[t] c[t-1] f (1 - f)
+    grad_g    = grad_c[t] i (1 - g^2)
+    grad_c[t-1] = f grad_c[t]
+    grad_h[t-1] = [grad_i, grad_f, grad_g, grad_o] U^T
 """
 
 from __future__ import annotations
@@ -13,181 +48,184 @@ from typing import Any
 import tensorflow as tf
 from keras import layers
 
-compiled = tf.function(jit_compile=True, autograph=False)
+xla_jit = tf.function(jit_compile=True, autograph=False)
 
 
-def both_ways(layer: layers.Bidirectional) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The last states (n, 2 * units) of GRUs that read a sequence from both ends, side by side. It gets no gradient."""
-    forwards, backwards = _gru(layer.forward_layer), _gru(layer.backward_layer)
+def bidirectional_gru(layer: layers.Bidirectional) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from a sequence to the last states (n, 2 * units) of the layer's GRUs, forward and backward. The
+    sequence gets no gradient.
+    """
+    forward, backward = _gru_last_state(layer.forward_layer), _gru_last_state(layer.backward_layer)
 
-    return lambda x: tf.concat([forwards(x), backwards(tf.reverse(x, [0]))], -1)
+    return lambda x: tf.concat([forward(x), backward(tf.reverse(x, [0]))], -1)
 
 
-def _gru(layer: layers.GRU) -> Any:
-    cell, backward = layer.cell, _gru_gradients(layer.reset_after)
+def _gru_last_state(layer: layers.GRU) -> Any:
+    cell, gru_gradients = layer.cell, _gru_gradients(layer.reset_after)
     weights = [weight.value for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)]
 
-    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def forward(x: tf.Tensor) -> tf.Tensor:
-        def step(at: tf.Tensor, state: tf.Tensor, kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-            state, _ = cell(x[at], state)
-            return at + 1, state, kept.write(at, state)
+    @xla_jit  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def gru_states(x: tf.Tensor) -> tf.Tensor:
+        def step(t: tf.Tensor, h: tf.Tensor, states: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+            h, _ = cell(x[t], h)
+            return t + 1, h, states.write(t, h)
 
-        steps, start = x.shape[0], tf.zeros((tf.shape(x)[1], layer.units))
-        return tf.while_loop(lambda at, *_: at < steps, step, (0, start, tf.TensorArray(tf.float32, steps)))[2].stack()
+        n_steps, zeros = x.shape[0], tf.zeros((tf.shape(x)[1], layer.units))
+        start = (0, zeros, tf.TensorArray(tf.float32, n_steps))
+        return tf.while_loop(lambda t, *_: t < n_steps, step, start)[2].stack()
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def run(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
-        states = forward(x)
+    def last_state(x: tf.Tensor) -> tuple[tf.Tensor, Callable[..., object]]:
+        states = gru_states(x)
 
         def gradient(upstream: tf.Tensor, variables: Sequence[tf.Variable] = ()) -> tuple[None, list[tf.Tensor]]:
-            of_weights = backward(x, states, weights, upstream)
-            found = {weight.ref(): value for weight, value in zip(weights, of_weights, strict=True)}
-            return None, [found[variable.ref()] for variable in variables]
+            grad_weights = gru_gradients(x, states, weights, upstream)
+            by_variable = {weight.ref(): grad for weight, grad in zip(weights, grad_weights, strict=True)}
+            return None, [by_variable[variable.ref()] for variable in variables]
 
         return states[-1], gradient
 
-    return run
+    return last_state
 
 
-def _gru_gradients(resets_after: bool) -> Any:
-    """A function to the gradients of a GRU's kernel, recurrent kernel and bias from its sequence, its states, these
-    weights and the gradient of the last state.
+def _gru_gradients(reset_after: bool) -> Any:
+    """A function from (sequence, states, [kernel, recurrent kernel, bias], gradient of the last state) to the gradients
+    of these three weights.
     """
 
-    @compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def found(x: tf.Tensor, states: tf.Tensor, weights: list[tf.Tensor], upstream: tf.Tensor) -> list[tf.Tensor]:
+    @xla_jit  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def gradients(x: tf.Tensor, states: tf.Tensor, weights: list[tf.Tensor], upstream: tf.Tensor) -> list[tf.Tensor]:
         kernel, recurrent, bias = weights
-        units, before = recurrent.shape[0], _before(states)
-        to_gates, to_candidate = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
-        entering = _product(x, kernel) + (bias[0] if resets_after else bias)
-        inner = _product(before, to_gates) + (bias[1, : 2 * units] if resets_after else 0.0)
-        update, reset = tf.split(tf.sigmoid(entering[..., : 2 * units] + inner), 2, -1)
-        if resets_after:
-            remembered = _product(before, to_candidate) + bias[1, 2 * units :]
-            candidate = tf.tanh(entering[..., 2 * units :] + reset * remembered)
+        units, h_prev = recurrent.shape[0], _shift(states)
+        u_zr, u_n = recurrent[:, : 2 * units], recurrent[:, 2 * units :]
+        x_proj = _matmul_time(x, kernel) + (bias[0] if reset_after else bias)
+        h_proj = _matmul_time(h_prev, u_zr) + (bias[1, : 2 * units] if reset_after else 0.0)
+        z, r = tf.split(tf.sigmoid(x_proj[..., : 2 * units] + h_proj), 2, -1)
+        if reset_after:
+            h_candidate = _matmul_time(h_prev, u_n) + bias[1, 2 * units :]  # what r multiplies
+            n = tf.tanh(x_proj[..., 2 * units :] + r * h_candidate)
         else:
-            remembered = before
-            candidate = tf.tanh(entering[..., 2 * units :] + _product(reset * before, to_candidate))
-        # What takes a gradient through an activation to what went into it.
-        through_update = (before - candidate) * update * (1 - update)
-        through_candidate = (1 - update) * (1 - candidate**2)
-        through_reset = remembered * reset * (1 - reset)
+            h_candidate = h_prev
+            n = tf.tanh(x_proj[..., 2 * units :] + _matmul_time(r * h_prev, u_n))
+        d_z_act = (h_prev - n) * z * (1 - z)
+        d_n_act = (1 - z) * (1 - n**2)
+        d_r_act = h_candidate * r * (1 - r)
 
-        def step(at: tf.Tensor, of_state: tf.Tensor, kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-            of_candidate = of_state * through_candidate[at]
-            if resets_after:
-                of_remembered, of_before = of_candidate, _back(of_candidate * reset[at], to_candidate)
+        def step(t: tf.Tensor, grad_h: tf.Tensor, gates: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+            grad_n = grad_h * d_n_act[t]
+            if reset_after:
+                grad_rh, grad_h_prev = grad_n, _matmul_t(grad_n * r[t], u_n)
             else:
-                of_remembered = _back(of_candidate, to_candidate)
-                of_before = of_remembered * reset[at]
-            of_gates = tf.concat([of_state * through_update[at], of_remembered * through_reset[at]], -1)
-            of_before += of_state * update[at] + _back(of_gates, to_gates)
-            return at - 1, of_before, kept.write(at, tf.concat([of_gates, of_candidate], -1))
+                grad_rh = _matmul_t(grad_n, u_n)
+                grad_h_prev = grad_rh * r[t]
+            grad_zr = tf.concat([grad_h * d_z_act[t], grad_rh * d_r_act[t]], -1)
+            grad_h_prev += grad_h * z[t] + _matmul_t(grad_zr, u_zr)
+            return t - 1, grad_h_prev, gates.write(t, tf.concat([grad_zr, grad_n], -1))
 
-        steps = x.shape[0]
-        start = (steps - 1, upstream, tf.TensorArray(tf.float32, steps))
-        of_entering = tf.while_loop(lambda at, *_: at >= 0, step, start)[2].stack()
-        of_gates, of_candidate = of_entering[..., : 2 * units], of_entering[..., 2 * units :]
-        if resets_after:
-            of_inner = tf.concat([of_gates, of_candidate * reset], -1)
-            of_recurrent, of_bias = _outer(before, of_inner), tf.stack([_total(of_entering), _total(of_inner)])
+        n_steps = x.shape[0]
+        start = (n_steps - 1, upstream, tf.TensorArray(tf.float32, n_steps))
+        grad_x_proj = tf.while_loop(lambda t, *_: t >= 0, step, start)[2].stack()
+        grad_zr, grad_n = grad_x_proj[..., : 2 * units], grad_x_proj[..., 2 * units :]
+        if reset_after:
+            grad_h_proj = tf.concat([grad_zr, grad_n * r], -1)
+            grad_recurrent = _grad_kernel(h_prev, grad_h_proj)
+            grad_bias = tf.stack([_sum_time_batch(grad_x_proj), _sum_time_batch(grad_h_proj)])
         else:
-            of_recurrent = tf.concat([_outer(before, of_gates), _outer(reset * before, of_candidate)], -1)
-            of_bias = _total(of_entering)
-        return [_outer(x, of_entering), of_recurrent, of_bias]
+            grad_recurrent = tf.concat([_grad_kernel(h_prev, grad_zr), _grad_kernel(r * h_prev, grad_n)], -1)
+            grad_bias = _sum_time_batch(grad_x_proj)
+        return [_grad_kernel(x, grad_x_proj), grad_recurrent, grad_bias]
 
-    return found
+    return gradients
 
 
-def last_state(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The last state (n, units) of an LSTM that reads a sequence, two halves of a batch at once."""
+def lstm_last_state(layer: layers.LSTM) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from a sequence to the last state (n, units) of an LSTM, two halves of a batch in parallel."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def run(
+    def last_state(
         x: tf.Tensor, kernel: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
-        kept = [_lstm_forward(half, recurrent) for half in _halves(_product(x, kernel) + bias, 1)]
-        states = tf.concat([states for *_, states in kept], 1)
+        halves = [_lstm_forward(x_proj, recurrent) for x_proj in _split_batch(_matmul_time(x, kernel) + bias, 1)]
+        states = tf.concat([states for *_, states in halves], 1)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            parts = zip(kept, _halves(upstream, 0), strict=True)
-            of_entering = tf.concat([_lstm_back(*of, recurrent, part) for (*of, _), part in parts], 1)
-            of_x, of_recurrent = _product(of_entering, tf.transpose(kernel)), _outer(_before(states), of_entering)
-            return of_x, _outer(x, of_entering), of_recurrent, _total(of_entering)
+            grads = zip(halves, _split_batch(upstream, 0), strict=True)
+            grad_x_proj = tf.concat([_lstm_backward(gates, c, recurrent, grad) for (gates, c, _), grad in grads], 1)
+            grad_x = _matmul_time(grad_x_proj, tf.transpose(kernel))
+            grad_recurrent = _grad_kernel(_shift(states), grad_x_proj)
+            return grad_x, _grad_kernel(x, grad_x_proj), grad_recurrent, _sum_time_batch(grad_x_proj)
 
         return states[-1], gradient
 
     weights = [layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias]
-    return lambda x: run(x, *(tf.convert_to_tensor(weight) for weight in weights))
+    return lambda x: last_state(x, *(tf.convert_to_tensor(weight) for weight in weights))
 
 
-@compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _lstm_forward(entering: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Gates in Keras' order (steps, n, 4 * units), memories and states of what enters the gates."""
+@xla_jit  # type: ignore[untyped-decorator]  # TensorFlow has no types
+def _lstm_forward(x_proj: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """From (steps, n, 4 * units): the gates in Keras' order i, f, g, o (steps, n, 4 * units), the cells and the states
+    (steps, n, units).
+    """
 
-    def step(at: tf.Tensor, memory: tf.Tensor, state: tf.Tensor, *kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        entry, forget, candidate, exit_ = tf.split(entering[at] + tf.matmul(state, recurrent), 4, -1)
-        entry, forget, candidate, exit_ = tf.sigmoid(entry), tf.sigmoid(forget), tf.tanh(candidate), tf.sigmoid(exit_)
-        memory = forget * memory + entry * candidate
-        state = exit_ * tf.tanh(memory)
-        found = (tf.concat([entry, forget, candidate, exit_], -1), memory, state)
-        return at + 1, memory, state, *(array.write(at, value) for array, value in zip(kept, found, strict=True))
+    def step(t: tf.Tensor, c: tf.Tensor, h: tf.Tensor, *history: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        i, f, g, o = tf.split(x_proj[t] + tf.matmul(h, recurrent), 4, -1)
+        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        c = f * c + i * g
+        h = o * tf.tanh(c)
+        values = (tf.concat([i, f, g, o], -1), c, h)
+        return t + 1, c, h, *(array.write(t, value) for array, value in zip(history, values, strict=True))
 
-    steps, nothing = entering.shape[0], tf.zeros((tf.shape(entering)[1], recurrent.shape[0]))
-    start = (0, nothing, nothing, *(tf.TensorArray(tf.float32, steps) for _ in range(3)))
-    return tuple(array.stack() for array in tf.while_loop(lambda at, *_: at < steps, step, start)[3:])
-
-
-@compiled  # type: ignore[untyped-decorator]  # TensorFlow has no types
-def _lstm_back(gates: tf.Tensor, memories: tf.Tensor, recurrent: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """The gradient of what enters the gates from that of the last state."""
-    entry, forget, candidate, exit_ = tf.split(gates, 4, -1)
-    shown = tf.tanh(memories)
-    # What takes a gradient to what went into a gate: of the memory, and of the state.
-    through_memory = [
-        candidate * entry * (1 - entry),
-        _before(memories) * forget * (1 - forget),
-        entry * (1 - candidate**2),
-    ]
-    through_exit, through_shown = shown * exit_ * (1 - exit_), exit_ * (1 - shown**2)
-    back = tf.transpose(recurrent)
-
-    def step(at: tf.Tensor, of_memory: tf.Tensor, of_state: tf.Tensor, kept: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        of_memory += of_state * through_shown[at]
-        of_gates = tf.concat([*(of_memory * gate[at] for gate in through_memory), of_state * through_exit[at]], -1)
-        return at - 1, of_memory * forget[at], tf.matmul(of_gates, back), kept.write(at, of_gates)
-
-    steps = gates.shape[0]
-    start = (steps - 1, tf.zeros_like(upstream), upstream, tf.TensorArray(tf.float32, steps))
-    return tf.while_loop(lambda at, *_: at >= 0, step, start)[3].stack()
+    n_steps, zeros = x_proj.shape[0], tf.zeros((tf.shape(x_proj)[1], recurrent.shape[0]))
+    start = (0, zeros, zeros, *(tf.TensorArray(tf.float32, n_steps) for _ in range(3)))
+    return tuple(array.stack() for array in tf.while_loop(lambda t, *_: t < n_steps, step, start)[3:])
 
 
-def _halves(x: tf.Tensor, axis: int) -> list[tf.Tensor]:
-    count = tf.shape(x)[axis]
-    return tf.split(x, [count // 2, count - count // 2], axis)  # type: ignore[no-any-return]  # TensorFlow has no types
+@xla_jit  # type: ignore[untyped-decorator]  # TensorFlow has no types
+def _lstm_backward(gates: tf.Tensor, cells: tf.Tensor, recurrent: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    """The gradient (steps, n, 4 * units) of ``x_proj`` from that of the last state (n, units)."""
+    i, f, g, o = tf.split(gates, 4, -1)
+    tanh_c = tf.tanh(cells)
+    d_i_act, d_f_act, d_g_act = g * i * (1 - i), _shift(cells) * f * (1 - f), i * (1 - g**2)
+    d_o_act, d_tanh_c = tanh_c * o * (1 - o), o * (1 - tanh_c**2)
+    recurrent_t = tf.transpose(recurrent)
+
+    def step(t: tf.Tensor, grad_c: tf.Tensor, grad_h: tf.Tensor, history: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        grad_c += grad_h * d_tanh_c[t]
+        grad_ifg = [grad_c * d_act[t] for d_act in (d_i_act, d_f_act, d_g_act)]
+        grad_gates = tf.concat([*grad_ifg, grad_h * d_o_act[t]], -1)
+        return t - 1, grad_c * f[t], tf.matmul(grad_gates, recurrent_t), history.write(t, grad_gates)
+
+    n_steps = gates.shape[0]
+    start = (n_steps - 1, tf.zeros_like(upstream), upstream, tf.TensorArray(tf.float32, n_steps))
+    return tf.while_loop(lambda t, *_: t >= 0, step, start)[3].stack()
 
 
-def _before(x: tf.Tensor) -> tf.Tensor:
-    """What was there before each step: at first nothing."""
+def _split_batch(x: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    """The two halves of a batch, which lies along ``axis``."""
+    n = tf.shape(x)[axis]
+    return tf.split(x, [n // 2, n - n // 2], axis)  # type: ignore[no-any-return]  # TensorFlow has no types
+
+
+def _shift(x: tf.Tensor) -> tf.Tensor:
+    """x[t-1] for all t: zeros for the first step."""
     return tf.concat([tf.zeros_like(x[:1]), x[:-1]], 0)
 
 
-def _product(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Of all steps at once."""
+def _matmul_time(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """x[t] weights for all t."""
     return tf.tensordot(x, weights, 1)
 
 
-def _back(gradient: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Through a product with weights."""
+def _matmul_t(gradient: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """The gradient of x from that of the product x weights."""
     return tf.matmul(gradient, weights, transpose_b=True)
 
 
-def _outer(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """The gradient of weights that all steps share."""
+def _grad_kernel(x: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient of weights from that of the products x[t] weights."""
     return tf.tensordot(x, gradient, ((0, 1), (0, 1)))
 
 
-def _total(gradient: tf.Tensor) -> tf.Tensor:
-    """Over steps and clips; a product sums faster than a sum does."""
+def _sum_time_batch(gradient: tf.Tensor) -> tf.Tensor:
+    """The sum over steps and clips, as a matrix product because that is faster than ``reduce_sum``."""
     return tf.tensordot(tf.ones(tf.shape(gradient)[:2]), gradient, ((0, 1), (0, 1)))
