@@ -141,7 +141,7 @@ def test_version_registered_by_hand_has_no_verdict(command: Command, writable_ch
         (("register",), "`dvc repro`"),
         (("promote",), "no challenger"),
         (("promote", "--version", "1"), "no version 1"),
-        (("rollback",), "no earlier champion"),
+        (("rollback",), "no previous champion"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -239,5 +239,5 @@ def test_version_that_did_not_pass_is_promoted_by_force_only(command: Command, w
 
 def test_unknown_version_and_first_champion_are_one_line(command: Command, in_checkout: Path) -> None:
     assert "no version 9" in command("promote", "--version", "9").reason
-    assert "no earlier champion" in command("rollback").reason
+    assert "no previous champion" in command("rollback").reason
     assert aliases(command) == {"1": ["challenger", "champion"]}

@@ -164,7 +164,8 @@ def predict_arrays(source: Path, output: Path, model: str) -> None:
     import numpy as np
     import pandas as pd
 
-    from music_genre.datasets.arrays import read_arrays, to_db
+    from music_genre.datasets.arrays import read_arrays
+    from music_genre.features.mel import to_db
     from music_genre.models.bundle import PREDICT_BATCH_SIZE
     from music_genre.params import load_params
 
