@@ -11,9 +11,9 @@ import soundfile
 from music_genre.features.audio import decode
 from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
 
-TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, frames=20, clip_duration_s=1)
+TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, n_frames=20, clip_duration_s=1)
+# By features version, the SHA-256 of the features of `recording` in steps of 0.1 dB.
 GOLDEN = {1: "4a5843ae7c7415c166bbfa83606e025f98c05e0e1d4dae5e7cb613496f323375"}
-"""By features version, SHA-256 of the features of ``recording`` in steps of 0.1 dB."""
 
 
 def recording(path: Path) -> Path:
@@ -27,7 +27,7 @@ def recording(path: Path) -> Path:
 def test_features_have_the_golden_digest_of_their_version(tmp_path: Path) -> None:
     mel = extract_first_clip(decode(recording(tmp_path / "sweep.wav"), 2), TRANSFORM).astype(np.float64)
     distance = np.abs(mel * 10 - np.floor(mel * 10) - 0.5)
-    # What floats differ by from processor to processor (2e-5 dB) must not decide how a value is rounded.
+    # Floats differ by 2e-5 dB between processors; that must not change how a value is rounded.
     assert distance.min() > 1e-3
     steps = np.round(mel * 10).astype("<i2")
     assert hashlib.sha256(steps.tobytes()).hexdigest() == GOLDEN[FEATURES_VERSION], (

@@ -1,4 +1,4 @@
-"""What the product computes itself is what librosa computes. One file, because the first process of a new environment
+"""Resampling, decibels, spectrograms and MFCC equal librosa's. One file, because the first process of a new environment
 that imports these parts of librosa compiles them.
 """
 
@@ -27,7 +27,7 @@ def music(seconds: float, rate: int) -> np.ndarray:
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("seconds", [2.0, 0.3337])
-def test_resampling_gives_what_librosa_load_gives_to_the_bit(tmp_path: Path, rate: int, seconds: float) -> None:
+def test_resampling_equals_librosa_load_to_the_bit(tmp_path: Path, rate: int, seconds: float) -> None:
     path = tmp_path / "clip.wav"
     soundfile.write(path, music(seconds, rate), rate)
     expected, _ = librosa.load(path, sr=RATE, mono=True)
@@ -36,22 +36,20 @@ def test_resampling_gives_what_librosa_load_gives_to_the_bit(tmp_path: Path, rat
     np.testing.assert_array_equal(resampled, expected)
 
 
-@pytest.mark.parametrize("loudest", [1e-12, 3.0, 4e5])
-def test_decibels_are_librosas_to_the_bit(loudest: float) -> None:
-    power = (loudest * np.random.default_rng(0).random((50, 16)) ** 20).astype(np.float32)
+@pytest.mark.parametrize("max_power", [1e-12, 3.0, 4e5])
+def test_decibels_equal_librosas_to_the_bit(max_power: float) -> None:
+    power = (max_power * np.random.default_rng(0).random((50, 16)) ** 20).astype(np.float32)
     expected = librosa.power_to_db(power, ref=np.max)
-    found = power_to_db(power)
-    assert found.dtype == expected.dtype
-    np.testing.assert_array_equal(found, expected)
+    decibels = power_to_db(power)
+    assert decibels.dtype == expected.dtype
+    np.testing.assert_array_equal(decibels, expected)
 
 
 @pytest.mark.parametrize("seconds", [30.0, 25.0])
 @pytest.mark.parametrize("hop_length", [1024, 512])
-def test_a_clip_is_the_studys_own_spectrogram_and_storage_in_half_precision_costs_a_twentieth_of_a_decibel(
-    hop_length: int, seconds: float
-) -> None:
+def test_clip_equals_the_studys_spectrogram_within_half_precision(hop_length: int, seconds: float) -> None:
     transform = MelConfig(
-        sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, frames=640, clip_duration_s=31
+        sample_rate_hz=RATE, n_fft=2048, hop_length=hop_length, n_mels=128, n_frames=640, clip_duration_s=31
     )
     audio = music(seconds, RATE)
     power = librosa.feature.melspectrogram(y=audio, sr=RATE, n_fft=2048, hop_length=hop_length)
@@ -63,8 +61,8 @@ def test_a_clip_is_the_studys_own_spectrogram_and_storage_in_half_precision_cost
     np.testing.assert_allclose(mel[: len(expected)].astype(np.float16).astype(np.float32), expected, atol=0.05)
 
 
-def test_cepstra_are_the_first_coefficients_of_each_frames_spectrum() -> None:
+def test_mfcc_equal_librosas() -> None:
     mel = np.random.default_rng(0).uniform(-80, 0, (2, 5, 32)).astype(np.float32)
     expected = librosa.feature.mfcc(S=mel.transpose(0, 2, 1), n_mfcc=20).transpose(0, 2, 1)
-    np.testing.assert_allclose(baseline.cepstra(mel), expected, atol=1e-3)
-    assert baseline.statistics(mel, "mfcc").shape == (2, 80)
+    np.testing.assert_allclose(baseline.mfcc(mel), expected, atol=1e-3)
+    assert baseline.clip_statistics(baseline.mfcc(mel)).shape == (2, 80)

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.features import store as shards
+from music_genre.features.cache import publish_shard, write_shard
+from music_genre.features.store import SpectrogramStore, write_index
 from music_genre.models.bundle import load_predictor
 from music_genre.models.cpu_kernels.fused import Swift
 from music_genre.models.serialization import save_network
@@ -37,7 +38,7 @@ SETTINGS = COMMITTED.crnn.model_copy(update={"recipe": "published", **FEW})
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> shards.SpectrogramStore:
+def data(tmp_path_factory: pytest.TempPathFactory) -> SpectrogramStore:
     """48 clips of 6 frames and 4 bands, of two genres that differ a little in one band each."""
     folder, random = tmp_path_factory.mktemp("spectrograms"), np.random.default_rng(0)
     ids = np.arange(48)
@@ -48,10 +49,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> shards.SpectrogramStore:
     )
     tables = []
     for name, chosen in splits.groupby("split")["track_id"]:
-        shards.store_shard(folder, name, [(int(track_id), mel[track_id]) for track_id in chosen])
-        tables.append(shards.place_shard(folder, name, folder / f"{name}-00000.npy")[0])
-    shards.write_index(folder, pd.concat(tables), splits, None, 1)
-    return shards.SpectrogramStore.open(folder)
+        write_shard(folder, name, [(int(track_id), mel[track_id]) for track_id in chosen])
+        tables.append(publish_shard(folder, name, folder / f"{name}-00000.npy")[0])
+    write_index(folder, pd.concat(tables), splits, None, 1)
+    return SpectrogramStore.open(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +71,7 @@ Follow = Callable[[dict[str, float]], None]
 
 
 def train(
-    data: shards.SpectrogramStore, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
+    data: SpectrogramStore, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
 ) -> tuple[object, pd.DataFrame]:
     from keras import Input, Model, layers, optimizers
 
@@ -92,7 +93,7 @@ def train(
     return model, history
 
 
-def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.SpectrogramStore, tmp_path: Path) -> None:
+def test_training_learns_and_its_history_has_a_row_an_epoch(data: SpectrogramStore, tmp_path: Path) -> None:
     _, history = train(data, 1, tmp_path)
     assert tuple(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
@@ -100,7 +101,7 @@ def test_training_learns_and_its_history_has_a_row_an_epoch(data: shards.Spectro
 
 
 def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_others(
-    data: shards.SpectrogramStore, tmp_path: Path
+    data: SpectrogramStore, tmp_path: Path
 ) -> None:
     def break_off(row: dict[str, float]) -> None:
         if row["epoch"] == 3:
@@ -120,7 +121,7 @@ def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_o
         assert undisturbed != other
 
 
-def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.SpectrogramStore, tmp_path: Path) -> None:
+def test_the_best_epoch_by_validation_accuracy_is_kept(data: SpectrogramStore, tmp_path: Path) -> None:
     # A wild learning rate makes accuracy jump about, so that the last epoch is not the best.
     validation = data.split("validation")
     for seed in range(6):
@@ -135,7 +136,7 @@ def test_the_best_epoch_by_validation_accuracy_is_kept(data: shards.SpectrogramS
 
 
 def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
-    data: shards.SpectrogramStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: SpectrogramStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(globals(), "SETTINGS", SETTINGS.model_copy(update={"epochs": 30}))
     rates = train(data, 1, tmp_path)[1]["learning_rate"].to_numpy()
@@ -152,7 +153,7 @@ def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
 
 
 def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figures_are_those_of_what_is_stored(
-    data: shards.SpectrogramStore, tmp_path: Path
+    data: SpectrogramStore, tmp_path: Path
 ) -> None:
     settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "mixup": 0.2, "weight_average": 0.9})
     training, validation = data.split("training"), data.split("validation")
@@ -173,7 +174,7 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figu
     assert not [name for name in names if "optimizer" in name]
 
 
-def test_what_is_trained_in_mixed_precision_answers_in_float32(data: shards.SpectrogramStore, tmp_path: Path) -> None:
+def test_what_is_trained_in_mixed_precision_answers_in_float32(data: SpectrogramStore, tmp_path: Path) -> None:
     settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "precision": "mixed_float16"})
     training, validation = data.split("training"), data.split("validation")
     computed = set()
@@ -225,7 +226,7 @@ Run = Callable[[str, Path, Follow], tuple[bytes, pd.DataFrame]]
 
 
 @pytest.fixture(scope="module")
-def run(data: shards.SpectrogramStore) -> Run:
+def run(data: SpectrogramStore) -> Run:
     """Trains a network by its name and gives its bytes and history: the published CRNN, at a wild rate, so that its
     best epoch is not the last; or two copies of the improved network, of clips in three parts under random tone curves.
     """

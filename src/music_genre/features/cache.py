@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pandas as pd
 
-from music_genre.errors import AudioError, IssueReason
+from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.features.extraction import ClipResult, ClipSource
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import hash64, write_index
@@ -64,6 +64,9 @@ def build_store(
 
     Returns:
         The clips that are not in the store.
+
+    Raises:
+        MusicGenreError: no clip is.
     """
     cache.mkdir(parents=True, exist_ok=True)
     shards = plan_split_shards(splits, split_names, source.cache_keys)
@@ -71,7 +74,10 @@ def build_store(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     published = [publish_shard(cache, shard.key, folder / shard.name) for shard in shards]
-    write_index(folder, pd.concat([rows for rows, _ in published]), splits, source.transform, min_duration_s)
+    tables = [rows for rows, _ in published if len(rows)]
+    if not tables:
+        raise MusicGenreError("no clip of the collection has a spectrogram")
+    write_index(folder, pd.concat(tables), splits, source.transform, min_duration_s)
     for file in cache.iterdir():
         if file.stem not in {shard.key for shard in shards}:
             file.unlink()
