@@ -1,4 +1,4 @@
-"""Where a model comes from: what a run says about its commit, changes, params and data."""
+"""Where a run comes from: commit, uncommitted changes, params and data."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from music_genre.tracking.provenance import Origin, data_digest, origin, params_digest
+from music_genre.tracking.provenance import (
+    GIT_COMMIT_TAG,
+    GIT_DIRTY_TAG,
+    RunProvenance,
+    collect_provenance,
+    data_digest,
+    params_digest,
+)
 
 
-def git(folder: Path, *arguments: str, given: str | None = None) -> str:
-    who = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, input=given, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def git(folder: Path, *arguments: str, stdin: str | None = None) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    completed = subprocess.run(["git", *identity, *arguments], cwd=folder, input=stdin, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout.strip()
 
 
 @pytest.fixture
@@ -29,60 +36,60 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def seen(folder: Path) -> Origin:
-    return origin(folder, "sample", folder / "dvc.lock")
+def collect(folder: Path) -> RunProvenance:
+    return collect_provenance(folder, "sample", folder / "dvc.lock")
 
 
-def test_a_clean_checkout_is_its_commit(repository: Path) -> None:
-    found = seen(repository)
-    assert found == Origin("sample", "unknown", git(repository, "rev-parse", "HEAD"))
-    assert found.tags == {
+def test_clean_checkout_has_its_commit_in_mlflows_tag(repository: Path) -> None:
+    provenance = collect(repository)
+    assert provenance == RunProvenance("sample", "unknown", git(repository, "rev-parse", "HEAD"))
+    assert provenance.tags == {
         "data_source": "sample",
         "data_digest": "unknown",
-        "git_commit": found.commit,
+        "mlflow.source.git.commit": provenance.commit,
         "git_dirty": "false",
     }
 
 
-def test_what_stages_write_makes_no_checkout_dirty(repository: Path) -> None:
+def test_outputs_of_stages_do_not_make_a_checkout_dirty(repository: Path) -> None:
     (repository / "dvc.lock").write_text("schema: '2.0'\n")
     (repository / "models").mkdir()
     (repository / "models/history.csv").touch()
-    assert not seen(repository).dirty
+    assert not collect(repository).dirty
 
 
-def test_changes_are_a_patch_that_makes_them_again(repository: Path) -> None:
+def test_patch_restores_the_changes(repository: Path) -> None:
     (repository / "params.yaml").write_text("seed: 8\n")
     (repository / "src/model.py").write_text("layers = 4  # größer\n")
-    found = seen(repository)
-    assert found.tags["git_dirty"] == "true"
+    provenance = collect(repository)
+    assert provenance.tags[GIT_DIRTY_TAG] == "true"
     git(repository, "checkout", "-q", "--", ".")
-    git(repository, "apply", "-", given=found.changes)
+    git(repository, "apply", "-", stdin=provenance.patch)
     assert (repository / "params.yaml").read_text() == "seed: 8\n"
     assert (repository / "src/model.py").read_text() == "layers = 4  # größer\n"
 
 
-def test_a_file_that_git_does_not_know_makes_a_checkout_dirty(repository: Path) -> None:
+def test_untracked_source_file_makes_a_checkout_dirty(repository: Path) -> None:
     (repository / "src/new.py").touch()
-    assert seen(repository).tags["git_dirty"] == "true"
+    assert collect(repository).tags[GIT_DIRTY_TAG] == "true"
 
 
 def test_outside_git_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert seen(tmp_path).tags == {"data_source": "sample", "data_digest": "unknown"}
+    assert collect(tmp_path).tags == {"data_source": "sample", "data_digest": "unknown"}
 
 
 def test_without_git_there_is_no_commit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert "git_commit" not in seen(repository).tags
+    assert GIT_COMMIT_TAG not in collect(repository).tags
 
 
-def test_an_experiment_is_named(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dvc_experiment_is_a_tag(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "faster")
-    assert seen(repository).tags["dvc_experiment"] == "faster"
+    assert collect(repository).tags["dvc_experiment"] == "faster"
 
 
-def test_the_data_digest_is_dvcs(tmp_path: Path) -> None:
+def test_data_digest_is_read_from_dvc_lock(tmp_path: Path) -> None:
     lock = tmp_path / "dvc.lock"
     assert data_digest(lock) == "unknown"
     lock.write_text(yaml.safe_dump({"schema": "2.0", "stages": {"fetch": {"cmd": "x"}}}))
@@ -92,6 +99,6 @@ def test_the_data_digest_is_dvcs(tmp_path: Path) -> None:
     assert data_digest(lock) == "0123.dir"
 
 
-def test_the_same_params_have_the_same_digest_in_any_order() -> None:
+def test_same_params_have_the_same_digest_in_any_order() -> None:
     assert params_digest({"a": 1, "b": (2, 3)}) == params_digest({"b": (2, 3), "a": 1})
     assert params_digest({"a": 1}) != params_digest({"a": 2})

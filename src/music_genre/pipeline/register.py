@@ -37,7 +37,7 @@ from music_genre.reporting.model_card import (
 from music_genre.tracking import artifacts, runs
 from music_genre.tracking.artifacts import RunFiles
 from music_genre.tracking.models import RunRef
-from music_genre.tracking.provenance import collect_provenance
+from music_genre.tracking.provenance import GIT_COMMIT_TAG, GIT_DIRTY_TAG, collect_provenance
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,9 @@ def render_run_card(
 ) -> str:
     """The model's card, with what its run knows, in Markdown."""
     clips, tags = join_clips(data.index, pd.read_parquet(project.tracks)), client.get_run(ref.run_id).data.tags
+    if GIT_DIRTY_TAG not in tags:
+        # The project is outside git: MLflow has noted the commit of the installed package, which makes no model again.
+        tags.pop(GIT_COMMIT_TAG, None)
     return render_card(build_context(params.registry.name, result, bundle, clips, tags, ref.run_id))
 
 

@@ -6,9 +6,10 @@ Each is logged once: a tag holds the digest of what was logged, and what has not
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +81,8 @@ def log_evaluation(client: MlflowClient, run: RunRef, reports: Path, data: Spect
     names = metric_names(per_class["genre"].unique())
     for split, values in read_metrics(reports).items():
         metrics = with_prefix(split, values) | _per_class_metrics(split, per_class, names)
-        # Training logged some of validation's: a second point of the same value would only clutter their history.
-        new = {name: value for name, value in metrics.items() if logged.metrics.get(name) != value}
+        # Some were logged after training: a second point of the same value would only clutter a metric's history.
+        new = {name: value for name, value in metrics.items() if not _is_logged(logged.metrics, name, value)}
         split_dataset = dataset(data, split, data_digest)
         mlflow.log_metrics(new, run_id=run.run_id, model_id=run.model_id, dataset=split_dataset)
         entity = split_dataset._to_mlflow_entity()
@@ -93,6 +94,10 @@ def log_evaluation(client: MlflowClient, run: RunRef, reports: Path, data: Spect
     else:
         client.log_table(run.run_id, per_class, PER_CLASS_TABLE)
     client.set_tag(run.run_id, EVALUATION_TAG, digest)
+
+
+def _is_logged(logged: Mapping[str, float], name: str, value: float) -> bool:
+    return name in logged and math.isclose(logged[name], value, rel_tol=1e-6)
 
 
 def _per_class_metrics(split: str, per_class: pd.DataFrame, names: dict[str, str]) -> dict[str, float]:
