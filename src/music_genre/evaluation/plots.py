@@ -149,7 +149,11 @@ def plot_agreement(table: pd.DataFrame, first: str, second: str, title: str) -> 
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG; the same figure is the same bytes."""
+    """Write a PNG; the same figure is the same bytes. Dollar signs in genres and file names are text, no formulas."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 

@@ -88,10 +88,7 @@ def plot_architecture(network: keras.Model, title: str) -> Figure:
     axes.axis("off")
     for node, (column, row) in zip(graph, cells, strict=True):
         for source in node.inputs:
-            source_column, source_row = cells[source]
-            # A line bends below the node it leaves or above the one it enters; lines of two columns do not overlap.
-            bend = source_row + 0.42 + 0.06 * source_column if column > source_column else row - 0.42
-            xs, ys = [source_column, source_column, column, column], [source_row, bend, bend, row]
+            xs, ys = _edge(cells[source], (column, row))
             axes.plot(xs, ys, color="#777777", linewidth=1, zorder=1)
         colour = next((colour for kind, colour in COLOURS.items() if node.kind.startswith(kind)), "#f3f3f3")
         label = [": ".join(filter(None, (node.name, node.kind))), node.shape]
@@ -101,11 +98,24 @@ def plot_architecture(network: keras.Model, title: str) -> Figure:
     return figure
 
 
+def _edge(source: tuple[int, int], target: tuple[int, int]) -> tuple[list[float], list[float]]:
+    """The x and y of a line between two nodes. It bends below the source or above the target, with an offset that keeps
+    the lines of two columns apart; within a column it passes nodes on their left.
+    """
+    (source_column, source_row), (column, row) = source, target
+    if column == source_column and row > source_row + 1:
+        side = column - 0.45
+        return [column, side, side, column], [source_row, source_row, row, row]
+    bend = source_row + 0.42 + 0.06 * source_column if column > source_column else row - 0.42
+    return [source_column, source_column, column, column], [source_row, bend, bend, row]
+
+
 def _describe(operation: keras.Operation) -> str:
     """The class of an operation and its main hyperparameters."""
-    layer = getattr(operation, "forward_layer", operation)
+    layer = getattr(operation, "forward_layer", operation)  # of a bidirectional layer
+    names = dict.fromkeys([_class_name(operation), _class_name(layer)])
     values = [getattr(layer, name, None) for name in SHOWN_ATTRIBUTES]
-    return " ".join([_class_name(operation), *(_format_value(value) for value in values if value is not None)])
+    return " ".join([*names, *(_format_value(value) for value in values if value is not None)])
 
 
 def _class_name(operation: keras.Operation) -> str:

@@ -26,6 +26,8 @@ from music_genre.models.serialization import NETWORK_SUFFIX
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MAX_TITLE_CHARS = 100  # of the recording's name, in the title of its plot
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -79,7 +81,7 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     )
     axes = SpectrogramAxes(manifest.transform, float(clips.start_seconds[most_confident]))
     reason = _top_region_text(example.occlusion, mel.shape, axes, manifest.genres[label])
-    plot = plot_saliency([example], manifest.genres, axes, recording.name)
+    plot = plot_saliency([example], manifest.genres, axes, recording.name[:MAX_TITLE_CHARS])
     return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STUDY_GENRES = ("Pop", "Instrumental", "Experimental", "Folk")  # shown first, as in the study
 TICKS_HZ = (100, 500, 1000, 2000, 5000, 10_000)
 MARKERS = "os^Dvp*X"
+MIN_WIDTH = 5.0  # inches of a figure: narrower ones have no room for their titles
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def plot_filters(filters: FilterVisualizations, axes: SpectrogramAxes, model: st
         axes: scales of the spectrograms.
         model: name of the network.
     """
-    title = f"{model}, {filters.layer}: spectrograms that maximise a filter's activation, and its most activating genre"
+    title = f"{model}, {filters.layer}: spectrograms optimized for a filter,\nand the genre that activates it most"
     figure, grid = _grid(len(filters.spectrograms), 4, (2.5, 2.2), title)
     rows = filters.table.itertuples()
     for subplot, spectrogram, row in zip(grid, filters.spectrograms, rows, strict=True):
@@ -184,9 +185,9 @@ def plot_saliency(
         actual = "" if example.label is None else f"{genres[example.label]}, "
         clip.set_title(f"{actual}predicted: {prediction}", fontsize=9)
         _plot_diverging(gradients, _smooth(example.gradients), example.mel.shape, axes)
-        gradients.set_title("integrated gradients (red: for it)", fontsize=9)
+        gradients.set_title("integrated gradients (red: for the prediction)", fontsize=9)
         image = _plot_diverging(occlusion, example.occlusion, example.mel.shape, axes)
-        occlusion.set_title("occlusion (red: for it)", fontsize=9)
+        occlusion.set_title("occlusion (red: the probability drops)", fontsize=9)
         figure.colorbar(image, ax=occlusion, label="drop of probability")
     return figure
 
@@ -197,7 +198,8 @@ def _grid(count: int, n_columns: int, size: tuple[float, float], title: str) -> 
 
     n_columns = max(1, min(n_columns, count))
     n_rows = -(-count // n_columns)
-    figure = Figure(figsize=(size[0] * n_columns + 0.9, size[1] * n_rows + 0.5), layout="constrained")
+    width = max(size[0] * n_columns + 0.9, MIN_WIDTH)
+    figure = Figure(figsize=(width, size[1] * n_rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
     return figure, [figure.add_subplot(n_rows, n_columns, number + 1) for number in range(count)]
 
