@@ -109,8 +109,8 @@ def test_only_file_that_is_unusable_exits_with_1(command: Command, in_checkout: 
 def test_file_names_that_are_not_text_are_escaped(
     command: Command, in_checkout: Path, tmp_path: Path, synth_tone: SynthTone
 ) -> None:
-    path = tmp_path / "\udcff.wav"
-    soundfile.write(path, synth_tone("Rock", 1, 3.8), 22_050)
+    soundfile.write(tmp_path / "a.wav", synth_tone("Rock", 1, 3.8), 22_050)
+    path = (tmp_path / "a.wav").rename(tmp_path / "\udcff.wav")
     predicted = command("predict", path)
     assert (predicted.code, predicted.err) == (0, "")
     assert "\\udcff.wav: " in predicted.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -166,7 +167,8 @@ def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
     if not isinstance(source, Path):
         source.seek(0)
     try:
-        return soundfile.SoundFile(source)
+        # As bytes, because soundfile encodes names strictly, and files may have names that are not text.
+        return soundfile.SoundFile(os.fsencode(source) if isinstance(source, Path) else source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         # libsndfile's own message for a format it does not know ("File does not exist ...") misleads.
         raise AudioError(
