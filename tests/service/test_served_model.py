@@ -1,53 +1,51 @@
-"""What may be served, and how a model gets into a bento."""
+"""Which models can be served."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import numpy as np
 import pytest
-import yaml
 
-from music_genre.models.bundle import DESCRIPTION
-from music_genre.registry import versions as registry
-from music_genre.service import served_model as loading
-from music_genre.service.bento import store
-from music_genre.service.served_model import Loaded, Registry, UnusableError, packed_in, ready, rehearse
-from music_genre.tracking import runs as tracking
-
-ROOT = Path(__file__).parents[2]
+from music_genre.models.bundle import MANIFEST
+from music_genre.service import environment
+from music_genre.service.served_model import (
+    IncompatibleModelError,
+    RegistryClient,
+    ServedModel,
+    load_and_warm_up,
+    warm_up_features,
+)
 
 
 @pytest.fixture
-def here(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def champion(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ServedModel, Path]:
+    """The champion of the checkout, which is the working directory, and the folder of its bundle."""
     monkeypatch.chdir(checkout)
-    return checkout
+    registry = RegistryClient()
+    return registry.download(registry.champion())
 
 
-@pytest.fixture
-def champion(here: Path) -> tuple[Loaded, Path]:
-    found = Registry()
-    return found.fetch(found.champion())
+def with_manifest(served: ServedModel, **changes: Any) -> ServedModel:
+    """The same version with another manifest."""
+    manifest_json = json.dumps(json.loads(served.manifest_json) | changes)
+    return ServedModel(**served.to_payload() | {"manifest_json": manifest_json})
 
 
-def changed(loaded: Loaded, **changes: Any) -> Loaded:
-    """The same version with another description."""
-    told = loaded.told()
-    return Loaded(**told | {"description": json.dumps(json.loads(told["description"]) | changes)})
+def test_champion_predicts_before_it_is_served(champion: tuple[ServedModel, Path]) -> None:
+    served, bundle_dir = champion
+    probabilities = load_and_warm_up(served, bundle_dir).predict(np.zeros((2, 64, 32), np.float32))
+    assert probabilities.shape == (2, 3)
 
 
-def test_a_champion_answers_before_it_is_served(champion: tuple[Loaded, Path]) -> None:
-    loaded, folder = champion
-    answer = ready(loaded, folder).predict(np.zeros((2, 64, 32), np.float32))
-    assert answer.shape == (2, 3)
-    assert Loaded(**loaded.told()) == loaded
+def test_payload_makes_an_equal_model_in_another_process(champion: tuple[ServedModel, Path]) -> None:
+    served, _ = champion
+    copy = ServedModel(**json.loads(json.dumps(served.to_payload())))
+    assert copy == served
+    assert copy.manifest == served.manifest
 
 
 @pytest.mark.parametrize(
@@ -61,102 +59,50 @@ def test_a_champion_answers_before_it_is_served(champion: tuple[Loaded, Path]) -
         ("temperature", "warm"),
     ],
 )
-def test_a_description_that_says_nonsense_is_unusable(champion: tuple[Loaded, Path], key: str, value: object) -> None:
-    with pytest.raises(UnusableError, match="version 1 cannot be served by this code"):
-        changed(champion[0], **{key: value})
-
-
-def test_a_transform_that_gives_another_shape_than_the_model_takes_is_unusable(champion: tuple[Loaded, Path]) -> None:
-    with pytest.raises(UnusableError, match=r"gives \(64, 32\), it takes \(64, 31\)"):
-        rehearse(changed(champion[0], shape=[64, 31]))
-
-
-def test_files_that_are_torn_are_unusable(champion: tuple[Loaded, Path], tmp_path: Path) -> None:
-    loaded, folder = champion
-    shutil.copytree(folder, tmp_path / "packed")
-    (weights,) = [path for path in (tmp_path / "packed").iterdir() if path.name != DESCRIPTION]
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UnusableError):
-        ready(loaded, tmp_path / "packed")
-
-
-def test_a_version_is_stored_once_and_anew_where_another_model_has_its_tag(
-    champion: tuple[Loaded, Path], here: Path, tmp_path: Path
+def test_model_with_a_broken_manifest_is_incompatible(
+    champion: tuple[ServedModel, Path], key: str, value: object
 ) -> None:
-    version = registry.resolve(tracking.connect(here), "music-genre", "champion")
-    made = bentoml.models.get(store(version, champion[1])).info.creation_time
-    assert bentoml.models.get(store(version, champion[1])).info.creation_time == made
-    shutil.copytree(champion[1], tmp_path / "other")
-    described = json.loads((tmp_path / "other" / DESCRIPTION).read_text())
-    (tmp_path / "other" / DESCRIPTION).write_text(json.dumps(described | {"temperature": 2.0}))
-    tag = store(version, tmp_path / "other")
-    assert str(tag) == "music-genre:v1"
-    assert bentoml.models.get(tag).info.creation_time > made
+    with pytest.raises(IncompatibleModelError, match="version 1 cannot be served by this code"):
+        with_manifest(champion[0], **{key: value})
 
 
-@pytest.fixture(scope="module")
-def bento(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``bentoml build`` makes of the project's files beside the checkout's registry and a secret."""
-    folder, home = tmp_path_factory.mktemp("build") / "project", tmp_path_factory.mktemp("home")
-    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "raw", "music"))
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "requirements").mkdir()
-    shutil.copy(ROOT / "requirements/serve.lock", folder / "requirements")
-    shutil.copy(ROOT / "bentofile.yaml", folder)
-    (folder / ".env").write_text("MUSIC_GENRE_API_KEY=secret\n")
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    built = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
-        cwd=folder,
-        env=kept | {"BENTOML_HOME": str(home)},
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stderr
-    (made,) = (home / "bentos/music-genre").glob("*/bento.yaml")
-    return made.parent
+def test_model_whose_transform_gives_another_shape_is_incompatible(champion: tuple[ServedModel, Path]) -> None:
+    with pytest.raises(IncompatibleModelError, match=r"gives \(64, 32\), it takes \(64, 31\)"):
+        warm_up_features(with_manifest(champion[0], shape=[64, 31]))
 
 
-def test_a_bento_holds_the_code_and_what_the_page_needs_and_nothing_else(bento: Path) -> None:
-    inside = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*") if path.is_file()}
-    made_of = {
-        str(path.relative_to(ROOT / "src"))
-        for path in (ROOT / "src").rglob("*")
-        if path.is_file() and (path.suffix == ".py" or "page" in path.parts)
-    }
-    assert inside == made_of | {"bentofile.yaml"}
-    assert sum(path.stat().st_size for path in bento.rglob("*")) < 5e6
+def test_model_of_truncated_files_is_incompatible(champion: tuple[ServedModel, Path], tmp_path: Path) -> None:
+    served, bundle_dir = champion
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle_dir, copy)
+    (weights,) = [path for path in copy.iterdir() if path.name != MANIFEST]
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(IncompatibleModelError):
+        load_and_warm_up(served, copy)
 
 
-def test_a_bento_names_no_place_of_this_machine_and_no_secret(bento: Path, checkout: Path) -> None:
-    for path in (path for path in bento.rglob("*") if path.is_file()):
-        content = path.read_bytes()
-        for word in (str(checkout), str(bento), str(ROOT), "secret\n", "index-url"):
-            assert word.encode() not in content, path
+def test_model_of_another_features_version_is_incompatible(champion: tuple[ServedModel, Path], tmp_path: Path) -> None:
+    served, bundle_dir = champion
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle_dir, copy)
+    other = with_manifest(served, features_version=10_000)
+    (copy / MANIFEST).write_text(other.manifest_json)
+    with pytest.raises(IncompatibleModelError, match="features of version 10000"):
+        load_and_warm_up(other, copy)
 
 
-def test_a_bento_carries_the_champion(bento: Path, checkout: Path) -> None:
-    described = yaml.safe_load((bento / "bento.yaml").read_text())
-    (tag,) = [model["tag"] for service in described["services"] for model in service["models"]]
-    assert tag == "music-genre:v1"
-    beside = bento / "models/music-genre/v1"
-    shutil.copytree(bento.parents[2] / "models/music-genre/v1", beside, dirs_exist_ok=True)  # as a container has it
-    loaded, folder = packed_in(bento)
-    assert loaded.version == "1"
-    assert loaded.description == (folder / DESCRIPTION).read_text()
-    assert loaded.metrics.keys() == {"validation_macro_f1", "test_macro_f1"}
-
-
-def test_the_requirements_of_a_bento_are_versions_of_the_projects_own_lock(bento: Path) -> None:
-    pinned = {line.split(";")[0].strip() for line in (ROOT / "requirements/cpu.lock").read_text().splitlines()}
-    pinned = {line.removesuffix("\\").strip() for line in pinned}
-    wanted = (bento / "env/python/requirements.txt").read_text().splitlines()
-    assert len(wanted) > 50
-    assert {line.split(";")[0].strip() for line in wanted if line} <= pinned
-
-
-def test_code_that_lies_in_a_bento_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "BENTO", tmp_path)
-    assert not loading.in_bento()
-    (tmp_path / "bento.yaml").touch()
-    assert loading.in_bento()
+def test_code_in_a_bento_reads_the_settings_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "settings.toml").write_text("shadow = true\n")
+    monkeypatch.setattr(environment, "BENTO_ROOT", tmp_path / "bento")
+    monkeypatch.chdir(tmp_path)
+    assert not environment.in_bento()
+    (tmp_path / "bento").mkdir()
+    (tmp_path / "bento/bento.yaml").touch()
+    assert environment.in_bento()
+    environment.service_settings.cache_clear()
+    try:
+        assert environment.service_settings().shadow
+    finally:
+        environment.service_settings.cache_clear()

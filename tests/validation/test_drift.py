@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.service import request_log
 from music_genre.validation import drift
 
 THRESHOLDS = drift.DriftThresholds(js_distance=0.15, alpha=0.02)
@@ -79,36 +77,3 @@ def test_log_gives_newest_requests_of_last_version(tmp_path: Path) -> None:
     assert drift.read_log(tmp_path, 100)["request_id"].tolist() == [str(number) for number in range(10)]
     assert drift.read_log(tmp_path, 4)["request_id"].tolist() == ["6", "7", "8", "9"]
     assert drift.read_log(tmp_path / "none", 4).empty
-
-
-ANSWER = {"genre": "A", "confidence": 0.5, "confident": True, "seconds": 30.0, "model": {"name": "x", "version": "2"}}
-
-
-def test_the_middle_clip_of_a_request_is_noted_and_no_sound(tmp_path: Path) -> None:
-    log = request_log.RequestLog(tmp_path / "new", 1, 2)
-    mel = np.stack([np.full((8, 4), level, np.float32) for level in (-10, -20, -30)])
-    log.note(mel, ANSWER)
-    (row,) = [json.loads(text) for text in (tmp_path / "new/requests-1.jsonl").read_text().splitlines()]
-    assert (row["mean_db"], row["genre"], row["version"], row["n_frames"]) == (-20, "A", "2", 8)
-    assert len(drift.read_log(tmp_path / "new", 10)) == 1
-
-
-def test_the_log_stays_below_its_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_log, "MEGABYTES", 0.02)
-    log = request_log.RequestLog(tmp_path, 1, 1)
-    for level in range(200):
-        log.note(np.full((1, 8, 4), -level / 4, np.float32), ANSWER)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 0.02 * 2**20
-    assert len(list(tmp_path.iterdir())) == 2
-    assert drift.read_log(tmp_path, 1000)["mean_db"].min() == -199 / 4
-
-
-def test_a_log_that_cannot_be_written_is_told_once_and_stops_nobody(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = request_log.RequestLog(tmp_path / "log", 1, 1)
-    (tmp_path / "log").rmdir()
-    with caplog.at_level(logging.ERROR):
-        log.note(np.full((1, 8, 4), -5, np.float32), ANSWER)
-        log.note(np.full((1, 8, 4), -6, np.float32), ANSWER)
-    assert [record.message for record in caplog.records] == ["The request log cannot be written"]

@@ -1,0 +1,132 @@
+"""What ``bentoml build`` puts into a bento."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import bentoml
+import pytest
+import yaml
+
+from music_genre.models.bundle import MANIFEST
+from music_genre.service.bento import save_to_bento_store
+from music_genre.service.served_model import RegistryClient, load_from_bento
+
+ROOT = Path(__file__).parents[2]
+
+# Loads the champion of the working directory as the service does, and prints the distributions of all that it imported.
+IMPORTED = """
+import sys
+from importlib.metadata import packages_distributions
+
+import music_genre.service.app
+from music_genre.service.served_model import load_and_warm_up, load_from_bento
+from pathlib import Path
+
+load_and_warm_up(*load_from_bento(Path(sys.argv[1])))
+owners = packages_distributions()
+print(*{owner for name in list(sys.modules) for owner in owners.get(name, [])})
+"""
+
+
+def normalized(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_version_is_copied_once_and_replaces_another_model_with_its_tag(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    registry = RegistryClient()
+    version = registry.champion()
+    _, bundle_dir = registry.download(version)
+    created = bentoml.models.get(save_to_bento_store(version, bundle_dir)).info.creation_time
+    assert bentoml.models.get(save_to_bento_store(version, bundle_dir)).info.creation_time == created
+    other = tmp_path / "other"
+    shutil.copytree(bundle_dir, other)
+    manifest = json.loads((other / MANIFEST).read_text())
+    (other / MANIFEST).write_text(json.dumps(manifest | {"temperature": 2.0}))
+    tag = save_to_bento_store(version, other)
+    assert str(tag) == "music-genre:v1"
+    assert bentoml.models.get(tag).info.creation_time > created
+
+
+@pytest.fixture(scope="module")
+def bento(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bento of the project's code and the champion of the checkout, built in a folder with a secret; its model lies
+    beside it, as in a container.
+    """
+    folder, home = tmp_path_factory.mktemp("build") / "project", tmp_path_factory.mktemp("home")
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "audio", "raw", "music"))
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements/serve.lock", folder / "requirements")
+    shutil.copy(ROOT / "bentofile.yaml", folder)
+    (folder / ".env").write_text("MUSIC_GENRE_API_KEY=secret\n")
+    (folder / "settings.toml").write_text('api_key = "secret"\n')
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    built = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
+        cwd=folder,
+        env=environment | {"BENTOML_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr
+    (description,) = (home / "bentos/music-genre").glob("*/bento.yaml")
+    shutil.copytree(home / "models/music-genre/v1", description.parent / "models/music-genre/v1")
+    return description.parent
+
+
+def test_bento_holds_the_code_and_the_page_and_nothing_else(bento: Path) -> None:
+    inside = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*") if path.is_file()}
+    expected = {
+        str(path.relative_to(ROOT / "src"))
+        for path in (ROOT / "src").rglob("*")
+        if path.is_file() and (path.suffix == ".py" or "static" in path.parts)
+    }
+    assert inside == expected | {"bentofile.yaml"}
+    assert sum(path.stat().st_size for path in bento.rglob("*")) < 5e6
+
+
+def test_bento_has_no_local_path_and_no_secret(bento: Path, checkout: Path) -> None:
+    for path in (path for path in bento.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for word in (str(checkout), str(bento), str(ROOT), "secret\n", '"secret"', "index-url"):
+            assert word.encode() not in content, path
+
+
+def test_bento_contains_the_champion(bento: Path) -> None:
+    description = yaml.safe_load((bento / "bento.yaml").read_text())
+    (tag,) = [model["tag"] for service in description["services"] for model in service["models"]]
+    assert tag == "music-genre:v1"
+    served, bundle_dir = load_from_bento(bento)
+    assert served.version == "1"
+    assert served.manifest_json == (bundle_dir / MANIFEST).read_text()
+    assert served.metrics.keys() == {"validation_macro_f1", "test_macro_f1"}
+
+
+def test_requirements_of_a_bento_are_pinned_as_those_of_the_project(bento: Path) -> None:
+    pinned = {line.split(";")[0].strip() for line in (ROOT / "requirements/cpu.lock").read_text().splitlines()}
+    pinned = {line.removesuffix("\\").strip() for line in pinned}
+    requirements = (bento / "env/python/requirements.txt").read_text().splitlines()
+    assert len(requirements) > 50
+    assert {line.split(";")[0].strip() for line in requirements if line} <= pinned
+
+
+def test_requirements_of_a_bento_have_all_that_the_service_imports(bento: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, str(bento)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    imported = {normalized(name) for name in done.stdout.split()} - {"music-genre"}
+    requirements = (bento / "env/python/requirements.txt").read_text().splitlines()
+    assert {"keras", "bentoml"} <= imported
+    assert imported <= {normalized(line.split("==")[0]) for line in requirements}
