@@ -10,7 +10,7 @@ import pandas as pd
 
 from music_genre.models.registry import ENSEMBLE
 from music_genre.registry.gate import TEXTS, Criterion, CriterionName, GateResult, is_minimum
-from music_genre.reporting.model_card import to_html
+from music_genre.reporting.model_card import SYNTHETIC, to_html
 from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTERS
 from music_genre.reporting.rendering import render_html, rows
 
@@ -20,7 +20,7 @@ MAX_CONFUSIONS = 10
 
 @dataclass(frozen=True)
 class Interpretation:
-    """What stage ``interpret`` found out about a network.
+    """The results of stage ``interpret`` for a network.
 
     Args:
         filters: ``filters.csv``.
@@ -86,6 +86,7 @@ def render_run_report(context: RunReportContext) -> str:
         "run_report.html.j2",
         report=context,
         ensemble=ENSEMBLE,
+        synthetic=context.source == SYNTHETIC,
         criteria=[_criterion(criterion) for criterion in context.gate.criteria],
         selected=test[context.gate.model],
         n_tracks=int(context.splits[[c for c in context.splits if c.endswith("_tracks")]].to_numpy().sum()),
