@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 import shutil
 import threading
 import time
@@ -18,8 +19,8 @@ from zipfile import ZIP_BZIP2, ZipFile
 import pytest
 
 from music_genre.datasets import fma
-from music_genre.datasets.download import ARCHIVES, Archive
-from music_genre.datasets.fma import METADATA, FmaParams, fetch, tracks
+from music_genre.datasets.download import RemoteFile
+from music_genre.datasets.fma import ARCHIVES, METADATA, SUBSETS, FmaParams, load_subset, load_tracks, split_sizes
 from music_genre.errors import MusicGenreError
 
 COLUMNS = [
@@ -80,6 +81,10 @@ def params(path: Path | None, subset: str = "small", mirror: str | None = None) 
     return FmaParams.model_validate({"subset": subset, "path": path, "mirror": mirror})
 
 
+def fetch(raw: Path, section: FmaParams, cache: Path) -> None:
+    fma.download(raw, section, cache, seed=0)
+
+
 @pytest.mark.parametrize(
     ("subset", "expected"),
     [
@@ -93,12 +98,12 @@ def test_each_subset_contains_the_smaller_ones_and_no_unlabelled_track(
     tmp_path: Path, subset: str, expected: list[int]
 ) -> None:
     write_metadata(tmp_path)
-    assert tracks(tmp_path, subset)["track_id"].tolist() == expected
+    assert load_subset(tmp_path, subset)["track_id"].tolist() == expected
 
 
-def test_a_track_is_listed_as_the_metadata_has_it(tmp_path: Path) -> None:
+def test_track_has_the_values_of_the_metadata(tmp_path: Path) -> None:
     write_metadata(tmp_path)
-    table = tracks(tmp_path, "small")
+    table = load_subset(tmp_path, "small")
     assert set(table.columns) == {"track_id", "path", "genre", "artist_id", "title", "license", "split"}
     first, second = table.to_dict("records")
     assert first == {
@@ -115,43 +120,43 @@ def test_a_track_is_listed_as_the_metadata_has_it(tmp_path: Path) -> None:
     assert table["track_id"].dtype == "int64"
 
 
-def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
+def test_order_of_columns_does_not_matter(tmp_path: Path) -> None:
     write_metadata(tmp_path / "published")
     write_metadata(tmp_path / "turned", COLUMNS[::-1])
-    assert tracks(tmp_path / "turned", "full").equals(tracks(tmp_path / "published", "full"))
+    assert load_subset(tmp_path / "turned", "full").equals(load_subset(tmp_path / "published", "full"))
 
 
-def test_a_clip_lies_in_the_folder_of_its_first_three_digits(tmp_path: Path) -> None:
+def test_path_has_the_first_three_digits_as_folder(tmp_path: Path) -> None:
     write_metadata(tmp_path)
-    paths = tracks(tmp_path, "full").set_index("track_id")["path"]
+    paths = load_subset(tmp_path, "full").set_index("track_id")["path"]
     assert paths[155066] == "fma_full/155/155066.mp3"
     assert paths[1001] == "fma_full/001/001001.mp3"
 
 
-def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = write_metadata(tmp_path, [c for c in COLUMNS if c not in {("set", "split"), ("track", "genre_top")}])
     with pytest.raises(MusicGenreError) as caught:
-        tracks(tmp_path, "small")
+        load_subset(tmp_path, "small")
     assert str(path) in str(caught.value)
     assert "track.genre_top, set.split" in str(caught.value)
 
 
-def test_a_track_that_the_metadata_list_twice_stands_there_twice_in_their_order(tmp_path: Path) -> None:
+def test_duplicate_track_keeps_both_rows_in_order(tmp_path: Path) -> None:
     path = write_metadata(tmp_path)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     (rock,) = (line for line in lines if line.startswith("5,"))
     path.write_text("".join([*lines, rock.replace("Rock", "Pop")]), encoding="utf-8")
-    table = tracks(tmp_path, "small")
+    table = load_subset(tmp_path, "small")
     assert table[["track_id", "genre"]].to_numpy().tolist() == [[2, "Hip-Hop"], [5, "Rock"], [5, "Pop"]]
 
 
 @pytest.mark.parametrize("harm", ['"7,never closed', "seven,a,b,c,d,e,f,g,h", ",,,,,,,,"])
-def test_a_row_that_is_none_is_told_in_one_line(tmp_path: Path, harm: str) -> None:
+def test_malformed_row_is_reported_in_one_line(tmp_path: Path, harm: str) -> None:
     path = write_metadata(tmp_path)
     with path.open("a", encoding="utf-8") as file:
         file.write(f"{harm}\n8,a,b,c,d,e,f,g,h\n")
     with pytest.raises(MusicGenreError) as caught:
-        tracks(tmp_path, "small")
+        load_subset(tmp_path, "small")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -167,11 +172,10 @@ LEVELS = {
     " information interest language_code license listens lyricist number publisher tags title",
 }
 TRACKS = 106_574
-SIZES = {"small": 8000, "medium": 17_000, "large": 81_574}
-"""Tracks that a subset has besides the smaller ones'; the others are in full only."""
+SIZES = {"small": 8000, "medium": 17_000, "large": 81_574}  # without those of smaller subsets; others are in full only
 
 
-def test_all_of_fmas_106574_tracks_are_listed(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_metadata_of_published_size_is_read(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     columns = [(level, name) for level, names in LEVELS.items() for name in names.split()]
     assert len(columns) == 52
     subset_of = [name for name, size in SIZES.items() for _ in range(size)]
@@ -193,27 +197,27 @@ def test_all_of_fmas_106574_tracks_are_listed(tmp_path: Path, record_property: C
                 ("track", "license"): "Attribution",
             }
             writer.writerow([track_id, *(values[column] for column in columns)])
-    began = time.perf_counter()
-    small = tracks(tmp_path, "small")
-    record_property("seconds", round(time.perf_counter() - began, 2))
+    start = time.perf_counter()
+    small = load_subset(tmp_path, "small")
+    record_property("seconds", round(time.perf_counter() - start, 2))
     assert small["track_id"].tolist() == ids[:8000]
     assert small["artist_id"].tolist() == [str(1 + number // 10) for number in range(8000)]
     assert small["genre"].tolist() == [("Rock", "Pop", "Folk")[number % 3] for number in range(8000)]
-    assert len(tracks(tmp_path, "medium")) == 25_000
-    assert len(tracks(tmp_path, "full")) == 49_598
+    assert len(load_subset(tmp_path, "medium")) == 25_000
+    assert len(load_subset(tmp_path, "full")) == 49_598
 
 
 @pytest.mark.parametrize("content", ["", ",album\n", "a,b\nc,d\n"])
-def test_metadata_that_is_half_there_is_told_by_its_name(tmp_path: Path, content: str) -> None:
+def test_truncated_metadata_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / METADATA
     path.parent.mkdir()
     path.write_text(content, encoding="utf-8")
     with pytest.raises(MusicGenreError) as caught:
-        tracks(tmp_path, "small")
+        load_subset(tmp_path, "small")
     assert str(path) in str(caught.value)
 
 
-def test_fetching_copies_what_the_subset_needs_and_nothing_else(tmp_path: Path) -> None:
+def test_only_files_of_the_subset_are_copied(tmp_path: Path) -> None:
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "medium", 2, 3, 5, 140)
@@ -223,7 +227,7 @@ def test_fetching_copies_what_the_subset_needs_and_nothing_else(tmp_path: Path) 
     assert (raw / METADATA).read_bytes() == (there / METADATA).read_bytes()
 
 
-def test_fetching_prefers_the_subsets_own_archive(tmp_path: Path) -> None:
+def test_own_archive_of_the_subset_is_preferred(tmp_path: Path) -> None:
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "full", 2, 5)
@@ -233,18 +237,16 @@ def test_fetching_prefers_the_subsets_own_archive(tmp_path: Path) -> None:
     assert (raw / "fma_small/000/000002.mp3").read_bytes() == b"own"
 
 
-def test_a_clip_that_the_folder_lacks_is_left_for_the_index_to_find_missing(tmp_path: Path) -> None:
+def test_missing_clip_of_a_folder_is_still_listed(tmp_path: Path) -> None:
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "small", 5)
     fetch(raw, params(there), tmp_path / "cache")
     assert files(raw) == {METADATA.as_posix(), "fma_small/000/000005.mp3"}
-    assert tracks(raw, "small")["track_id"].tolist() == [2, 5]
+    assert load_subset(raw, "small")["track_id"].tolist() == [2, 5]
 
 
-def test_clips_of_a_folder_that_do_not_fit_on_the_disk_are_not_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_clips_of_a_folder_are_not_copied_without_enough_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there, raw = tmp_path / "there", tmp_path / "raw"
     write_metadata(there)
     write_clips(there, "small", 2, 5)
@@ -254,14 +256,14 @@ def test_clips_of_a_folder_that_do_not_fit_on_the_disk_are_not_begun(
     assert files(raw) == {METADATA.as_posix()}
 
 
-def test_a_folder_without_metadata_is_told(tmp_path: Path) -> None:
+def test_folder_without_metadata_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError) as caught:
         fetch(tmp_path / "raw", params(tmp_path / "nowhere"), tmp_path / "cache")
     assert "data.fma.path" in str(caught.value)
     assert str(tmp_path / "nowhere" / METADATA) in str(caught.value)
 
 
-def test_a_smaller_archive_does_not_stand_for_a_larger_subset(tmp_path: Path) -> None:
+def test_smaller_archive_is_not_used_for_a_larger_subset(tmp_path: Path) -> None:
     there = tmp_path / "there"
     write_metadata(there)
     write_clips(there, "small", 2, 5)
@@ -270,19 +272,19 @@ def test_a_smaller_archive_does_not_stand_for_a_larger_subset(tmp_path: Path) ->
 
 
 class Published:
-    """A tiny FMA on loopback, and what was asked of it."""
+    """A tiny FMA on loopback; it records the requested paths."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.monkeypatch, self.asked, self.address = folder, monkeypatch, list[str](), ""
+        self.folder, self.monkeypatch, self.requests, self.address = folder, monkeypatch, list[str](), ""
 
     def publish(self, key: str, folder: Path) -> None:
-        """Zip ``folder`` and announce it as an archive of FMA's."""
+        """Publish ``folder`` as one of FMA's archives."""
         path = self.folder / f"fma_{key}.zip"
-        with ZipFile(path, "w", ZIP_BZIP2) as archive:
+        with ZipFile(path, "w", ZIP_BZIP2) as file:
             for name in sorted(files(folder)):
-                archive.write(folder / name, name)
-        found = Archive(path.name, hashlib.sha1(path.read_bytes()).hexdigest(), path.stat().st_size)
-        self.monkeypatch.setitem(ARCHIVES, key, found)
+                file.write(folder / name, name)
+        archive = RemoteFile(path.name, hashlib.sha1(path.read_bytes()).hexdigest(), path.stat().st_size)
+        self.monkeypatch.setitem(ARCHIVES, key, archive)
 
 
 @pytest.fixture
@@ -298,7 +300,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
-            there.asked.append(self.path)
+            there.requests.append(self.path)
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "there"))) as server:
@@ -312,65 +314,75 @@ NEEDED = {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
-def test_without_a_folder_what_the_subset_needs_is_downloaded(
-    published: Published, tmp_path: Path, ending: str
-) -> None:
+def test_files_of_the_subset_are_downloaded_without_a_folder(published: Published, tmp_path: Path, ending: str) -> None:
     fetch(tmp_path / "raw", params(None, mirror=published.address + ending), tmp_path / "cache")
     assert files(tmp_path / "raw") == NEEDED
     assert (tmp_path / "raw/fma_small/000/000005.mp3").read_bytes() == b"clip 5"
-    assert tracks(tmp_path / "raw", "small")["track_id"].tolist() == [2, 5]
-    assert published.asked == ["/fma/fma_metadata.zip", "/fma/fma_small.zip"]
+    assert load_subset(tmp_path / "raw", "small")["track_id"].tolist() == [2, 5]
+    assert published.requests == ["/fma/fma_metadata.zip", "/fma/fma_small.zip"]
 
 
-def test_without_a_mirror_the_published_address_is_asked(
+def test_published_address_is_used_without_a_mirror(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fma.ADDRESS == "https://os.unil.cloud.switch.ch/fma/"
-    monkeypatch.setattr(fma, "ADDRESS", f"{published.address}/")
+    assert fma.BASE_URL == "https://os.unil.cloud.switch.ch/fma/"
+    monkeypatch.setattr(fma, "BASE_URL", f"{published.address}/")
     fetch(tmp_path / "raw", params(None), tmp_path / "cache")
     assert files(tmp_path / "raw") == NEEDED
 
 
-def test_what_was_downloaded_serves_the_next_run(published: Published, tmp_path: Path) -> None:
+def test_downloaded_archives_are_reused(published: Published, tmp_path: Path) -> None:
     fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
     shutil.rmtree(tmp_path / "raw")
-    published.asked.clear()
+    published.requests.clear()
     fetch(tmp_path / "raw", params(None, mirror="http://127.0.0.1:9/gone"), tmp_path / "cache")
     assert files(tmp_path / "raw") == NEEDED
-    assert published.asked == []
+    assert published.requests == []
 
 
-def test_the_metadata_stay_when_the_clips_are_not_the_published_ones(published: Published, tmp_path: Path) -> None:
+def test_metadata_are_kept_when_the_clips_have_a_wrong_checksum(published: Published, tmp_path: Path) -> None:
     good = (published.folder / "fma_small.zip").read_bytes()
     (published.folder / "fma_small.zip").write_bytes(good[:-1] + b"?")
     with pytest.raises(MusicGenreError, match=r"fma_small\.zip.*SHA-1"):
         fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
     (published.folder / "fma_small.zip").write_bytes(good)
-    published.asked.clear()
+    published.requests.clear()
     fetch(tmp_path / "again", params(None, mirror=published.address), tmp_path / "cache")
     assert files(tmp_path / "again") == NEEDED
-    assert published.asked == ["/fma/fma_small.zip"]
+    assert published.requests == ["/fma/fma_small.zip"]
 
 
-def test_a_clip_that_the_archive_lacks_is_left_for_the_index_to_find_missing(
-    published: Published, tmp_path: Path
-) -> None:
+def test_missing_clip_of_an_archive_is_not_an_error(published: Published, tmp_path: Path) -> None:
     (tmp_path / "small/fma_small/000/000002.mp3").unlink()
     published.publish("small", tmp_path / "small")
     fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
     assert files(tmp_path / "raw") == NEEDED - {"fma_small/000/000002.mp3"}
 
 
-def test_clips_that_do_not_fit_on_the_disk_are_not_begun(
+def test_clips_are_not_downloaded_without_enough_space(
     published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ARCHIVES, "small", Archive("fma_small.zip", "0" * 40, 8 * 10**9))
+    monkeypatch.setitem(ARCHIVES, "small", RemoteFile("fma_small.zip", "0" * 40, 8 * 10**9))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 10**9))
     with pytest.raises(MusicGenreError, match=r"fma_small\.zip: needs 16\.0GB; .*has 10\.0GB free"):
         fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
-    assert published.asked == ["/fma/fma_metadata.zip"]
+    assert published.requests == ["/fma/fma_metadata.zip"]
 
 
-def test_a_mirror_without_the_archives_is_told(published: Published, tmp_path: Path) -> None:
+def test_mirror_without_archives_is_reported(published: Published, tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError, match=r"/nowhere/fma_metadata\.zip: 404 .*data\.fma\.mirror"):
         fetch(tmp_path / "raw", params(None, mirror=f"{published.address}/nowhere"), tmp_path / "cache")
+
+
+def test_every_subset_has_its_archive() -> None:
+    assert set(ARCHIVES) == {"metadata", *SUBSETS}
+    for key, archive in ARCHIVES.items():
+        assert archive.name == f"fma_{key}.zip"
+        assert re.fullmatch("[0-9a-f]{40}", archive.sha1)
+
+
+def test_section_selects_the_subset_and_its_published_split_sizes(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    assert load_tracks(tmp_path, params(None, "medium")).equals(load_subset(tmp_path, "medium"))
+    assert split_sizes(params(None, "small")) == fma.SMALL_SPLIT_SIZES
+    assert split_sizes(params(None, "medium")) is None

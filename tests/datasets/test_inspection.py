@@ -1,4 +1,4 @@
-"""What listening to a collection finds: one table of usable tracks, one of faults."""
+"""Inspecting a collection: a table of usable tracks, and one of issues."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import pandas as pd
 import pytest
 import soundfile
 
-from music_genre.datasets import inspection as indexing
+from music_genre.datasets import inspection
 from music_genre.datasets.inspection import (
-    Fault,
-    drop_leaking_copies,
-    faults_table,
-    hear,
-    index_audio,
-    index_spectrograms,
-    refuse_too_many,
+    DataIssue,
+    check_issue_rate,
+    drop_leaked_duplicates,
+    inspect_audio,
+    inspect_file,
+    inspect_spectrograms,
+    issue_table,
+    merge_issues,
 )
-from music_genre.errors import MusicGenreError
+from music_genre.errors import IssueReason, MusicGenreError
 
 RATE = 22_050
 COLUMNS = ["track_id", "path", "genre", "artist_id", "title", "license", "split"]
-FAULT_COLUMNS = ["track_id", "path", "severity", "reason", "detail"]
-OF_EACH_FAULT = {
+ISSUE_COLUMNS = ["track_id", "path", "severity", "reason", "detail"]
+ISSUES = {
     "missing": (12, "dropped"),
     "empty": (13, "dropped"),
     "undecodable": (14, "dropped"),
@@ -43,19 +44,19 @@ def noise(seconds: float, seed: int) -> np.ndarray:
 
 
 def listing(rows: list[tuple[int, str, str | None]]) -> pd.DataFrame:
-    """A source's tracks from (track_id, path, split)."""
+    """A data set's tracks from (track_id, path, split)."""
     table = pd.DataFrame(rows, columns=["track_id", "path", "split"])
     return table.assign(genre="Rock", artist_id="1", title="A song", license=None)[COLUMNS]
 
 
-def faults_of(table: pd.DataFrame, track_id: int) -> list[tuple[str, str]]:
+def issues_of(table: pd.DataFrame, track_id: int) -> list[tuple[str, str]]:
     rows = table[table["track_id"] == track_id]
     return list(zip(rows["severity"], rows["reason"], strict=True))
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A collection with every fault once, among sound clips."""
+    """A collection with every issue once, among good clips."""
     folder = tmp_path_factory.mktemp("raw")
     for track_id in (1, 3, 5, 21):
         soundfile.write(folder / f"{track_id}.wav", noise(2.0, track_id), RATE)
@@ -79,7 +80,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def listed() -> pd.DataFrame:
-    """The collection as its source lists it, in no order."""
+    """The collection as its data set lists it, in no order."""
     rows: list[tuple[int, str, str | None]] = [
         (21, "21.wav", "test"),
         (7, "7.flac", "training"),
@@ -99,85 +100,85 @@ def listed() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def indexed(raw: Path, listed: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return index_audio(listed, raw, min_duration_s=1.0)
+def inspected(raw: Path, listed: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return inspect_audio(listed, raw, min_duration_s=1.0)
 
 
-Indexed = tuple[pd.DataFrame, pd.DataFrame]
+Inspected = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def test_usable_tracks_come_in_order_with_what_was_heard(raw: Path, indexed: Indexed) -> None:
-    tracks = indexed[0].set_index("track_id")
+def test_usable_tracks_are_in_order_with_audio_columns(raw: Path, inspected: Inspected) -> None:
+    tracks = inspected[0].set_index("track_id")
     assert tracks.index.tolist() == [1, 2, 3, 6, 7, 17, 18, 19, 21]
-    assert tracks.loc[7, ["seconds", "sample_rate_hz", "channels"]].tolist() == [3.0, RATE, 2]
+    assert tracks.loc[7, ["duration_s", "sample_rate_hz", "channels"]].tolist() == [3.0, RATE, 2]
     assert tracks.loc[7, "sha256"] == hashlib.sha256((raw / "7.flac").read_bytes()).hexdigest()
-    assert tracks.loc[18, "seconds"] == pytest.approx(4.0, abs=0.2)
+    assert tracks.loc[18, "duration_s"] == pytest.approx(4.0, abs=0.2)
 
 
-def test_the_table_has_the_columns_of_the_contract(indexed: Indexed) -> None:
-    tracks, faults = indexed
-    assert tracks.columns.tolist() == [*COLUMNS, "seconds", "sample_rate_hz", "channels", "sha256"]
+def test_tables_have_the_columns_of_the_contract(inspected: Inspected) -> None:
+    tracks, issues = inspected
+    assert tracks.columns.tolist() == [*COLUMNS, "duration_s", "sample_rate_hz", "channels", "sha256"]
     assert tracks["track_id"].dtype == np.int64
-    assert faults.columns.tolist() == FAULT_COLUMNS
+    assert issues.columns.tolist() == ISSUE_COLUMNS
 
 
-@pytest.mark.parametrize("reason", OF_EACH_FAULT)
-def test_a_fault_is_told_once_with_its_severity(indexed: Indexed, reason: str) -> None:
-    tracks, faults = indexed
-    track_id, severity = OF_EACH_FAULT[reason]
-    assert faults_of(faults, track_id) == [(severity, reason)]
+@pytest.mark.parametrize("reason", ISSUES)
+def test_issue_is_reported_once_with_its_severity(inspected: Inspected, reason: str) -> None:
+    tracks, issues = inspected
+    track_id, severity = ISSUES[reason]
+    assert issues_of(issues, track_id) == [(severity, reason)]
     assert (track_id in set(tracks["track_id"])) == (severity == "warned")
-    assert faults.loc[faults["track_id"] == track_id, "detail"].str.len().min() > 0
+    assert issues.loc[issues["track_id"] == track_id, "detail"].str.len().min() > 0
 
 
-def test_a_clip_all_of_which_is_no_number_is_dropped_for_that_not_for_silence(indexed: Indexed) -> None:
-    assert faults_of(indexed[1], 20) == [("dropped", "not_finite")]
-    assert "100.00%" in indexed[1].loc[indexed[1]["track_id"] == 20, "detail"].item()
+def test_clip_of_nan_is_not_finite_rather_than_silent(inspected: Inspected) -> None:
+    assert issues_of(inspected[1], 20) == [("dropped", "not_finite")]
+    assert "100.00%" in inspected[1].loc[inspected[1]["track_id"] == 20, "detail"].item()
 
 
-def test_a_track_listed_twice_is_heard_as_first_listed_and_told(raw: Path) -> None:
+def test_duplicate_id_keeps_the_first_row_and_is_reported(raw: Path) -> None:
     rows = listing([(21, "21.wav", "test"), (7, "7.flac", "training"), (21, "21.wav", "training")])
-    tracks, faults = index_audio(rows.assign(genre=["Rock", "Pop", "Folk"]), raw, 1.0)
+    tracks, issues = inspect_audio(rows.assign(genre=["Rock", "Pop", "Folk"]), raw, 1.0)
     assert tracks[["track_id", "genre", "split"]].to_numpy().tolist() == [[7, "Pop", "training"], [21, "Rock", "test"]]
-    assert faults_of(faults, 21) == [("dropped", "duplicate")]
+    assert issues_of(issues, 21) == [("dropped", "duplicate")]
 
 
-def test_clips_without_fault_are_in_no_row(indexed: Indexed) -> None:
-    assert not set(indexed[1]["track_id"]) & {7, 21}
+def test_good_clips_have_no_issue(inspected: Inspected) -> None:
+    assert not set(inspected[1]["track_id"]) & {7, 21}
 
 
-def test_copies_in_one_split_are_kept_and_told_once_under_the_lowest_id(indexed: Indexed) -> None:
-    tracks, faults = indexed
+def test_copies_in_one_split_are_kept_with_one_warning(inspected: Inspected) -> None:
+    tracks, issues = inspected
     assert {1, 2} <= set(tracks["track_id"])
-    assert faults_of(faults, 1) == [("warned", "duplicate")]
-    assert faults_of(faults, 2) == []
-    assert "2" in faults.loc[faults["track_id"] == 1, "detail"].item()
+    assert issues_of(issues, 1) == [("warned", "duplicate")]
+    assert issues_of(issues, 2) == []
+    assert "2" in issues.loc[issues["track_id"] == 1, "detail"].item()
 
 
 @pytest.mark.parametrize(("training", "held_out"), [(4, 3), (5, 6)])
-def test_the_training_copy_of_a_held_out_clip_is_dropped(indexed: Indexed, training: int, held_out: int) -> None:
-    tracks, faults = indexed
+def test_training_copy_of_a_held_out_clip_is_dropped(inspected: Inspected, training: int, held_out: int) -> None:
+    tracks, issues = inspected
     assert held_out in set(tracks["track_id"])
     assert training not in set(tracks["track_id"])
-    assert faults_of(faults, training) == [("dropped", "duplicate")]
-    assert str(held_out) in faults.loc[faults["track_id"] == training, "detail"].item()
+    assert issues_of(issues, training) == [("dropped", "duplicate")]
+    assert str(held_out) in issues.loc[issues["track_id"] == training, "detail"].item()
 
 
-def test_faults_come_by_track_id(indexed: Indexed) -> None:
-    assert indexed[1]["track_id"].is_monotonic_increasing
+def test_issues_are_in_order_of_track_id(inspected: Inspected) -> None:
+    assert inspected[1]["track_id"].is_monotonic_increasing
 
 
-def test_the_listing_is_left_as_it_was(listed: pd.DataFrame, indexed: Indexed) -> None:
+def test_listed_tracks_are_not_modified(listed: pd.DataFrame, inspected: Inspected) -> None:
     assert listed.columns.tolist() == COLUMNS
     assert listed["track_id"].tolist()[:3] == [21, 7, 6]
 
 
-def test_a_file_longer_than_any_song_is_dropped(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "MAX_SECONDS", 2.5)
-    heard = hear(raw, "7.flac", min_duration_s=1.0)
-    assert heard.fault is not None
-    assert heard.fault[0] == "too_long"
-    assert hear(raw, "1.wav", min_duration_s=1.0).fault is None
+def test_file_above_the_maximum_duration_is_dropped(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "MAX_DURATION_S", 2.5)
+    too_long = inspect_file(raw, "7.flac", min_duration_s=1.0)
+    assert too_long.error is not None
+    assert too_long.error[0] == "too_long"
+    assert inspect_file(raw, "1.wav", min_duration_s=1.0).error is None
 
 
 @pytest.fixture(scope="module")
@@ -194,39 +195,39 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def artists(tagged: Path, listed: list[str | None], from_tags: bool) -> dict[str, object]:
-    """Artist by path, where the source lists those of a, b and c."""
+    """Artist by path, where the data set lists those of a, b and c."""
     paths = sorted(file.name for file in tagged.iterdir())
     table = listing([(number, path, None) for number, path in enumerate(paths, 1)])
     table["artist_id"] = pd.array([listed["abc".index(path[0])] for path in paths], dtype="string")
-    tracks, faults = index_audio(table, tagged, 1.0, artists_from_tags=from_tags)
-    assert faults.empty
+    tracks, issues = inspect_audio(table, tagged, 1.0, artists_from_tags=from_tags)
+    assert issues.empty
     return {path: None if pd.isna(artist) else artist for path, artist in tracks[["path", "artist_id"]].to_numpy()}
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".wav"])
-def test_the_artist_of_the_tags_beats_that_of_the_pattern_and_that_one_beats_nobody(tagged: Path, suffix: str) -> None:
-    found = artists(tagged, ["Beck", "Beck", "Cher"], from_tags=True)
-    assert [found[name + suffix] for name in "abc"] == ["Abba \u00c5", "Beck", "Cher"]
+def test_artist_of_tags_precedes_the_listed_one(tagged: Path, suffix: str) -> None:
+    by_path = artists(tagged, ["Beck", "Beck", "Cher"], from_tags=True)
+    assert [by_path[name + suffix] for name in "abc"] == ["Abba \u00c5", "Beck", "Cher"]
 
 
-def test_without_tags_and_pattern_the_artist_is_not_known(tagged: Path) -> None:
-    found = artists(tagged, [None, None, None], from_tags=True)
-    assert found["a.mp3"] == "Abba \u00c5"
-    assert found["b.mp3"] is found["c.flac"] is None
+def test_artist_is_null_without_tags_and_pattern(tagged: Path) -> None:
+    by_path = artists(tagged, [None, None, None], from_tags=True)
+    assert by_path["a.mp3"] == "Abba \u00c5"
+    assert by_path["b.mp3"] is by_path["c.flac"] is None
 
 
-def test_tags_do_not_touch_the_artists_of_a_source_that_knows_them(tagged: Path) -> None:
+def test_tags_are_ignored_by_default(tagged: Path) -> None:
     assert set(artists(tagged, ["1", "2", "3"], from_tags=False).values()) == {"1", "2", "3"}
 
 
-def test_a_faulty_file_takes_no_artist_from_a_good_one(tmp_path: Path) -> None:
+def test_artists_stay_with_their_files_when_one_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "1.mp3").write_text("not music", encoding="utf-8")
     for number in (2, 3):
         with soundfile.SoundFile(tmp_path / f"{number}.flac", "w", RATE, 1) as file:
             file.artist = f"artist {number}"
             file.write(noise(2.0, number))
     rows = listing([(3, "3.flac", None), (1, "1.mp3", None), (2, "2.flac", None)])
-    tracks, _ = index_audio(rows.set_index(pd.Index([7, 7, 9])), tmp_path, 1.0, artists_from_tags=True)
+    tracks, _ = inspect_audio(rows.set_index(pd.Index([7, 7, 9])), tmp_path, 1.0, artists_from_tags=True)
     assert dict(zip(tracks["track_id"], tracks["artist_id"], strict=True)) == {2: "artist 2", 3: "artist 3"}
 
 
@@ -237,53 +238,55 @@ def copies(*splits: str | None) -> pd.DataFrame:
     return listing(rows).assign(sha256=sha256)
 
 
-def test_copies_whose_split_is_not_decided_are_kept() -> None:
-    tracks, faults = drop_leaking_copies(copies(None, None, None))
+def test_copies_without_split_are_kept() -> None:
+    tracks, issues = drop_leaked_duplicates(copies(None, None, None))
     assert tracks["track_id"].tolist() == [1, 2, 3, 4, 5]
-    assert [(fault.track_id, fault.severity, fault.reason) for fault in faults] == [(1, "warned", "duplicate")]
+    assert [(issue.track_id, issue.severity, issue.reason) for issue in issues] == [(1, "warned", "duplicate")]
 
 
 def test_every_training_copy_of_a_held_out_clip_is_dropped() -> None:
-    tracks, faults = drop_leaking_copies(copies("training", "test", "training"))
+    tracks, issues = drop_leaked_duplicates(copies("training", "test", "training"))
     assert tracks["track_id"].tolist() == [2, 4, 5]
-    assert [fault.track_id for fault in faults if fault.severity == "dropped"] == [1, 3]
+    assert [issue.track_id for issue in issues if issue.severity == "dropped"] == [1, 3]
 
 
-def test_a_held_out_clip_whose_copies_are_dropped_is_not_told_itself() -> None:
-    _, faults = drop_leaking_copies(copies("test", "training"))
-    assert [(fault.track_id, fault.severity) for fault in faults] == [(2, "dropped")]
+def test_held_out_clip_has_no_issue_when_its_copies_are_dropped() -> None:
+    _, issues = drop_leaked_duplicates(copies("test", "training"))
+    assert [(issue.track_id, issue.severity) for issue in issues] == [(2, "dropped")]
 
 
-def test_copies_that_stay_together_are_told_under_the_lowest_id_of_those_that_stay() -> None:
-    tracks, faults = drop_leaking_copies(copies("training", "test", "test"))
+def test_kept_copies_have_one_warning_under_their_lowest_id() -> None:
+    tracks, issues = drop_leaked_duplicates(copies("training", "test", "test"))
     assert tracks["track_id"].tolist() == [2, 3, 4, 5]
-    assert [(fault.track_id, fault.severity) for fault in faults] == [(1, "dropped"), (2, "warned")]
+    assert [(issue.track_id, issue.severity) for issue in issues] == [(1, "dropped"), (2, "warned")]
 
 
 @pytest.mark.parametrize(
     "splits", [("training", "validation"), ("test", "training"), ("validation", "test"), ("test", "validation")]
 )
-def test_no_file_is_left_in_two_splits(splits: tuple[str, str]) -> None:
-    # The data checks refuse such a collection, and nobody but this step could mend it.
-    tracks, faults = drop_leaking_copies(copies(*splits))
+def test_no_file_remains_in_two_splits(splits: tuple[str, str]) -> None:
+    # The data checks refuse such a collection, and only this step can repair it.
+    tracks, issues = drop_leaked_duplicates(copies(*splits))
     assert tracks.groupby("sha256")["split"].nunique().max() == 1
-    assert len(faults) >= 1
+    assert len(issues) >= 1
 
 
 def dropped(count: int, warned: int = 0) -> pd.DataFrame:
-    faults = [Fault(number, f"{number}.mp3", "dropped", "silent", "peak 0") for number in range(count)]
-    faults += [Fault(100 + number, "w.mp3", "warned", "duplicate", "the same") for number in range(warned)]
-    return faults_table(faults)
+    issues = [DataIssue(number, f"{number}.mp3", "dropped", IssueReason.SILENT, "peak 0") for number in range(count)]
+    issues += [
+        DataIssue(100 + number, "w.mp3", "warned", IssueReason.DUPLICATE, "the same") for number in range(warned)
+    ]
+    return issue_table(issues)
 
 
-@pytest.mark.parametrize(("count", "share"), [(0, 0.0), (1, 0.1), (10, 0.5), (19, 1.0)])
-def test_as_many_faults_as_allowed_go_through(count: int, share: float) -> None:
-    refuse_too_many(dropped(count, warned=9), 10 if share < 0.5 else 20, share)
+@pytest.mark.parametrize(("count", "fraction"), [(0, 0.0), (1, 0.1), (10, 0.5), (19, 1.0)])
+def test_allowed_fraction_of_dropped_tracks_passes(count: int, fraction: float) -> None:
+    check_issue_rate(dropped(count, warned=9), 10 if fraction < 0.5 else 20, fraction)
 
 
-def test_more_faults_than_allowed_stop_with_the_count_and_the_first_few() -> None:
+def test_too_many_dropped_tracks_are_refused_with_count_and_examples() -> None:
     with pytest.raises(MusicGenreError) as caught:
-        refuse_too_many(dropped(6), 20, 0.1)
+        check_issue_rate(dropped(6), 20, 0.1)
     message = str(caught.value)
     assert "6 of 20" in message
     assert "data.max_skipped_fraction" in message
@@ -293,26 +296,36 @@ def test_more_faults_than_allowed_stop_with_the_count_and_the_first_few() -> Non
 
 
 @pytest.mark.parametrize(("count", "listed"), [(5, 5), (0, 0)])
-def test_a_collection_without_a_usable_track_stops_whatever_is_allowed(count: int, listed: int) -> None:
+def test_collection_without_usable_tracks_is_refused(count: int, listed: int) -> None:
     with pytest.raises(MusicGenreError):
-        refuse_too_many(dropped(count), listed, 1.0)
+        check_issue_rate(dropped(count), listed, 1.0)
 
 
-def test_a_collection_without_faults_has_an_empty_table_with_its_columns() -> None:
-    assert faults_table([]).columns.tolist() == FAULT_COLUMNS
-    assert faults_table([]).empty
+def test_issue_table_without_issues_has_its_columns() -> None:
+    assert issue_table([]).columns.tolist() == ISSUE_COLUMNS
+    assert issue_table([]).empty
 
 
-def test_spectrograms_without_change_or_with_what_is_no_number_are_dropped() -> None:
+def test_merged_issues_are_sorted_and_keep_their_columns() -> None:
+    def table(*track_ids: int) -> pd.DataFrame:
+        return issue_table([DataIssue(i, f"{i}.mp3", "dropped", IssueReason.SILENT, "peak 0") for i in track_ids])
+
+    merged = merge_issues([table(1, 5), table(3)])
+    assert merged["track_id"].tolist() == [1, 3, 5]
+    assert merge_issues([table(), table(3)]).equals(table(3))
+    assert merge_issues([table(), table()]).columns.tolist() == ISSUE_COLUMNS
+
+
+def test_constant_and_invalid_spectrograms_are_dropped() -> None:
     listed = listing([(number, "training.npz", "training") for number in (5, 4, 3, 2, 1)])
-    spread = np.array([70.0, 0.0, np.nan, np.inf, 12.5])
-    tracks, faults = index_spectrograms(listed, spread)
+    value_range = np.array([70.0, 0.0, np.nan, np.inf, 12.5])
+    tracks, issues = inspect_spectrograms(listed, value_range)
     assert tracks["track_id"].tolist() == [5, 1]
-    assert tracks[["seconds", "sample_rate_hz", "channels", "sha256"]].isna().all(axis=None)
-    assert tracks.columns.tolist() == [*COLUMNS, "seconds", "sample_rate_hz", "channels", "sha256"]
-    assert list(zip(faults["track_id"], faults["severity"], faults["reason"], strict=True)) == [
+    assert tracks[["duration_s", "sample_rate_hz", "channels", "sha256"]].isna().all(axis=None)
+    assert tracks.columns.tolist() == [*COLUMNS, "duration_s", "sample_rate_hz", "channels", "sha256"]
+    assert list(zip(issues["track_id"], issues["severity"], issues["reason"], strict=True)) == [
         (2, "dropped", "not_finite"),
         (3, "dropped", "not_finite"),
         (4, "dropped", "silent"),
     ]
-    assert set(faults["path"]) == {"training.npz"}
+    assert set(issues["path"]) == {"training.npz"}

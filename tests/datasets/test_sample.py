@@ -12,8 +12,10 @@ import pytest
 import soundfile
 from scipy import signal
 
-from music_genre.datasets.sample import METADATA, Clip, plan_collection, write_collection
-from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesise
+from music_genre.datasets.fma import METADATA
+from music_genre.datasets.instruments import SAMPLE_RATE_HZ
+from music_genre.datasets.sample import TrackSpec, generate, plan_collection
+from music_genre.datasets.synthesis import STYLES, synthesise
 
 SECONDS = 1.0
 SEED = 7
@@ -25,7 +27,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The smallest collection, written twice."""
     roots = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
     for root in roots:
-        write_collection(root, tracks_per_genre=3, seconds=SECONDS, seed=SEED)
+        generate(root, tracks_per_genre=3, duration_s=SECONDS, seed=SEED)
     return roots
 
 
@@ -50,7 +52,7 @@ def mean_log_mel(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     return np.asarray(level_db - level_db.mean())
 
 
-def test_the_same_seed_gives_the_same_decoded_audio(collections: list[Path]) -> None:
+def test_same_seed_gives_the_same_audio(collections: list[Path]) -> None:
     first, second = collections
     assert clip_paths(first) == clip_paths(second)
     for path in clip_paths(first):
@@ -58,12 +60,12 @@ def test_the_same_seed_gives_the_same_decoded_audio(collections: list[Path]) -> 
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_the_same_seed_gives_the_same_table(collections: list[Path]) -> None:
+def test_same_seed_gives_the_same_table(collections: list[Path]) -> None:
     first, second = collections
     assert (first / METADATA).read_bytes() == (second / METADATA).read_bytes()
 
 
-def test_the_files_hold_what_was_synthesised(collections: list[Path]) -> None:
+def test_files_hold_the_synthesised_audio(collections: list[Path]) -> None:
     for clip in plan_collection(3, SEED)[: len(STYLES)]:
         decoded, rate = soundfile.read(collections[0] / clip.path)
         source = synthesise(clip.genre, clip.artist, clip.track, SECONDS, SEED)
@@ -72,13 +74,13 @@ def test_the_files_hold_what_was_synthesised(collections: list[Path]) -> None:
         assert np.corrcoef(decoded.ravel(), source.ravel())[0, 1] > 0.95, clip
 
 
-def test_the_table_lists_exactly_the_clips_on_disk(collections: list[Path]) -> None:
+def test_table_lists_exactly_the_files(collections: list[Path]) -> None:
     ids = read_table(collections[0]).index
     listed = [Path("fma_small", f"{n // 1000:03d}", f"{n:06d}.mp3") for n in ids]
     assert clip_paths(collections[0]) == listed
 
 
-def test_the_metadata_has_fmas_three_header_lines(collections: list[Path]) -> None:
+def test_metadata_has_the_three_header_lines_of_fma(collections: list[Path]) -> None:
     with (collections[0] / METADATA).open(encoding="utf-8") as file:
         levels, names, index = (next(file).rstrip("\n").split(",") for _ in range(3))
     assert len(levels) == len(names) == len(index) == 53
@@ -87,7 +89,7 @@ def test_the_metadata_has_fmas_three_header_lines(collections: list[Path]) -> No
     assert index == ["track_id", *[""] * 52]
 
 
-def test_the_metadata_is_read_the_usual_way(collections: list[Path]) -> None:
+def test_metadata_can_be_read_like_that_of_fma(collections: list[Path]) -> None:
     table = read_table(collections[0])
     assert len(table) == 3 * len(STYLES)
     assert set(table["track", "genre_top"]) == set(STYLES)
@@ -105,7 +107,7 @@ def test_no_artist_spans_two_splits(tracks_per_genre: int) -> None:
     splits = defaultdict(set)
     for clip in plan_collection(tracks_per_genre, SEED):
         splits[clip.genre, clip.artist].add(clip.split)
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(names) == 1 for names in splits.values())
 
 
 @pytest.mark.parametrize("tracks_per_genre", [3, 4, 6, 20])
@@ -115,7 +117,7 @@ def test_every_split_has_every_genre(tracks_per_genre: int) -> None:
 
 
 @pytest.mark.parametrize("tracks_per_genre", [6, 20])
-def test_training_has_several_artists_a_genre(tracks_per_genre: int) -> None:
+def test_training_has_several_artists_per_genre(tracks_per_genre: int) -> None:
     clips = plan_collection(tracks_per_genre, SEED)
     for genre in STYLES:
         training = [clip for clip in clips if (clip.genre, clip.split) == (genre, "training")]
@@ -123,12 +125,12 @@ def test_training_has_several_artists_a_genre(tracks_per_genre: int) -> None:
         assert 0.6 <= len(training) / tracks_per_genre <= 0.8
 
 
-def test_no_two_tracks_are_the_same_music() -> None:
+def test_every_track_has_its_own_music() -> None:
     clips = plan_collection(20, SEED)
     assert len({(clip.genre, clip.artist, clip.track) for clip in clips}) == len(clips)
 
 
-def test_ids_increase_from_2_and_mix_the_genres() -> None:
+def test_ids_increase_from_2_and_genres_are_mixed() -> None:
     clips = plan_collection(6, SEED)
     ids = [clip.track_id for clip in clips]
     assert ids[0] == 2
@@ -137,23 +139,23 @@ def test_ids_increase_from_2_and_mix_the_genres() -> None:
         assert {clip.genre for clip in clips[start : start + len(STYLES)]} == set(STYLES)
 
 
-def test_a_clip_lies_where_fma_would_put_it() -> None:
-    clip = Clip(track_id=57371, genre="Rock", artist=0, track=0, split="training")
+def test_path_is_that_of_fma() -> None:
+    clip = TrackSpec(track_id=57371, genre="Rock", artist=0, track=0, split="training")
     assert clip.path == Path("fma_small/057/057371.mp3")
 
 
-def test_fewer_than_three_tracks_a_genre_are_refused(tmp_path: Path) -> None:
+def test_fewer_than_three_tracks_per_genre_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 tracks a genre"):
-        write_collection(tmp_path, tracks_per_genre=2, seconds=SECONDS, seed=SEED)
+        generate(tmp_path, tracks_per_genre=2, duration_s=SECONDS, seed=SEED)
     assert not any(tmp_path.iterdir())
 
 
-def test_a_genre_without_a_style_is_refused() -> None:
+def test_unknown_genre_is_refused() -> None:
     with pytest.raises(ValueError, match="no style for genre 'Polka'"):
         synthesise("Polka", 0, 0, SECONDS, SEED)
 
 
-def test_every_clip_is_audible_and_not_clipped(collections: list[Path]) -> None:
+def test_clips_are_audible_and_not_clipped(collections: list[Path]) -> None:
     for path in clip_paths(collections[0]):
         audio = soundfile.read(collections[0] / path)[0]
         assert np.isfinite(audio).all(), path
@@ -163,13 +165,13 @@ def test_every_clip_is_audible_and_not_clipped(collections: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("genre", STYLES)
-def test_seed_artist_and_track_each_change_the_music(genre: str) -> None:
+def test_seed_artist_and_track_change_the_music(genre: str) -> None:
     numbers = [(0, 0, SEED), (1, 0, SEED), (0, 1, SEED), (0, 0, SEED + 1)]
     clips = {synthesise(genre, artist, track, SECONDS, seed).tobytes() for artist, track, seed in numbers}
     assert len(clips) == len(numbers)
 
 
-def test_styles_are_told_apart_by_a_plain_classifier_on_mean_spectra() -> None:
+def test_nearest_centroid_classifier_separates_the_styles() -> None:
     artists = range(4)
     spectra = np.stack(
         [[mean_log_mel(synthesise(genre, artist, 0, 3.0, SEED)) for artist in artists] for genre in STYLES]

@@ -1,4 +1,4 @@
-"""Who is trained on, chosen by and tested on."""
+"""Splitting tracks into training, validation and test."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def collection(tracks: int = 40, artists: int = 10, genres: int = 8) -> pd.DataF
     return table
 
 
-def share_of(splits: pd.DataFrame, name: str) -> float:
+def fraction_of(splits: pd.DataFrame, name: str) -> float:
     return float((splits["split"] == name).mean())
 
 
-def owners_in_two_splits(splits: pd.DataFrame, owner: pd.Series) -> int:
-    return int((splits.groupby(owner.to_numpy())["split"].nunique() > 1).sum())
+def groups_in_two_splits(splits: pd.DataFrame, group: pd.Series) -> int:
+    return int((splits.groupby(group.to_numpy())["split"].nunique() > 1).sum())
 
 
-def test_an_official_split_is_kept_as_published() -> None:
+def test_official_split_is_kept() -> None:
     tracks = collection(6, 1, 2)
     tracks["split"] = np.resize(["test", "training", "validation", "training"], len(tracks))
     shuffled = tracks.sample(frac=1, random_state=1)
@@ -46,7 +46,7 @@ def test_an_official_split_is_kept_as_published() -> None:
     assert splits["genre"].tolist() == tracks["genre"].tolist()
 
 
-def test_an_official_split_of_an_unknown_name_is_refused() -> None:
+def test_official_split_of_unknown_name_is_refused() -> None:
     tracks = collection(6, 6, 2).assign(split="training")
     tracks.loc[3, "split"] = "holdout"
     with pytest.raises(MusicGenreError, match=r"holdout.*training, validation, test"):
@@ -54,26 +54,26 @@ def test_an_official_split_of_an_unknown_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_an_artist_never_spans_two_splits(seed: int) -> None:
-    random = np.random.default_rng(seed)
+def test_no_artist_is_in_two_splits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     tracks = collection()
     # Artists of all sizes, some of them in several genres.
-    tracks["artist_id"] = [f"artist {number}" for number in random.zipf(1.3, len(tracks)) % 90]
+    tracks["artist_id"] = [f"artist {number}" for number in rng.zipf(1.3, len(tracks)) % 90]
     splits = assign_splits(tracks, 0.1, 0.1, seed)
-    assert owners_in_two_splits(splits, tracks["artist_id"]) == 0
+    assert groups_in_two_splits(splits, tracks["artist_id"]) == 0
     assert set(splits["split"]) == set(SPLITS)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_copies_of_one_file_stay_together(seed: int) -> None:
+def test_copies_of_a_file_are_in_one_split(seed: int) -> None:
     tracks = collection(artists=40)
     tracks.loc[tracks.index[::4], "sha256"] = tracks.loc[tracks.index[1::4], "sha256"].to_numpy()
     splits = assign_splits(tracks, 0.1, 0.1, seed)
-    assert owners_in_two_splits(splits, tracks["sha256"]) == 0
+    assert groups_in_two_splits(splits, tracks["sha256"]) == 0
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_links_by_artist_and_by_file_chain(seed: int) -> None:
+def test_links_by_artist_and_by_file_are_transitive(seed: int) -> None:
     tracks = collection(artists=40)
     first, second, third, fourth = 0, 10, 20, 30
     tracks.loc[second, "artist_id"] = tracks.loc[first, "artist_id"]
@@ -85,13 +85,13 @@ def test_links_by_artist_and_by_file_chain(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("artists", [10, 13, 40])
-def test_every_genre_is_in_every_split_of_a_reasonable_collection(seed: int, artists: int) -> None:
+def test_every_split_has_every_genre(seed: int, artists: int) -> None:
     splits = assign_splits(collection(40, artists), 0.1, 0.1, seed)
     assert set(zip(splits["genre"], splits["split"], strict=True)) == {(g, s) for g in GENRES for s in SPLITS}
 
 
 @pytest.mark.parametrize("artists", [3, 5, 7])
-def test_every_genre_is_in_every_split_of_few_artists_or_they_are_told_to_be_too_few(artists: int) -> None:
+def test_few_artists_are_split_or_refused(artists: int) -> None:
     try:
         splits = assign_splits(collection(40, artists), 0.1, 0.1, seed=7)
     except MusicGenreError as refused:
@@ -103,47 +103,47 @@ def test_every_genre_is_in_every_split_of_few_artists_or_they_are_told_to_be_too
 @pytest.mark.parametrize(
     ("validation", "test"), [(0.1, 0.1), (0.2, 0.2), (0.1, 0.2), (0.15, 0.25), (0.3, 0.3), (0.4, 0.4), (0.5, 0.3)]
 )
-def test_the_shares_are_about_those_asked_for(validation: float, test: float) -> None:
+def test_split_sizes_are_near_the_fractions(validation: float, test: float) -> None:
     splits = assign_splits(collection(artists=20), validation, test, seed=7)
-    assert share_of(splits, "validation") == pytest.approx(validation, abs=0.06)
-    assert share_of(splits, "test") == pytest.approx(test, abs=0.06)
-    assert share_of(splits, "training") == pytest.approx(1 - validation - test, abs=0.1)
+    assert fraction_of(splits, "validation") == pytest.approx(validation, abs=0.06)
+    assert fraction_of(splits, "test") == pytest.approx(test, abs=0.06)
+    assert fraction_of(splits, "training") == pytest.approx(1 - validation - test, abs=0.1)
 
 
-@pytest.mark.parametrize(("tracks", "share"), [(5, 0.1), (9, 0.1), (40, 0.01)])
-def test_a_collection_too_small_for_its_shares_is_split_or_refused_in_one_line(tracks: int, share: float) -> None:
+@pytest.mark.parametrize(("tracks", "fraction"), [(5, 0.1), (9, 0.1), (40, 0.01)])
+def test_small_collection_is_split_or_refused_in_one_line(tracks: int, fraction: float) -> None:
     try:
-        splits = assign_splits(collection(tracks, tracks, 3), share, share, seed=7)
+        splits = assign_splits(collection(tracks, tracks, 3), fraction, fraction, seed=7)
     except MusicGenreError as refused:
         assert "\n" not in str(refused)
     else:
         assert set(splits["split"]) == set(SPLITS)
 
 
-def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+def test_split_depends_on_the_seed_alone() -> None:
     first, again, other = (assign_splits(collection(), 0.1, 0.1, seed)["split"].tolist() for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
-def test_tracks_of_no_known_artist_do_not_belong_together() -> None:
+def test_tracks_without_artist_are_not_grouped() -> None:
     tracks = collection().assign(artist_id=pd.array([None] * 320, dtype="string"))
     tracks["sha256"] = pd.array([None] * 320, dtype="string")
     splits = assign_splits(tracks, 0.1, 0.1, seed=7)
-    assert share_of(splits, "test") == pytest.approx(0.1, abs=0.02)
-    assert share_of(splits, "validation") == pytest.approx(0.1, abs=0.02)
+    assert fraction_of(splits, "test") == pytest.approx(0.1, abs=0.02)
+    assert fraction_of(splits, "validation") == pytest.approx(0.1, abs=0.02)
     assert splits["artist_id"].isna().all()
 
 
-def test_a_split_that_only_some_tracks_have_is_not_official() -> None:
+def test_partial_split_is_not_official() -> None:
     tracks = collection()
     tracks.loc[:300, "split"] = "training"
     splits = assign_splits(tracks, 0.1, 0.1, seed=7)
-    assert share_of(splits, "training") == pytest.approx(0.8, abs=0.05)
-    assert owners_in_two_splits(splits, tracks["artist_id"]) == 0
+    assert fraction_of(splits, "training") == pytest.approx(0.8, abs=0.05)
+    assert groups_in_two_splits(splits, tracks["artist_id"]) == 0
 
 
-def test_too_few_artists_for_three_splits_are_refused_with_their_number() -> None:
+def test_too_few_artists_are_refused_with_their_number() -> None:
     tracks = collection()
     tracks.loc[tracks["genre"] == "Genre C", "artist_id"] = ["one", "two"] * 20
     with pytest.raises(MusicGenreError, match="2 artists"):
@@ -151,24 +151,24 @@ def test_too_few_artists_for_three_splits_are_refused_with_their_number() -> Non
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_random_split_deals_the_tracks_of_an_artist_apart(seed: int) -> None:
+def test_random_split_ignores_artists(seed: int) -> None:
     tracks = collection()
     splits = assign_splits(tracks, 0.1, 0.1, seed, "random")
-    # Of 80 artists with four tracks each, dealt one by one, over half come into two splits.
-    assert owners_in_two_splits(splits, tracks["artist_id"]) > 20
-    assert share_of(splits, "validation") == pytest.approx(0.1, abs=0.02)
-    assert share_of(splits, "test") == pytest.approx(0.1, abs=0.02)
+    # Of 80 artists with four tracks each, assigned one by one, over half are in two splits.
+    assert groups_in_two_splits(splits, tracks["artist_id"]) > 20
+    assert fraction_of(splits, "validation") == pytest.approx(0.1, abs=0.02)
+    assert fraction_of(splits, "test") == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_random_split_keeps_copies_of_a_file_together(seed: int) -> None:
+def test_random_split_keeps_copies_of_a_file_together(seed: int) -> None:
     tracks = collection()
     tracks.loc[tracks.index[::4], "sha256"] = tracks.loc[tracks.index[1::4], "sha256"].to_numpy()
     splits = assign_splits(tracks, 0.1, 0.1, seed, "random")
-    assert owners_in_two_splits(splits, tracks["sha256"]) == 0
+    assert groups_in_two_splits(splits, tracks["sha256"]) == 0
 
 
-def test_a_random_split_takes_a_genre_of_one_artist_which_an_artists_split_refuses() -> None:
+def test_single_artist_is_refused_by_artist_split_and_not_by_random_split() -> None:
     tracks = collection().assign(artist_id="the one")
     assert set(assign_splits(tracks, 0.1, 0.1, 7, "random")["split"]) == set(SPLITS)
     with pytest.raises(MusicGenreError, match="1 artists"):
@@ -176,30 +176,30 @@ def test_a_random_split_takes_a_genre_of_one_artist_which_an_artists_split_refus
 
 
 @pytest.mark.parametrize("method", ["artist", "random"])
-def test_other_methods_deal_anew_what_has_an_official_split(method: SplitMethod) -> None:
+def test_other_methods_ignore_an_official_split(method: SplitMethod) -> None:
     tracks = collection().assign(split="training")
     tracks.loc[tracks.index[::3], "split"] = "test"
     splits = assign_splits(tracks, 0.1, 0.1, 7, method)
     assert set(splits["split"]) == set(SPLITS)
-    assert share_of(splits, "test") == pytest.approx(0.1, abs=0.03)
+    assert fraction_of(splits, "test") == pytest.approx(0.1, abs=0.03)
     assert splits.equals(assign_splits(tracks.assign(split=None), 0.1, 0.1, 7, method))
 
 
-def test_an_artists_split_of_what_has_an_official_one_holds_artists_together() -> None:
+def test_artist_split_groups_artists_of_an_official_split() -> None:
     tracks = collection()
     tracks["split"] = np.resize(SPLITS, len(tracks))
-    assert owners_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7), tracks["artist_id"]) > 0
-    assert owners_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7, "artist"), tracks["artist_id"]) == 0
+    assert groups_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7), tracks["artist_id"]) > 0
+    assert groups_in_two_splits(assign_splits(tracks, 0.1, 0.1, 7, "artist"), tracks["artist_id"]) == 0
 
 
-def test_where_there_is_no_official_split_the_official_method_is_that_by_artist() -> None:
+def test_official_method_without_official_split_is_by_artist() -> None:
     tracks = collection()
     official, artist, random = (assign_splits(tracks, 0.1, 0.1, 7, method) for method in get_args(SplitMethod))
     assert official.equals(artist)
     assert not official.equals(random)
 
 
-def test_a_split_is_official_where_it_is_asked_for_and_every_track_has_one() -> None:
+def test_split_is_official_if_every_track_has_one() -> None:
     tracks = collection().assign(split="training")
     assert is_official(tracks, "official")
     assert not is_official(tracks, "artist")
@@ -208,7 +208,7 @@ def test_a_split_is_official_where_it_is_asked_for_and_every_track_has_one() -> 
     assert not is_official(tracks, "official")
 
 
-def test_the_table_for_people_counts_tracks_and_artists_of_every_genre_and_split() -> None:
+def test_split_table_counts_tracks_and_artists() -> None:
     splits = pd.DataFrame(
         {
             "track_id": [1, 2, 3, 4, 5],
@@ -222,7 +222,7 @@ def test_the_table_for_people_counts_tracks_and_artists_of_every_genre_and_split
     assert table.to_numpy().tolist() == [["Pop", 0, 0, 2, 1, 0, 0], ["Rock", 2, 1, 0, 0, 1, 1]]
 
 
-def test_the_table_for_people_has_a_column_for_a_split_that_nothing_is_in() -> None:
+def test_split_table_has_columns_for_empty_splits() -> None:
     tracks = collection(3, 3, 2).assign(split="training")
     table = split_table(tracks)
     assert table["training_tracks"].tolist() == [3, 3]
