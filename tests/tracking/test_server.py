@@ -12,19 +12,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 import requests
 
 from music_genre.errors import MusicGenreError
+from music_genre.evaluation.results import read_result
 from music_genre.features.store import SpectrogramStore
-from music_genre.models import bundle as packed
-from music_genre.registry import versions as registry
-from music_genre.registry.gate import Candidate, Criterion, GateResult
-from music_genre.tracking import artifacts as completion
-from music_genre.tracking import runs as tracking
-from music_genre.tracking.provenance import Origin
+from music_genre.files import folder_sha256
+from music_genre.models.bundle import ModelBundle, temporary_bundle
+from music_genre.registry.gate import Criterion, CriterionName, GateResult
+from music_genre.registry.versions import download_bundle, register, resolve
+from music_genre.tracking.artifacts import log_card, log_evaluation
+from music_genre.tracking.models import log_trained
+from music_genre.tracking.provenance import RunProvenance
+from music_genre.tracking.runs import best_effort_run, connect, find_run, run
 
-ORIGIN = Origin("folder", "5d41402abc4b2a76b9719d911017c592.dir")
+PROVENANCE = RunProvenance("folder", "5d41402abc4b2a76b9719d911017c592.dir")
 
 
 class Server:
@@ -39,7 +43,7 @@ class Server:
             "--backend-store-uri",
             f"sqlite:///{folder}/server.db",
             "--artifacts-destination",
-            str(folder / "kept"),
+            str(folder / "artifacts"),
         ]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *store],
@@ -56,10 +60,10 @@ class Server:
             except requests.RequestException:
                 assert self.process.poll() is None
                 time.sleep(0.1)
-        raise AssertionError("the server does not come up")
+        raise AssertionError("the server does not start")
 
     def kill(self) -> None:
-        """With its workers, at once."""
+        """End the server and its workers at once."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -67,7 +71,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The last test here kills it."""
+    """A server for all tests of this module; the last one kills it."""
     process = Server(tmp_path_factory.mktemp("server"))
     process.wait()
     yield process
@@ -75,74 +79,74 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ``connect`` sets for the whole process is put back."""
+def default_http_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what ``connect`` sets for the whole process."""
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(name, "1")
         monkeypatch.delenv(name)
 
 
-def test_a_model_goes_through_a_server_from_its_run_to_its_answer(
+def test_model_is_logged_registered_and_loaded_through_a_server(
     server: Server, trained_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
-    client, data = tracking.connect(tmp_path), SpectrogramStore.open(trained_checkout / "data/spectrograms")
-    with tracking.run("baseline", {"seed": 7}, ORIGIN):
-        pointer = tracking.log_trained(trained_checkout / "models", "baseline", data, ORIGIN.data)
-    completion.log_evaluation(client, pointer, trained_checkout / "reports/evaluation/baseline", data, ORIGIN.data)
-    completion.log_card(client, pointer, "# card", "<h1>card</h1>")
-    with packed.temporary_bundle(trained_checkout / "models", "baseline", data) as folder:
-        digest = packed.digest(folder)
-        assert tracking.find(client, digest) == pointer
-        passed = [Criterion("data_quality", True, True, True)]
-        judged = GateResult(Candidate("baseline", 1, {"validation": {"macro_f1": 1.0}}, data.index), passed)
-        registry.register(client, "remote", digest, pointer, judged, "# card")
-        answer = packed.ModelBundle(registry.packed_folder(registry.resolve(client, "remote", "champion")))
-        clips = data.split("test").read([0, 1])
-        assert (answer.predict(clips) == packed.ModelBundle(folder).predict(clips)).all()
-    kept = {item.path for item in client.list_artifacts(pointer.run_id)}
-    assert {"evaluation", "per_class.json", "model_card.html"} <= kept
-    assert client.get_run(pointer.run_id).data.metrics["test_accuracy"] == 1.0
+    client, data = connect(tmp_path), SpectrogramStore.open(trained_checkout / "data/spectrograms")
+    with run("baseline", {"seed": 7}, PROVENANCE):
+        ref = log_trained(trained_checkout / "models", "baseline", data, PROVENANCE.data_digest)
+    evaluation = trained_checkout / "reports/evaluation"
+    log_evaluation(client, ref, evaluation / "baseline", data, PROVENANCE.data_digest)
+    log_card(client, ref, "# card", "<h1>card</h1>")
+    with temporary_bundle(trained_checkout / "models", "baseline", data) as bundle:
+        digest = folder_sha256(bundle)
+        assert find_run(client, digest) == ref
+        gate = GateResult("baseline", [], [Criterion(CriterionName.DATA_QUALITY, True, True, True)])
+        register(client, "remote", digest, ref, read_result(evaluation, "baseline"), gate, "# card")
+        registered = ModelBundle(download_bundle(resolve(client, "remote", "champion")))
+        clips = data.split("test").read(np.arange(2))
+        np.testing.assert_array_equal(registered.predict(clips), ModelBundle(bundle).predict(clips))
+    artifacts = {item.path for item in client.list_artifacts(ref.run_id)}
+    assert {"evaluation", "model_card.html"} <= artifacts
+    assert client.get_run(ref.run_id).data.metrics["test_accuracy"] == 1.0
     assert not (tmp_path / "mlflow.db").exists()
     assert not (tmp_path / "mlartifacts").exists()
 
 
-def test_a_server_that_is_not_there_is_told_before_training(
+def test_absent_server_is_reported_before_training(
     writable_checkout: Path, start_module: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = "http://127.0.0.1:9"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     with pytest.raises(MusicGenreError, match=f"MLFLOW_TRACKING_URI names {uri}, where no server answers"):
-        tracking.connect(writable_checkout)
+        connect(writable_checkout)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     before = (writable_checkout / "models/crnn/model.keras").stat().st_mtime_ns
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "music_genre.pipeline.train", "crnn"],
         cwd=writable_checkout,
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"train: MLFLOW_TRACKING_URI names {uri}")
+    assert completed.returncode == 1
+    assert completed.stderr.splitlines()[-1].startswith(f"train: MLFLOW_TRACKING_URI names {uri}")
     assert (writable_checkout / "models/crnn/model.keras").stat().st_mtime_ns == before
 
 
-def test_a_server_that_is_killed_costs_no_model_and_the_message_says_how_to_go_on(
+def test_training_goes_on_where_the_server_is_killed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    tracking.connect(tmp_path)
+    connect(tmp_path)
     epochs = []
-    with tracking.recorded_run("crnn", {"seed": 7}, ORIGIN) as record:
+    with best_effort_run("crnn", {"seed": 7}, PROVENANCE) as logger:
         for epoch in range(4):
             if epoch == 2:
                 server.kill()
             epochs.append(epoch)
-            record(lambda row={"epoch": epoch, "loss": 1.0}: tracking.log_epoch(row))
+            logger.log_epoch({"epoch": epoch, "loss": 1.0})
     assert epochs == [0, 1, 2, 3]
-    told = capsys.readouterr().err
-    assert told.count("The tracking store is lost") == 1
-    assert "`music-genre register` records what models/ holds" in told
+    message = capsys.readouterr().err
+    assert message.count("The tracking store is lost") == 1
+    assert "`music-genre register` logs what models/ holds" in message
     assert mlflow.active_run() is None

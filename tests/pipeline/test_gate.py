@@ -1,0 +1,73 @@
+"""Stage ``gate``: the verdict follows from the files of the other stages alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from music_genre.pipeline import gate
+
+
+@pytest.fixture
+def copy(trained_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the stage reads, in another folder, which is the working directory."""
+    folder = tmp_path / "copy"
+    left_out = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", "music", ".cache", "gate.json")
+    shutil.copytree(trained_checkout, folder, ignore=left_out)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def read(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((folder / "reports/gate.json").read_text())
+    return values
+
+
+def test_gate_json_has_the_verdict_its_criteria_and_all_candidates(trained_checkout: Path) -> None:
+    values = read(trained_checkout)
+    assert list(values) == ["model", "verdict", "candidates", "criteria", "notes"]
+    assert values["verdict"] == "passed"
+    assert {criterion["name"]: criterion["passed"] for criterion in values["criteria"]} == {
+        "min_macro_f1": True,
+        "min_class_recall": True,
+        "max_ece": True,
+        "data_quality": True,
+        "max_size_mb": True,
+        "max_feature_skew_db": True,
+    }
+    assert all(list(criterion) == ["name", "value", "threshold", "passed"] for criterion in values["criteria"])
+    metrics = json.loads((trained_checkout / f"reports/evaluation/{values['model']}/metrics.json").read_text())
+    assert values["criteria"][0]["value"] == round(metrics["validation"]["macro_f1"], 4)
+
+
+def test_baseline_is_no_candidate(trained_checkout: Path) -> None:
+    assert [candidate["name"] for candidate in read(trained_checkout)["candidates"]] == [
+        "crnn",
+        "parallel",
+        "ensemble",
+    ]
+
+
+def test_gate_json_has_the_same_bytes_in_another_folder(trained_checkout: Path, copy: Path) -> None:
+    gate.main()
+    assert (copy / "reports/gate.json").read_bytes() == (trained_checkout / "reports/gate.json").read_bytes()
+
+
+def test_note_says_that_feature_skew_was_not_measured_without_audio(copy: Path) -> None:
+    shutil.rmtree(copy / "data/raw")
+    gate.main()
+    values = read(copy)
+    assert "max_feature_skew_db" not in {criterion["name"] for criterion in values["criteria"]}
+    assert values["notes"] == ["feature skew: not measured, data/raw has no audio here; `dvc pull data/raw` fetches it"]
+
+
+def test_refusal_is_printed_and_no_failure_of_the_stage(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = copy / "reports/data_quality/summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"success": False}))
+    gate.main()
+    assert read(copy)["verdict"] == "refused"
+    assert f"gate: {read(copy)['model']} refused" in capsys.readouterr().out
