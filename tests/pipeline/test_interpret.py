@@ -25,16 +25,17 @@ def result(trained_checkout: Path) -> NetworkInterpretation:
 
 
 def test_filters_faithfulness_clusters_and_plots_are_written(result: NetworkInterpretation, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
     interpret.write_interpretation(tmp_path, result)
-    filters = pd.read_csv(tmp_path / "filters.csv")
+    filters = pd.read_csv(tmp_path / "tables/filters.csv")
     assert filters.columns.tolist() == [
         *("layer", "filter", "real_mean", "real_std", "real_max", "eta_squared", "genre", "optimized")
     ]
     assert filters["layer"].value_counts().to_dict() == {"conv1": 16, "conv5": 24}
-    faithfulness = pd.read_csv(tmp_path / "faithfulness.csv")
+    faithfulness = pd.read_csv(tmp_path / "tables/faithfulness.csv")
     assert faithfulness.columns.tolist() == ["method", "clips", "drop_top", "drop_random", "win_rate"]
     assert faithfulness["method"].tolist() == ["integrated gradients", "occlusion"]
-    clusters = json.loads((tmp_path / "clusters.json").read_text(encoding="utf-8"))
+    clusters = json.loads((tmp_path / "tables/clusters.json").read_text(encoding="utf-8"))
     assert clusters.keys() == {"clusters", "adjusted_rand", "silhouette", "silhouette_of_genres"}
     assert {path.stem for path in (tmp_path / "plots").iterdir()} == {
         *("architecture", "filters_first", "filters_last", "feature_maps", "saliency", "embedding")
@@ -44,16 +45,18 @@ def test_filters_faithfulness_clusters_and_plots_are_written(result: NetworkInte
 def test_undefined_metrics_are_null(tmp_path: Path) -> None:
     clusters = {"clusters": 2, "adjusted_rand": 0.123456, "silhouette": None, "silhouette_of_genres": None}
     result = NetworkInterpretation(pd.DataFrame({"layer": []}), pd.DataFrame({"method": []}), clusters, {})
+    (tmp_path / "tables").mkdir()
     interpret.write_interpretation(tmp_path, result)
     expected = {"clusters": 2, "adjusted_rand": 0.1235, "silhouette": None, "silhouette_of_genres": None}
-    assert json.loads((tmp_path / "clusters.json").read_text(encoding="utf-8")) == expected
+    assert json.loads((tmp_path / "tables/clusters.json").read_text(encoding="utf-8")) == expected
 
 
-def test_folder_of_a_model_that_is_no_network_stays_empty(
+def test_folders_of_a_model_that_is_no_network_stay_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, describe_project: Callable[[Path], None]
 ) -> None:
     describe_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["interpret", "baseline"])
     interpret.main()
-    assert list((tmp_path / "reports/interpretation/baseline").iterdir()) == []
+    folders = sorted((tmp_path / "reports/interpretation/baseline").rglob("*"))
+    assert [folder.name for folder in folders] == ["plots", "tables"]

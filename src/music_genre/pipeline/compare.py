@@ -105,18 +105,19 @@ def write_risk_coverage(
 
 def write_agreement(project: ProjectPaths, members: tuple[str, ...]) -> None:
     """Write where the ensemble's members agree and what their average gains: ``predictions_by_model.csv``,
-    ``agreement_by_genre.csv``, ``plots/agreement.png`` (with two members or more) and ``top_confusions.csv``.
+    ``agreement_by_genre.csv`` (empty with one member), ``plots/agreement.png`` and ``top_confusions.csv``.
     """
     folder, names = project.evaluation / ENSEMBLE, (*members, ENSEMBLE)
     clips = model_comparison.join_predictions({n: read_result(project.evaluation, n).predictions for n in names})
+    by_genre = pd.DataFrame(columns=["split", "genre", "clips"])
     if len(members) > 1:
         first, second = members[:2]
         clips.insert(3, "right", model_comparison.agreement(clips, first, second))
         by_genre = model_comparison.agreement_by_genre(clips, first, second, ENSEMBLE)
-        by_genre.to_csv(folder / "agreement_by_genre.csv", index=False)
         test = by_genre[by_genre["split"] == "test"]
         figure = plots.plot_agreement(test, first, second, "Test clips predicted correctly")
         save_figure(figure, folder / "plots/agreement.png")
+    by_genre.to_csv(folder / "agreement_by_genre.csv", index=False)
     clips.to_csv(folder / "predictions_by_model.csv", index=False)
     test = clips[clips["split"] == "test"]
     ranked = [model_comparison.top_confusions(test, name).assign(model=name) for name in names]

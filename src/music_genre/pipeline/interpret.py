@@ -1,4 +1,4 @@
-"""Interpret a network: ``reports/interpretation/<name>``. Of a model that is no network the folder stays empty."""
+"""Interpret a network: ``reports/interpretation/<name>``. Of a model that is no network its folders stay empty."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from music_genre.pipeline import stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
     folder = project.interpretation(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("tables", "plots"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     if not isinstance(get_model(name), Network):
         print(f"{name} is no network: there is nothing to interpret")
         return
@@ -33,11 +34,11 @@ def main(project: ProjectPaths) -> None:
 
 
 def write_interpretation(folder: Path, result: NetworkInterpretation) -> None:
-    """Write ``filters.csv``, ``faithfulness.csv``, ``clusters.json`` and ``plots/``."""
-    result.filters.round(4).to_csv(folder / "filters.csv", index=False)
-    result.faithfulness.round(4).to_csv(folder / "faithfulness.csv", index=False)
+    """Write ``tables/`` (``filters.csv``, ``faithfulness.csv``, ``clusters.json``) and ``plots/``."""
+    result.filters.round(4).to_csv(folder / "tables/filters.csv", index=False)
+    result.faithfulness.round(4).to_csv(folder / "tables/faithfulness.csv", index=False)
     clusters = {key: None if value is None else round(value, 4) for key, value in result.clusters.items()}
-    (folder / "clusters.json").write_text(json.dumps(clusters, indent=2) + "\n", encoding="utf-8")
+    (folder / "tables/clusters.json").write_text(json.dumps(clusters, indent=2) + "\n", encoding="utf-8")
     for name, figure in result.plots.items():
         save_figure(figure, folder / f"plots/{name}.png")
 

@@ -48,7 +48,7 @@ def main(project: ProjectPaths) -> None:
         mcnemar=pd.read_csv(evaluation / MCNEMAR),
         per_class={name: read_result(evaluation, name).per_class for name in params.model_names},
         clips=predictions.merge(tracks[["track_id", "path", "title"]], on="track_id", how="left"),
-        agreement=pd.read_csv(agreement) if agreement.is_file() else None,
+        agreement=pd.read_csv(agreement) if len(params.ensemble.members) > 1 else None,
         confusions=pd.read_csv(ensemble / "top_confusions.csv"),
         interpretations=read_interpretations(project, params.models.names),
         plots={path.relative_to(project.reports).as_posix() for path in project.reports.rglob("*.png")},
@@ -74,12 +74,12 @@ def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[
     folders = {name: project.interpretation(name) for name in names}
     return {
         name: Interpretation(
-            pd.read_csv(folder / "filters.csv"),
-            pd.read_csv(folder / "faithfulness.csv"),
-            read_json(folder / "clusters.json"),
+            pd.read_csv(folder / "tables/filters.csv"),
+            pd.read_csv(folder / "tables/faithfulness.csv"),
+            read_json(folder / "tables/clusters.json"),
         )
         for name, folder in folders.items()
-        if (folder / "clusters.json").is_file()
+        if (folder / "tables/clusters.json").is_file()
     }
 
 
