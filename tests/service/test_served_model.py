@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +92,28 @@ def test_model_of_another_features_version_is_incompatible(champion: tuple[Serve
         load_and_warm_up(other, copy)
 
 
-def test_code_in_a_bento_reads_the_settings_of_the_working_directory(
+@pytest.fixture
+def settings_cache() -> Iterator[None]:
+    """No settings are cached, before the test and after it."""
+    environment.service_settings.cache_clear()
+    yield
+    environment.service_settings.cache_clear()
+
+
+@pytest.mark.usefixtures("settings_cache")
+def test_bento_has_the_settings_of_the_working_directory_also_in_its_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "settings.toml").write_text("shadow = true\n")
-    monkeypatch.setattr(environment, "BENTO_ROOT", tmp_path / "bento")
-    monkeypatch.chdir(tmp_path)
+    bento = tmp_path / "bento"
+    bento.mkdir()
+    monkeypatch.setattr(environment, "BENTO_ROOT", bento)
     assert not environment.in_bento()
-    (tmp_path / "bento").mkdir()
-    (tmp_path / "bento/bento.yaml").touch()
+    (bento / "bento.yaml").touch()
     assert environment.in_bento()
-    environment.service_settings.cache_clear()
-    try:
-        assert environment.service_settings().shadow
-    finally:
-        environment.service_settings.cache_clear()
+    (tmp_path / "settings.toml").write_text("shadow = true\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(environment.SETTINGS_DIR_VARIABLE, "")  # so that it is reset after the test
+    monkeypatch.delenv(environment.SETTINGS_DIR_VARIABLE)
+    environment.share_settings_dir()
+    monkeypatch.chdir(bento)
+    assert environment.service_settings().shadow

@@ -26,7 +26,7 @@ from music_genre.features.audio import AudioSignal, decode_all
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
-from music_genre.service.environment import in_bento, service_settings
+from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
 from music_genre.service.model_runner import ModelRunner
@@ -84,6 +84,7 @@ class MusicGenre:
         os.environ.update(dict.fromkeys(THREAD_LIMITS, "1"))
         os.environ.pop("BENTOML_CONTAINERIZED", None)
         try:
+            share_settings_dir()
             service_settings()
             served, _ = resolve_model()
             warm_up_features(served)
