@@ -1,4 +1,4 @@
-"""What all stages share."""
+"""The entry point that all stages share, and stage ``fetch``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from music_genre.datasets import sample
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import fetch, stage
 
@@ -26,15 +28,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
-def test_what_the_disk_refuses_is_told_in_one_line(checkout: Path, number: int) -> None:
+def test_disk_error_is_reported_in_one_line(checkout: Path, number: int) -> None:
     def work(project: ProjectPaths) -> None:
         raise OSError(number, os.strerror(number), "clip.wav")
 
-    with pytest.raises(SystemExit, match=rf"{os.strerror(number)}: 'clip.wav'; mend that and run again$"):
+    with pytest.raises(SystemExit, match=rf"{os.strerror(number)}: 'clip.wav'; fix this and run again$"):
         stage(work)()
 
 
-def test_a_mistake_of_the_program_keeps_its_traceback(checkout: Path) -> None:
+def test_unexpected_error_keeps_its_traceback(checkout: Path) -> None:
     def work(project: ProjectPaths) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "nowhere")
 
@@ -42,7 +44,7 @@ def test_a_mistake_of_the_program_keeps_its_traceback(checkout: Path) -> None:
         stage(work)()
 
 
-def test_the_cache_may_lie_on_another_disk(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_may_be_on_another_disk(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fill(raw: Path, *_: object) -> None:
         (raw / "Rock").mkdir(parents=True)
         (raw / "Rock/song.mp3").write_bytes(b"sound")
@@ -55,27 +57,27 @@ def test_the_cache_may_lie_on_another_disk(checkout: Path, monkeypatch: pytest.M
         real(source, target)
 
     monkeypatch.setattr(os, "rename", rename)
-    monkeypatch.setattr(fetch, "fetch", fill)
+    monkeypatch.setattr(sample, "DATASET", replace(sample.DATASET, download=fill))
     fetch.main()
     assert (checkout / "data/raw/Rock/song.mp3").read_bytes() == b"sound"
     assert not (checkout / ".cache/fetch/raw").exists()
 
 
-@pytest.mark.parametrize(("said", "found"), [(None, "1"), ("0", "0")])
-def test_onednn_is_asked_for_before_tensorflow_is_there_unless_the_environment_says_otherwise(
-    checkout: Path, said: str | None, found: str
+@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "1"), ("0", "0")])
+def test_onednn_is_on_before_tensorflow_is_imported_unless_turned_off(
+    checkout: Path, set_by_user: str | None, expected: str
 ) -> None:
     variable = "TF_ENABLE_ONEDNN_OPTS"
     code = (
-        "import os, sys; from music_genre.pipeline import explain, stage, train;"
+        "import os, sys; from music_genre.pipeline import interpret, stage, train;"
         f"stage(lambda _: print('tensorflow' in sys.modules, os.environ[{variable!r}]))()"
     )
-    answer = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code],
         env={name: value for name, value in os.environ.items() if name != variable}
-        | ({variable: said} if said else {}),
+        | ({variable: set_by_user} if set_by_user else {}),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert answer.stdout.split() == ["False", found]
+    assert done.stdout.split() == ["False", expected]

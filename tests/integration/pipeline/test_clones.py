@@ -92,14 +92,14 @@ def test_a_second_clone_pulls_everything_and_only_registers(clone: Path, run: Ru
 
 
 def test_bad_spectrograms_stop_before_training_and_name_the_track(clone: Path, run: Run) -> None:
-    run(clone, "dvc", "pull", "data/spectrograms", "data/splits.parquet", "data/tracks.parquet")
+    run(clone, "dvc", "pull", "data/spectrograms", "data/splits.parquet", "data/tracks.parquet", "data/inspection.csv")
     path = clone / "data/spectrograms/index.parquet"
     index = pd.read_parquet(path)
-    index.loc[0, "finite_share"] = 0.5
+    index.loc[0, "finite_fraction"] = 0.5
     path.unlink()  # DVC may have linked it to its cache
     index.to_parquet(path, index=False)
     printed = run(clone, "python", "-m", "music_genre.pipeline.validate", ok=False)
-    assert "spectrograms.finite_share" in printed
+    assert "spectrograms.finite_fraction" in printed
     assert str(index.loc[0, "track_id"]) in printed
     assert "dvc.yaml" not in printed
 

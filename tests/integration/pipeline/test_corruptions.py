@@ -1,7 +1,7 @@
-"""Everything that can be wrong with a collection: each fault ends in its row or message, the good tracks come through.
+"""Corrupt collections: every corruption ends in its row or message, and good tracks are used.
 
-Two collections go through the real stages: folders of genres, and FMA's layout. Each holds good tracks and, once, every
-corruption that can befall one of its kind.
+Two collections go through the real stages: folders of genres, and FMA's layout. Each has good tracks and, once, every
+corruption that is possible in its layout.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.pipeline
 ROOT = Path(__file__).parents[3]
 RATE, SECONDS = 22_050, 2.0
 GENRES = ("Folk", "Pop", "Rock")
-GOOD = 8
-"""Tracks of each genre without a fault."""
+GOOD = 8  # tracks of each genre without an issue
 
 Write = Callable[[Path], None]
 Rows = tuple[tuple[str, str], ...]
@@ -48,8 +47,8 @@ def noise(seconds: float = SECONDS, rate: int = RATE, channels: int = 1, seed: i
     return np.random.default_rng(seed).normal(0, 0.1, (int(seconds * rate), channels)).astype(np.float32)
 
 
-def sound(seed: int, form: str = "MP3", rate: int = RATE, channels: int = 1, subtype: str | None = None) -> Write:
-    """Writes two seconds of music in a format that the name need not tell."""
+def audio(seed: int, form: str = "MP3", rate: int = RATE, channels: int = 1, subtype: str | None = None) -> Write:
+    """Writes two seconds of noise in a format that need not be that of the name."""
 
     def write(path: Path) -> None:
         soundfile.write(path, noise(rate=rate, channels=channels, seed=seed), rate, subtype, format=form)
@@ -65,27 +64,27 @@ def content(data: bytes) -> Write:
     return lambda path: (path.write_bytes(data), None)[1]
 
 
-def cut(write: Write, share: float) -> Write:
+def cut(write: Write, fraction: float) -> Write:
     """Writes the first part of what ``write`` writes."""
 
     def write_part(path: Path) -> None:
         write(path)
-        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
 
     return write_part
 
 
 def two_hours(path: Path) -> None:
-    """A minute of music and two hours of nothing."""
+    """A minute of noise and two hours of silence."""
     silence = np.zeros(60 * 8000, np.float32)
     with soundfile.SoundFile(path, "w", 8000, 1, format="FLAC") as file:
         for minute in range(120):
             file.write(silence if minute else noise(60, 8000))
 
 
-def boastful(path: Path) -> None:
-    """Two seconds under a header that tells of six."""
-    sound(40, "WAV")(path)
+def header_of_six_seconds(path: Path) -> None:
+    """Two seconds under a header of six."""
+    audio(40, "WAV")(path)
     data = bytearray(path.read_bytes())
     start = data.index(b"data") + 4
     data[start : start + 4] = struct.pack("<I", 6 * RATE * 2)
@@ -94,7 +93,7 @@ def boastful(path: Path) -> None:
 
 def link_out(path: Path) -> None:
     secret = path.parents[2] / f"secret-{path.name}"
-    sound(41)(secret)
+    audio(41)(secret)
     path.symlink_to(secret)
 
 
@@ -110,34 +109,34 @@ def some_nan() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Corruption:
-    """A harm in the collection of folders.
+    """A corruption in the collection of folders.
 
     Args:
         name: of the file, below the folder of the collection.
-        write: makes it; a file that is not there is made by none.
-        faults: its rows in ``faults.csv``.
-        listed: whether the collection has such a track at all.
-        told: what ``fetch`` says about it.
+        write: writes it.
+        issues: its rows (severity, reason).
+        listed: whether the collection lists such a track.
+        message: what ``fetch`` prints about it.
     """
 
     name: str
     write: Write
-    faults: Rows
+    issues: Rows
     listed: bool = True
-    told: str = ""
+    message: str = ""
 
 
 IN_FOLDERS = {
-    "an mp3 that was cut off": Corruption("Folk/cut.mp3", cut(sound(1), 0.7), warned("truncated")),
-    "a flac that was cut off": Corruption("Folk/cut.flac", cut(sound(2, "FLAC"), 0.7), dropped("undecodable")),
-    "a wav under the name of an mp3": Corruption("Folk/wav.mp3", sound(3, "WAV"), CLEAN),
-    "an mp3 under the name of a wav": Corruption("Folk/mp3.wav", sound(4, "MP3"), CLEAN),
+    "an mp3 that was cut off": Corruption("Folk/cut.mp3", cut(audio(1), 0.7), warned("truncated")),
+    "a flac that was cut off": Corruption("Folk/cut.flac", cut(audio(2, "FLAC"), 0.7), dropped("undecodable")),
+    "a wav under the name of an mp3": Corruption("Folk/wav.mp3", audio(3, "WAV"), CLEAN),
+    "an mp3 under the name of a wav": Corruption("Folk/mp3.wav", audio(4, "MP3"), CLEAN),
     "only NaN": Corruption("Folk/nan.wav", samples(noise() * np.float32(np.nan)), dropped("not_finite")),
     "some NaN": Corruption("Folk/some nan.wav", samples(some_nan()), warned("not_finite")),
     "a float wav as loud as nothing is": Corruption("Folk/l.wav", samples(noise() * 1e30), dropped("not_finite")),
-    "8 kHz mono": Corruption("Folk/8k.wav", sound(7, "WAV", 8000), CLEAN),
-    "96 kHz and 24 bit": Corruption("Folk/96k.wav", sound(8, "WAV", 96_000, 2, "PCM_24"), CLEAN),
-    "6 channels": Corruption("Folk/surround.wav", sound(9, "WAV", 44_100, 6), CLEAN),
+    "8 kHz mono": Corruption("Folk/8k.wav", audio(7, "WAV", 8000), CLEAN),
+    "96 kHz and 24 bit": Corruption("Folk/96k.wav", audio(8, "WAV", 96_000, 2, "PCM_24"), CLEAN),
+    "6 channels": Corruption("Folk/surround.wav", audio(9, "WAV", 44_100, 6), CLEAN),
     "2 hours": Corruption("Pop/long.flac", two_hours, dropped("too_long")),
     "too short": Corruption("Pop/short.wav", samples(noise(0.9)), dropped("short")),
     "one sample": Corruption("Pop/click.wav", samples(np.full((1, 1), 0.5, np.float32)), dropped("short")),
@@ -152,23 +151,23 @@ IN_FOLDERS = {
     "a format that the decoder lacks": Corruption(
         "Pop/song.m4a", content(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(9000)), dropped("undecodable")
     ),
-    "a header that claims more than there is": Corruption("Pop/boast.wav", boastful, warned("truncated")),
-    "a name in unicode": Corruption("Rock/Sigur Rós - Ágætis byrjun 「夜」🎵.mp3", sound(21), CLEAN),
-    "a decomposed name": Corruption("Rock/cafe\N{COMBINING ACUTE ACCENT}.mp3", sound(22), CLEAN),
-    "spaces around a name": Corruption("Rock/  two  spaces .mp3", sound(23), CLEAN),
-    "a leading dash": Corruption("Rock/-rf.mp3", sound(24), CLEAN),
-    "a comma, quotes and a line's end in a name": Corruption("Rock/a,\"b'\nc.mp3", sound(25), CLEAN),
-    "a suffix in capitals": Corruption("Rock/LOUD.WAV", sound(26, "WAV"), CLEAN),
+    "a header that claims more than there is": Corruption("Pop/six.wav", header_of_six_seconds, warned("truncated")),
+    "a name in unicode": Corruption("Rock/Sigur Rós - Ágætis byrjun 「夜」🎵.mp3", audio(21), CLEAN),
+    "a decomposed name": Corruption("Rock/cafe\N{COMBINING ACUTE ACCENT}.mp3", audio(22), CLEAN),
+    "spaces around a name": Corruption("Rock/  two  spaces .mp3", audio(23), CLEAN),
+    "a leading dash": Corruption("Rock/-rf.mp3", audio(24), CLEAN),
+    "a comma, quotes and a line's end in a name": Corruption("Rock/a,\"b'\nc.mp3", audio(25), CLEAN),
+    "a suffix in capitals": Corruption("Rock/LOUD.WAV", audio(26, "WAV"), CLEAN),
     "a name that is not UTF-8": Corruption("Rock/caf\udce9.mp3", content(b"a song"), CLEAN, False, "not UTF-8"),
-    "a link out of the folder": Corruption("Rock/out.mp3", link_out, CLEAN, False, "out.mp3' is left behind"),
+    "a link out of the folder": Corruption("Rock/out.mp3", link_out, CLEAN, False, "out.mp3': leads out"),
     "a link to nothing": Corruption(
-        "Rock/gone.mp3", lambda path: path.symlink_to("/no/where.mp3"), CLEAN, False, "gone.mp3' is left behind"
+        "Rock/gone.mp3", lambda path: path.symlink_to("/no/where.mp3"), CLEAN, False, "gone.mp3': leads out"
     ),
     "a folder under the name of a clip": Corruption("Rock/x.mp3", Path.mkdir, CLEAN, False),
     "what macOS leaves beside a file": Corruption(
         "Rock/._x.mp3", content(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(4000)), CLEAN, False
     ),
-    "the same file in two genres": Corruption("Rock/twin.mp3", sound(500), CLEAN),
+    "the same file in two genres": Corruption("Rock/twin.mp3", audio(500), CLEAN),
     "a genre whose only track is faulty": Corruption("Jazz/broken.mp3", content(b"\xff\xfb"), dropped("undecodable")),
     "a genre without any track": Corruption("Polka/notes.txt", content(b"none yet"), CLEAN, False),
 }
@@ -176,37 +175,37 @@ IN_FOLDERS = {
 # By track id, as the split and the rows that are expected; the metadata list it unless the split is None.
 IN_FMA: dict[str, tuple[int, str | None, Write | None, Rows]] = {
     "a row without audio": (1001, "training", None, dropped("missing")),
-    "audio without a row": (1002, None, sound(61), CLEAN),
+    "audio without a row": (1002, None, audio(61), CLEAN),
     "a folder in the place of a clip": (1003, "training", Path.mkdir, dropped("missing")),
     "zero bytes in validation": (1004, "validation", content(b""), dropped("empty")),
-    "an mp3 that was cut off in test": (1005, "test", cut(sound(62), 0.7), warned("truncated")),
+    "an mp3 that was cut off in test": (1005, "test", cut(audio(62), 0.7), warned("truncated")),
     "a page of a web server": (1006, "training", content(b"<html>403</html>" * 99), dropped("undecodable")),
     "digital silence in FMA": (1007, "training", samples(np.zeros((44_100, 1))), dropped("silent")),
     "half a second": (1008, "training", samples(noise(0.5)), dropped("short")),
-    "the training copy of a test clip": (1010, "training", sound(63), dropped("duplicate")),
-    "the test clip that was copied": (1011, "test", sound(63), CLEAN),
-    "the training copy of a validation clip": (1013, "training", sound(64), dropped("duplicate")),
-    "the validation clip that was copied": (1012, "validation", sound(64), CLEAN),
-    "the same clip twice in training": (1014, "training", sound(65), warned("duplicate")),
-    "the same clip again": (1015, "training", sound(65), CLEAN),
-    "an id that two rows have": (1016, "training", sound(66), dropped("duplicate")),
+    "the training copy of a test clip": (1010, "training", audio(63), dropped("duplicate")),
+    "the test clip that was copied": (1011, "test", audio(63), CLEAN),
+    "the training copy of a validation clip": (1013, "training", audio(64), dropped("duplicate")),
+    "the validation clip that was copied": (1012, "validation", audio(64), CLEAN),
+    "the same clip twice in training": (1014, "training", audio(65), warned("duplicate")),
+    "the same clip again": (1015, "training", audio(65), CLEAN),
+    "an id that two rows have": (1016, "training", audio(66), dropped("duplicate")),
     "a link in the place of a clip": (1017, "training", link_out, CLEAN),
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A collection after all four stages."""
+    """A collection after four stages."""
 
     folder: Path
-    said: str
+    printed: str
     tracks: pd.DataFrame
-    faults: pd.DataFrame
+    issues: pd.DataFrame
     used: pd.DataFrame
 
     def rows(self, track_id: int) -> Rows:
-        found = self.faults[self.faults["track_id"] == track_id]
-        return tuple(zip(found["severity"], found["reason"], strict=True))
+        issues = self.issues[self.issues["track_id"] == track_id]
+        return tuple(zip(issues["severity"], issues["reason"], strict=True))
 
 
 def good() -> list[tuple[str, int]]:
@@ -215,23 +214,23 @@ def good() -> list[tuple[str, int]]:
 
 def run(folder: Path) -> Outcome:
     """The four stages, as DVC runs them."""
-    said = ""
-    for name in ("fetch", "index", "split", "spectrograms"):
+    printed = ""
+    for name in ("fetch", "inspect", "split", "spectrograms"):
         command = [sys.executable, "-m", f"music_genre.pipeline.{name}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{name}: {done.stderr}"
-        said += done.stdout + done.stderr
-    assert "Traceback" not in said
+        printed += done.stdout + done.stderr
+    assert "Traceback" not in printed
     tracks, used = pd.read_parquet(folder / "data/tracks.parquet"), pd.read_parquet(folder / USED)
     assert pd.read_csv(folder / "data/spectrograms/faults.csv").empty
-    return Outcome(folder, said, tracks, pd.read_csv(folder / "data/faults.csv"), used)
+    return Outcome(folder, printed, tracks, pd.read_csv(folder / "data/inspection.csv"), used)
 
 
 def of_folders(folder: Path) -> Outcome:
     for number, (genre, song) in enumerate(good()):
         path = folder / "music" / genre / f"good {song}.mp3"
         path.parent.mkdir(parents=True, exist_ok=True)
-        sound(500 + number)(path)
+        audio(500 + number)(path)
     for corruption in IN_FOLDERS.values():
         path = folder / "music" / corruption.name
         path.parent.mkdir(exist_ok=True)
@@ -243,7 +242,7 @@ def of_fma(folder: Path) -> Outcome:
     rows, splits = [], ("training",) * 6 + ("validation", "test")
     for number, (genre, song) in enumerate(good()):
         rows.append((number + 1, splits[song], genre))
-        write_clip(folder, number + 1, sound(500 + number))
+        write_clip(folder, number + 1, audio(500 + number))
     for track_id, split, write, _ in IN_FMA.values():
         if split:
             rows.append((track_id, split, "Rock"))
@@ -290,65 +289,67 @@ def fma(outcomes: dict[str, Outcome]) -> Outcome:
 
 
 @pytest.mark.parametrize("name", IN_FOLDERS)
-def test_in_folders_of_genres(folders: Outcome, name: str) -> None:
-    harm = IN_FOLDERS[name]
-    assert harm.told in folders.said
-    assert (folders.folder / "data/raw" / harm.name).is_file() == harm.listed
-    listed = pd.concat([folders.tracks, folders.faults])[["path", "track_id"]].drop_duplicates().to_numpy()
-    track_ids = [track_id for path, track_id in listed if path == harm.name]
-    assert len(track_ids) == harm.listed
+def test_corruption_in_folders_of_genres(folders: Outcome, name: str) -> None:
+    corruption = IN_FOLDERS[name]
+    assert corruption.message in folders.printed
+    assert (folders.folder / "data/raw" / corruption.name).is_file() == corruption.listed
+    listed = pd.concat([folders.tracks, folders.issues])[["path", "track_id"]].drop_duplicates().to_numpy()
+    track_ids = [track_id for path, track_id in listed if path == corruption.name]
+    assert len(track_ids) == corruption.listed
     for track_id in track_ids:
-        assert folders.rows(track_id) == harm.faults
-        assert (track_id in set(folders.used["track_id"])) == all(severity == "warned" for severity, _ in harm.faults)
+        assert folders.rows(track_id) == corruption.issues
+        assert (track_id in set(folders.used["track_id"])) == all(
+            severity == "warned" for severity, _ in corruption.issues
+        )
 
 
 @pytest.mark.parametrize("name", IN_FMA)
-def test_in_fmas_layout(fma: Outcome, name: str) -> None:
-    track_id, split, _, faults = IN_FMA[name]
-    assert fma.rows(track_id) == faults
-    # The row that comes second is dropped, its track is there by the first.
-    comes_through = split and (faults in (CLEAN, *map(warned, ("truncated", "duplicate"))) or track_id == 1016)
-    assert fma.used.loc[fma.used["track_id"] == track_id, "split"].tolist() == ([split] if comes_through else [])
+def test_corruption_in_the_layout_of_fma(fma: Outcome, name: str) -> None:
+    track_id, split, _, issues = IN_FMA[name]
+    assert fma.rows(track_id) == issues
+    # The second row of an id is dropped; its track is used by the first row.
+    is_used = split and (issues in (CLEAN, *map(warned, ("truncated", "duplicate"))) or track_id == 1016)
+    assert fma.used.loc[fma.used["track_id"] == track_id, "split"].tolist() == ([split] if is_used else [])
 
 
-def test_good_tracks_come_through_from_folders(folders: Outcome) -> None:
+def test_good_tracks_of_folders_are_used(folders: Outcome) -> None:
     used = folders.tracks[folders.tracks["track_id"].isin(folders.used["track_id"])]
     assert set(used["path"]) >= {f"{genre}/good {song}.mp3" for genre, song in good()}
-    # The one of which another genre has a copy is told; of the others nobody hears.
-    told = set(folders.faults["path"])
-    assert {path for path in told if "/good " in path} == {"Folk/good 0.mp3"}
+    # The only one with an issue is that of which another genre has a copy.
+    reported = set(folders.issues["path"])
+    assert {path for path in reported if "/good " in path} == {"Folk/good 0.mp3"}
 
 
-def test_good_tracks_come_through_from_fma(fma: Outcome) -> None:
+def test_good_tracks_of_fma_are_used(fma: Outcome) -> None:
     expected = set(range(1, len(good()) + 1))
     assert expected <= set(fma.used["track_id"])
-    assert not expected & set(fma.faults["track_id"])
+    assert not expected & set(fma.issues["track_id"])
 
 
 @pytest.mark.parametrize("kind", ["folders", "fma"])
-def test_every_clip_that_comes_through_is_finite_and_heard(outcomes: dict[str, Outcome], kind: str) -> None:
+def test_every_used_clip_is_finite_and_has_sound(outcomes: dict[str, Outcome], kind: str) -> None:
     used = outcomes[kind].used
-    assert used["finite_share"].eq(1).all()
+    assert used["finite_fraction"].eq(1).all()
     assert used["maximum_db"].between(-3, 0).all()
-    assert used["silent_share"].lt(0.8).all()
+    assert used["silent_fraction"].lt(0.8).all()
     assert used["track_id"].is_unique
 
 
 @pytest.mark.parametrize("kind", ["folders", "fma"])
-def test_no_genre_without_a_usable_track_becomes_a_class(outcomes: dict[str, Outcome], kind: str) -> None:
+def test_genre_without_usable_tracks_is_no_class(outcomes: dict[str, Outcome], kind: str) -> None:
     assert set(outcomes[kind].used["genre"]) == set(GENRES)
     described = (outcomes[kind].folder / "data/spectrograms/spectrogram.json").read_text(encoding="utf-8")
     assert json.loads(described)["genres"] == list(GENRES)
 
 
-def test_a_copy_in_another_genre_stays_in_the_split_of_its_twin(folders: Outcome) -> None:
+def test_copy_in_another_genre_is_in_the_same_split(folders: Outcome) -> None:
     paths = folders.tracks.set_index("path")["track_id"]
     splits = folders.used.set_index("track_id")["split"]
     assert splits[paths["Rock/twin.mp3"]] == splits[paths["Folk/good 0.mp3"]]
     assert folders.rows(paths["Folk/good 0.mp3"]) == warned("duplicate")
 
 
-def test_every_fault_says_what_was_found(outcomes: dict[str, Outcome]) -> None:
+def test_every_issue_has_a_detail(outcomes: dict[str, Outcome]) -> None:
     for outcome in outcomes.values():
-        assert outcome.faults["detail"].str.len().gt(3).all()
-        assert outcome.faults[["track_id", "path", "severity", "reason", "detail"]].notna().all(axis=None)
+        assert outcome.issues["detail"].str.len().gt(3).all()
+        assert outcome.issues[["track_id", "path", "severity", "reason", "detail"]].notna().all(axis=None)

@@ -26,7 +26,7 @@ import yaml
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[3]
-OUTS = ("data/raw", "data/tracks.parquet", "data/faults.csv", "data/splits.parquet", "data/spectrograms")
+OUTS = ("data/raw", "data/tracks.parquet", "data/inspection.csv", "data/splits.parquet", "data/spectrograms")
 MOMENTS = {"fetch": 3, "index": 3, "spectrograms": 4}
 """How often each stage is killed, at moments drawn with a fixed seed."""
 

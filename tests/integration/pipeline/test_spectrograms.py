@@ -1,4 +1,4 @@
-"""The ``spectrograms`` stage when it is interrupted, and when a collection changes."""
+"""Stage ``spectrograms`` when it is interrupted, when a collection changes, and when a clip fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import soundfile
 pytestmark = pytest.mark.pipeline
 
 
-def stage(folder: Path, *names: str) -> None:
+def run_stages(folder: Path, *names: str) -> None:
     for name in names:
         done = subprocess.run(
             [sys.executable, "-m", f"music_genre.pipeline.{name}"], cwd=folder, capture_output=True, text=True
@@ -33,22 +33,22 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def stored(folder: Path) -> dict[str, float]:
-    """Finished shards outside the out, which are those with a description, and the time of their making."""
-    described = (folder / ".cache/spectrograms").glob("*.json")
-    return {file.stem: file.with_suffix(".npy").stat().st_mtime for file in described}
+def cached_shards(folder: Path) -> dict[str, float]:
+    """The finished shards of the cache, and when they were written."""
+    finished = (folder / ".cache/spectrograms").glob("*.json")
+    return {file.stem: file.with_suffix(".npy").stat().st_mtime for file in finished}
 
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: Callable[..., None]) -> Path:
     """60 noises of two genres, split, not yet turned into spectrograms."""
-    folder, random = tmp_path_factory.mktemp("collection"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("collection"), np.random.default_rng(0)
     describe_short_clips(folder, source="folder", folder={"path": "music"})
     for number in range(60):
         path = folder / "music" / ("Hiss", "Hum")[number % 2] / f"{number:02d}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, random.normal(0, 0.1, 2 * 22_050), 22_050)
-    stage(folder, "fetch", "index", "split")
+        soundfile.write(path, rng.normal(0, 0.1, 2 * 22_050), 22_050)
+    run_stages(folder, "fetch", "inspect", "split")
     return folder
 
 
@@ -57,7 +57,7 @@ def finished(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The same after the stage; to be read only."""
     folder = tmp_path_factory.mktemp("finished") / "checkout"
     shutil.copytree(collection, folder)
-    stage(folder, "spectrograms")
+    run_stages(folder, "spectrograms")
     return folder
 
 
@@ -67,7 +67,7 @@ def checkout(collection: Path, tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def test_a_killed_run_goes_on_from_its_finished_shards_to_the_same_bytes(finished: Path, checkout: Path) -> None:
+def test_killed_run_resumes_from_finished_shards_to_the_same_bytes(finished: Path, checkout: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "music_genre.pipeline.spectrograms"],
         cwd=checkout,
@@ -80,52 +80,66 @@ def test_a_killed_run_goes_on_from_its_finished_shards_to_the_same_bytes(finishe
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (checkout / "data/spectrograms/index.parquet").exists()
-    before = stored(checkout)
-    stage(checkout, "spectrograms")
+    before = cached_shards(checkout)
+    run_stages(checkout, "spectrograms")
     assert before
-    assert before.items() <= stored(checkout).items()
+    assert before.items() <= cached_shards(checkout).items()
     assert digests(checkout) == digests(finished)
 
 
-def test_a_changed_track_makes_its_own_shard_anew_and_no_other(finished: Path, tmp_path: Path) -> None:
+def test_changed_track_changes_its_own_shard_only(finished: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(finished, checkout)
-    before, made = digests(checkout), stored(checkout)
+    before, shards = digests(checkout), cached_shards(checkout)
     splits = pd.read_parquet(checkout / "data/splits.parquet").set_index("track_id")["split"]
     track = pd.read_parquet(checkout / "data/tracks.parquet").iloc[0]
     soundfile.write(checkout / "data/raw" / track["path"], np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
-    stage(checkout, "index", "split", "spectrograms")
+    run_stages(checkout, "inspect", "split", "spectrograms")
     assert pd.read_parquet(checkout / "data/splits.parquet").set_index("track_id")["split"].equals(splits)
     changed = {name for name, digest in digests(checkout).items() if before[name] != digest}
     assert changed == {f"{splits[track['track_id']]}-00000.npy", "index.parquet"}
-    assert len(stored(checkout).items() & made.items()) == len(made) - 1
+    assert len(cached_shards(checkout).items() & shards.items()) == len(shards) - 1
 
 
-def test_of_a_collection_that_has_grown_only_the_new_clip_is_heard(finished: Path, tmp_path: Path) -> None:
+def test_only_new_clips_of_a_grown_collection_are_extracted(finished: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(finished, checkout)
-    # It comes first of all: every other track gets another id, and the splits are dealt anew.
+    # It is the first by name: every other track gets another id, and the splits change.
     new = "00 new.flac"
     soundfile.write(checkout / "music/Hiss" / new, np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
-    stage(checkout, "fetch", "index", "split")
-    afresh = tmp_path / "afresh"
-    shutil.copytree(checkout, afresh, ignore=shutil.ignore_patterns(".cache"))
-    stage(afresh, "spectrograms")
+    run_stages(checkout, "fetch", "inspect", "split")
+    fresh = tmp_path / "fresh"
+    shutil.copytree(checkout, fresh, ignore=shutil.ignore_patterns(".cache"))
+    run_stages(fresh, "spectrograms")
     for clip in (checkout / "data/raw").rglob("*.flac"):
         if clip.name != new:
             clip.unlink()
-    stage(checkout, "spectrograms")
-    assert digests(checkout) == digests(afresh)
-    assert len(stored(checkout)) == len(stored(afresh))
+    run_stages(checkout, "spectrograms")
+    assert digests(checkout) == digests(fresh)
+    assert len(cached_shards(checkout)) == len(cached_shards(fresh))
 
 
-def test_a_clip_that_fails_late_becomes_a_fault_and_the_others_go_on(checkout: Path) -> None:
+def test_clip_that_fails_after_inspection_is_dropped_and_reported(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
-    (checkout / "data/raw" / tracks["path"].iloc[3]).write_text("no sound any more")
+    (checkout / "data/raw" / tracks["path"].iloc[3]).write_text("no audio any more")
     shutil.rmtree(checkout / ".cache/spectrograms", ignore_errors=True)
-    stage(checkout, "spectrograms")
-    faults = pd.read_csv(checkout / "data/spectrograms/faults.csv")
+    run_stages(checkout, "spectrograms", "validate")
+    faults = pd.read_csv(checkout / "data/faults.csv")
     assert faults[["track_id", "severity", "reason"]].to_numpy().tolist() == [
         [tracks["track_id"].iloc[3], "dropped", "undecodable"]
     ]
+    assert faults["path"].tolist() == [tracks["path"].iloc[3]]
     assert len(pd.read_parquet(checkout / "data/spectrograms/index.parquet")) == len(tracks) - 1
+
+
+def test_too_many_clips_that_fail_after_inspection_stop_the_run(checkout: Path) -> None:
+    tracks = pd.read_parquet(checkout / "data/tracks.parquet")
+    for path in tracks["path"].iloc[:10]:
+        (checkout / "data/raw" / path).write_text("no audio any more")
+    shutil.rmtree(checkout / ".cache/spectrograms", ignore_errors=True)
+    run_stages(checkout, "spectrograms")
+    command = [sys.executable, "-m", "music_genre.pipeline.validate"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"10 of {len(tracks)} tracks cannot be used, data.max_skipped_fraction allows 10%" in done.stderr
+    assert len(pd.read_csv(checkout / "data/faults.csv")) == 10
