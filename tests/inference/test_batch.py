@@ -15,7 +15,7 @@ from music_genre.models.bundle import BundleManifest
 
 RATE = 8000
 TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, n_frames=40, clip_duration_s=2.5)
-MANIFEST = BundleManifest("crnn", (), 1.0, ("Blues", "Rock"), (40, 16), TRANSFORM, 1.0)
+MANIFEST = BundleManifest("crnn", (), 1.0, ("Blues", "Rock"), (40, 16), TRANSFORM, 1, 1.0)
 
 
 class QuarterBlues:

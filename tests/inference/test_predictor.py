@@ -27,7 +27,7 @@ GENRES = ("Blues", "R&B", "Rock")
 
 
 def manifest(transform: MelConfig | None = TRANSFORM, min_duration_s: float = 1.0) -> BundleManifest:
-    return BundleManifest("crnn", (), 1.0, GENRES, (40, 16), transform, min_duration_s)
+    return BundleManifest("crnn", (), 1.0, GENRES, (40, 16), transform, 1, min_duration_s)
 
 
 def noise(seconds: float, rate: int = RATE) -> AudioSignal:

@@ -1,4 +1,4 @@
-"""A model as it travels: one folder that says everything, the same wherever it is packed."""
+"""Bundles: one folder that says everything about a model, the same wherever it is made."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre.errors import MusicGenreError
+from music_genre.features.mel import FEATURES_VERSION
 from music_genre.features.store import SpectrogramStore
-from music_genre.models import bundle as packed
-from music_genre.models.baseline import load as load_baseline
+from music_genre.files import folder_sha256
+from music_genre.models.baseline import MODEL as BASELINE
 from music_genre.models.bundle import (
+    MANIFEST,
+    EnsembleMember,
     ModelBundle,
-    Share,
-    digest,
     load_predictor,
+    model_file,
     read_manifest,
     temporary_bundle,
     write_ensemble,
 )
+from music_genre.models.serialization import load_classifier
 
 MEMBERS = ("crnn", "parallel")
+MODEL_NAMES = ("baseline", *MEMBERS, "ensemble")
 
 
 @pytest.fixture(scope="module")
-def data(checkout: Path) -> SpectrogramStore:
-    return SpectrogramStore.open(checkout / "data/spectrograms")
+def data(trained_checkout: Path) -> SpectrogramStore:
+    return SpectrogramStore.open(trained_checkout / "data/spectrograms")
 
 
 @pytest.fixture(scope="module")
@@ -40,96 +45,95 @@ def mel(data: SpectrogramStore) -> np.ndarray:
 
 
 @pytest.fixture
-def models(checkout: Path, tmp_path: Path) -> Path:
+def models(trained_checkout: Path, tmp_path: Path) -> Path:
     """A copy of the trained models, to be changed."""
-    return Path(shutil.copytree(checkout / "models", tmp_path / "models"))
+    return Path(shutil.copytree(trained_checkout / "models", tmp_path / "models"))
 
 
-def digest_of(models: Path, name: str, data: SpectrogramStore) -> str:
-    with temporary_bundle(models, name, data) as folder:
-        return digest(folder)
+def bundle_digest(models: Path, name: str, data: SpectrogramStore) -> str:
+    with temporary_bundle(models, name, data) as bundle_dir:
+        return folder_sha256(bundle_dir)
 
 
-def changed(folder: Path, **values: object) -> None:
-    path = folder / "packed.json"
+def change_manifest(bundle_dir: Path, **values: object) -> None:
+    path = bundle_dir / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | values, indent=2) + "\n")
 
 
 @pytest.mark.parametrize("name", ["baseline", "crnn", "parallel"])
-def test_a_packed_model_answers_as_its_one_file(
-    name: str, checkout: Path, data: SpectrogramStore, mel: np.ndarray
+def test_bundle_of_one_model_predicts_as_the_model(
+    name: str, trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray
 ) -> None:
-    with temporary_bundle(checkout / "models", name, data) as folder:
-        answers = ModelBundle(folder).predict(mel)
-    file = next((checkout / "models" / name).glob("model.*"))
-    np.testing.assert_allclose(answers, load_predictor(file).predict(mel), atol=1e-5)
-    assert answers.shape == (len(mel), 3)
-    assert answers.dtype == np.float32
+    with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
+        probabilities = ModelBundle(bundle_dir).predict(mel)
+    model = load_predictor(model_file(trained_checkout / "models", name), name)
+    np.testing.assert_allclose(probabilities, model.predict(mel), atol=1e-5)
+    assert probabilities.shape == (len(mel), 3)
+    assert probabilities.dtype == np.float32
 
 
 @pytest.mark.parametrize(("weights", "temperature"), [([0.5, 0.5], 1.0), ([0.8, 0.2], 2.5), ([3.0, 1.0], 0.5)])
-def test_a_packed_ensemble_is_the_weighted_mean_of_its_members_at_its_temperature(
+def test_ensemble_predicts_the_weighted_mean_of_its_members_at_its_temperature(
     models: Path, data: SpectrogramStore, mel: np.ndarray, weights: list[float], temperature: float
 ) -> None:
-    shares = [Share(name, weight, 1.0) for name, weight in zip(MEMBERS, weights, strict=True)]
-    write_ensemble(models, shares, temperature, data.genres)
-    with temporary_bundle(models, "ensemble", data) as folder:
-        answers = ModelBundle(folder).predict(mel)
-    first, second = (load_predictor(models / name / "model.keras").predict(mel) for name in MEMBERS)
+    members = [EnsembleMember(name, weight, 1.0) for name, weight in zip(MEMBERS, weights, strict=True)]
+    write_ensemble(models, members, temperature, data.genres)
+    with temporary_bundle(models, "ensemble", data) as bundle_dir:
+        probabilities = ModelBundle(bundle_dir).predict(mel)
+    first, second = (load_predictor(model_file(models, name), name).predict(mel) for name in MEMBERS)
     mean = (weights[0] * first + weights[1] * second) / sum(weights)
     expected = np.maximum(mean, 1e-7) ** (1 / temperature)
     expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(answers, expected, atol=1e-5)
-    np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_members_are_calibrated_before_they_are_averaged(models: Path, data: SpectrogramStore, mel: np.ndarray) -> None:
-    plain = [load_predictor(models / name / "model.keras").predict(mel) for name in MEMBERS]
-    write_ensemble(models, [Share("crnn", 0.5, 0.5), Share("parallel", 0.5, 3.0)], 1.0, data.genres)
-    with temporary_bundle(models, "ensemble", data) as folder:
-        answers = ModelBundle(folder).predict(mel)
+    plain = [load_predictor(model_file(models, name), name).predict(mel) for name in MEMBERS]
+    write_ensemble(models, [EnsembleMember("crnn", 0.5, 0.5), EnsembleMember("parallel", 0.5, 3.0)], 1.0, data.genres)
+    with temporary_bundle(models, "ensemble", data) as bundle_dir:
+        probabilities = ModelBundle(bundle_dir).predict(mel)
     powers = [np.maximum(plain[0], 1e-7) ** 2, np.maximum(plain[1], 1e-7) ** (1 / 3)]
     expected = np.mean([power / power.sum(axis=1, keepdims=True) for power in powers], axis=0)
-    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-def test_the_ensemble_that_was_trained_here_is_calibrated_and_names_its_members(
-    checkout: Path, data: SpectrogramStore
-) -> None:
-    stored = json.loads((checkout / "models/ensemble/ensemble.json").read_text())
-    with temporary_bundle(checkout / "models", "ensemble", data) as folder:
-        packing = read_manifest(folder)
-    assert [(member.name, member.weight) for member in packing.members] == [("crnn", 0.5), ("parallel", 0.5)]
-    assert packing.temperature == stored["temperature"] != 1.0
-    assert [member.temperature for member in packing.members] == [m["temperature"] for m in stored["members"]]
-    assert all(member.temperature != 1.0 for member in packing.members)
+def test_trained_ensemble_is_calibrated_and_names_its_members(trained_checkout: Path, data: SpectrogramStore) -> None:
+    stored = json.loads((trained_checkout / "models/ensemble/ensemble.json").read_text())
+    with temporary_bundle(trained_checkout / "models", "ensemble", data) as bundle_dir:
+        manifest = read_manifest(bundle_dir)
+    assert [(member.name, member.weight) for member in manifest.members] == [("crnn", 0.5), ("parallel", 0.5)]
+    assert manifest.temperature == stored["temperature"] != 1.0
+    assert [member.temperature for member in manifest.members] == [m["temperature"] for m in stored["members"]]
+    assert all(member.temperature != 1.0 for member in manifest.members)
     assert stored["genres"] == ["Folk", "R&B", "Rock"]
 
 
-def test_a_packed_folder_says_what_made_its_clips(checkout: Path, data: SpectrogramStore) -> None:
-    with temporary_bundle(checkout / "models", "crnn", data) as folder:
-        packing = read_manifest(folder)
-    assert packing.name == "crnn"
-    assert packing.genres == ("Folk", "R&B", "Rock")
-    assert packing.shape == (64, 32)
-    assert packing.transform == data.transform
-    assert packing.min_duration_s == 1
+def test_manifest_describes_the_clips(trained_checkout: Path, data: SpectrogramStore) -> None:
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        manifest = read_manifest(bundle_dir)
+    assert manifest.name == "crnn"
+    assert manifest.genres == ("Folk", "R&B", "Rock")
+    assert manifest.shape == (64, 32)
+    assert manifest.transform == data.transform
+    assert manifest.features_version == FEATURES_VERSION
+    assert manifest.min_duration_s == 1
 
 
-def test_the_folder_is_gone_when_its_block_ends(checkout: Path, data: SpectrogramStore) -> None:
-    with temporary_bundle(checkout / "models", "crnn", data) as folder:
-        assert folder.is_dir()
-    assert not folder.exists()
+def test_temporary_bundle_is_deleted(trained_checkout: Path, data: SpectrogramStore) -> None:
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        assert bundle_dir.is_dir()
+    assert not bundle_dir.exists()
 
 
-@pytest.mark.parametrize("name", packed.NAMES)
-def test_the_same_model_has_the_same_digest_wherever_it_is_packed(
-    name: str, checkout: Path, models: Path, data: SpectrogramStore, tmp_path: Path
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_same_model_has_the_same_digest_wherever_it_is_bundled(
+    name: str, trained_checkout: Path, models: Path, data: SpectrogramStore, tmp_path: Path
 ) -> None:
-    moved = Path(shutil.copytree(checkout / "data/spectrograms", tmp_path / "elsewhere"))
-    first, second = (digest_of(checkout / "models", name, data) for _ in range(2))
-    assert first == second == digest_of(models, name, SpectrogramStore.open(moved))
-    assert len({digest_of(models, other, data) for other in packed.NAMES}) == len(packed.NAMES)
+    moved = Path(shutil.copytree(trained_checkout / "data/spectrograms", tmp_path / "elsewhere"))
+    first, second = (bundle_digest(trained_checkout / "models", name, data) for _ in range(2))
+    assert first == second == bundle_digest(models, name, SpectrogramStore.open(moved))
+    assert len({bundle_digest(models, other, data) for other in MODEL_NAMES}) == len(MODEL_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -142,29 +146,30 @@ def test_the_same_model_has_the_same_digest_wherever_it_is_packed(
         {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 2.0, "temperature": 1.0}]},
         {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 1.0, "temperature": 2.0}]},
         {"transform": None},
+        {"features_version": 0},
     ],
     ids=str,
 )
-def test_whatever_a_packed_folder_says_is_part_of_its_digest(
-    checkout: Path, data: SpectrogramStore, values: dict[str, object]
+def test_every_value_of_the_manifest_is_part_of_the_digest(
+    trained_checkout: Path, data: SpectrogramStore, values: dict[str, object]
 ) -> None:
-    with temporary_bundle(checkout / "models", "crnn", data) as folder:
-        before = digest(folder)
-        changed(folder, **values)
-        assert digest(folder) != before
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        before = folder_sha256(bundle_dir)
+        change_manifest(bundle_dir, **values)
+        assert folder_sha256(bundle_dir) != before
 
 
 @pytest.mark.parametrize("key", ["sample_rate_hz", "n_fft", "hop_length", "clip_duration_s"])
-def test_another_transform_is_another_model(checkout: Path, data: SpectrogramStore, key: str) -> None:
-    with temporary_bundle(checkout / "models", "crnn", data) as folder:
-        before = digest(folder)
+def test_another_transform_is_another_digest(trained_checkout: Path, data: SpectrogramStore, key: str) -> None:
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        before = folder_sha256(bundle_dir)
         transform = data.transform.model_dump()
-        changed(folder, transform=transform | {key: transform[key] + 1})
-        assert digest(folder) != before
+        change_manifest(bundle_dir, transform=transform | {key: transform[key] + 1})
+        assert folder_sha256(bundle_dir) != before
 
 
-def test_one_changed_weight_of_one_member_is_another_model(models: Path, data: SpectrogramStore) -> None:
-    before = {name: digest_of(models, name, data) for name in packed.NAMES}
+def test_one_changed_weight_of_one_member_is_another_digest(models: Path, data: SpectrogramStore) -> None:
+    before = {name: bundle_digest(models, name, data) for name in MODEL_NAMES}
     path = models / "crnn/model.keras"
     with ZipFile(path) as content:
         entries = {name: content.read(name) for name in content.namelist()}
@@ -173,24 +178,24 @@ def test_one_changed_weight_of_one_member_is_another_model(models: Path, data: S
     with ZipFile(path, "w") as content:
         for name, value in (entries | {"model.weights.h5": bytes(weights)}).items():
             content.writestr(name, value)
-    after = {name: digest_of(models, name, data) for name in packed.NAMES}
-    assert {name for name in packed.NAMES if before[name] != after[name]} == {"crnn", "ensemble"}
+    after = {name: bundle_digest(models, name, data) for name in MODEL_NAMES}
+    assert {name for name in MODEL_NAMES if before[name] != after[name]} == {"crnn", "ensemble"}
 
 
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("baseline", {"packed.json", "baseline.skops"}),
-        ("crnn", {"packed.json", "crnn.keras"}),
-        ("ensemble", {"packed.json", "crnn.keras", "parallel.keras"}),
+        ("baseline", {MANIFEST, "baseline.skops"}),
+        ("crnn", {MANIFEST, "crnn.keras"}),
+        ("ensemble", {MANIFEST, "crnn.keras", "parallel.keras"}),
     ],
 )
-def test_a_packed_folder_holds_its_members_and_nothing_pickled(
-    checkout: Path, data: SpectrogramStore, name: str, files: set[str]
+def test_bundle_holds_its_members_and_nothing_pickled(
+    trained_checkout: Path, data: SpectrogramStore, name: str, files: set[str]
 ) -> None:
-    with temporary_bundle(checkout / "models", name, data) as folder:
-        assert {path.name for path in folder.iterdir()} == files
-        for path in folder.iterdir():
+    with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
+        assert {path.name for path in bundle_dir.iterdir()} == files
+        for path in bundle_dir.iterdir():
             contents = {path.name: path.read_bytes()}
             if is_zipfile(path):
                 with ZipFile(path) as archive:
@@ -201,60 +206,83 @@ def test_a_packed_folder_holds_its_members_and_nothing_pickled(
                 assert not (entry.endswith(".npy") and b"'|O'" in content[:128]), f"{entry} holds pickled objects"
 
 
-def test_parameters_are_counted_over_all_members(checkout: Path, data: SpectrogramStore) -> None:
+def test_parameters_are_counted_over_all_members(trained_checkout: Path, data: SpectrogramStore) -> None:
     import keras
 
     counted = {}
-    for name in packed.NAMES:
-        with temporary_bundle(checkout / "models", name, data) as folder:
-            counted[name] = ModelBundle(folder).parameters
+    for name in MODEL_NAMES:
+        with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
+            counted[name] = ModelBundle(bundle_dir).n_parameters
     networks = {
-        name: keras.models.load_model(checkout / f"models/{name}/model.keras", compile=False).count_params()
+        name: keras.models.load_model(trained_checkout / f"models/{name}/model.keras", compile=False).count_params()
         for name in MEMBERS
     }
-    svm = load_baseline(checkout / "models/baseline/model.skops")[-1].calibrated_classifiers_[0].estimator
-    # A support vector has four figures a band; three classes make three one-against-one machines.
-    vectors = len(svm.support_vectors_)
+    classifier, _ = load_classifier(trained_checkout / "models/baseline/model.skops", BASELINE)
+    n_vectors = len(classifier["svc"].calibrated_classifiers_[0].estimator.support_vectors_)
+    # A support vector has four statistics of 32 bands; three genres make three one-against-one classifiers.
     assert counted == networks | {
         "ensemble": sum(networks.values()),
-        "baseline": vectors * 4 * 32 + vectors * 2 + 3,
+        "baseline": n_vectors * 4 * 32 + n_vectors * 2 + 3,
     }
-    table = pd.read_csv(checkout / "reports/evaluation/comparison.csv")
+    table = pd.read_csv(trained_checkout / "reports/evaluation/comparison.csv")
     assert dict(zip(table["model"], table["parameters"], strict=True)) == counted
 
 
 @pytest.mark.parametrize("name", ["baseline", "crnn", "parallel"])
-def test_the_company_a_clip_is_in_does_not_change_its_answer(
-    name: str, checkout: Path, data: SpectrogramStore, mel: np.ndarray
+def test_prediction_for_a_clip_does_not_depend_on_its_batch(
+    name: str, trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray
 ) -> None:
     many = np.tile(mel, (25, 1, 1))  # 150 clips: two full forward passes and a rest
-    with temporary_bundle(checkout / "models", name, data) as folder:
-        model = ModelBundle(folder)
+    with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
+        model = ModelBundle(bundle_dir)
     together = model.predict(many)
     assert together.shape == (150, 3)
     alone = np.concatenate([model.predict(clip[None]) for clip in mel])
     np.testing.assert_allclose(together, np.tile(alone, (25, 1)), atol=1e-5)
 
 
-def test_the_answers_for_a_split_come_in_its_order(checkout: Path, data: SpectrogramStore) -> None:
+def test_predictions_for_a_split_are_in_its_order(trained_checkout: Path, data: SpectrogramStore) -> None:
     training = data.split("training")
-    with temporary_bundle(checkout / "models", "parallel", data) as folder:
-        model = ModelBundle(folder)
+    with temporary_bundle(trained_checkout / "models", "parallel", data) as bundle_dir:
+        model = ModelBundle(bundle_dir)
     expected = model.predict(training.read(np.arange(len(training))))
     np.testing.assert_allclose(model.predict_split(training), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_no_clips_have_no_answers(name: str, checkout: Path) -> None:
-    predictor = load_predictor(checkout / f"models/{name}/model.keras")
+def test_no_clips_give_no_predictions(name: str, trained_checkout: Path) -> None:
+    predictor = load_predictor(model_file(trained_checkout / "models", name), name)
     assert predictor.predict(np.empty((0, 64, 32), np.float32)).shape == (0, 3)
 
 
-def test_a_model_of_ready_spectrograms_has_no_transform(
-    checkout: Path, data: SpectrogramStore, mel: np.ndarray
+@pytest.mark.parametrize("version", [FEATURES_VERSION + 1, None])
+def test_model_of_another_features_version_is_refused(
+    trained_checkout: Path, data: SpectrogramStore, version: int | None
 ) -> None:
-    with temporary_bundle(checkout / "models", "crnn", data) as folder:
-        changed(folder, transform=None)
-        model = ModelBundle(folder)
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        change_manifest(bundle_dir, features_version=version)
+        with pytest.raises(MusicGenreError) as refused:
+            ModelBundle(bundle_dir)
+    assert str(refused.value) == (
+        f"the model crnn was trained on features of version {version}, and this code makes version {FEATURES_VERSION}:"
+        " train it again, or use the release that trained it"
+    )
+
+
+@pytest.mark.parametrize("file", ["../crnn.keras", "/tmp/crnn.keras", "sub/crnn.keras"])
+def test_member_outside_of_the_bundle_is_refused(trained_checkout: Path, data: SpectrogramStore, file: str) -> None:
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        member = {"name": "crnn", "file": file, "weight": 1.0, "temperature": 1.0}
+        change_manifest(bundle_dir, members=[member])
+        with pytest.raises(ValueError, match="not a file of the bundle"):
+            ModelBundle(bundle_dir)
+
+
+def test_model_of_ready_spectrograms_is_independent_of_transform_and_features_version(
+    trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray
+) -> None:
+    with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
+        change_manifest(bundle_dir, transform=None, features_version=FEATURES_VERSION + 1)
+        model = ModelBundle(bundle_dir)
     assert model.manifest.transform is None
     assert model.predict(mel).shape == (len(mel), 3)

@@ -1,4 +1,4 @@
-"""A stored model: the same bytes for the same model, whoever saves it and whenever, and no code in it."""
+"""Stored models: the same bytes for the same model, whoever saves it and whenever, and no code in them."""
 
 from __future__ import annotations
 
@@ -20,40 +20,45 @@ from sklearn.preprocessing import FunctionTransformer
 
 from music_genre.models import baseline
 from music_genre.models.bundle import load_predictor
-from music_genre.models.serialization import save_baseline, save_network
+from music_genre.models.registry import get_model
+from music_genre.models.serialization import load_classifier, save_classifier, save_network
 from music_genre.params import load_params
-from music_genre.training.trainer import build_published, make_deterministic
+from music_genre.training.recipes import make_recipe
+from music_genre.training.trainer import seed_everything
 
-SHAPE, CLASSES = (64, 32), 3
-COMMITTED = load_params(Path(__file__).parents[2] / "params.yaml").models
-SETTINGS = {
-    "crnn": COMMITTED.crnn,
-    "parallel": COMMITTED.parallel.model_copy(update={"pools": ((2, 2), (2, 2), (2, 2), (1, 2), (1, 2))}),
+SHAPE, N_CLASSES = (64, 32), 3
+MODELS = load_params(Path(__file__).parents[2] / "params.yaml").models
+SMALL_POOLS = {"pools": ((2, 2), (2, 2), (2, 2), (1, 2), (1, 2))}
+NETWORKS = {
+    "crnn": MODELS["crnn"].published,
+    "parallel": MODELS["parallel"].published.model_copy(update=SMALL_POOLS),
 }
-NETWORKS = tuple(SETTINGS)
+BASELINE = MODELS["baseline"]
 
 
 def clips(n: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """(n, *SHAPE) float32 dB and (n,) labels."""
-    random = np.random.default_rng(3)
-    return random.uniform(-80, 0, (n, *SHAPE)).astype(np.float32), np.arange(n) % CLASSES
+    rng = np.random.default_rng(3)
+    return rng.uniform(-80, 0, (n, *SHAPE)).astype(np.float32), np.arange(n) % N_CLASSES
 
 
 def network(name: str, seed: int = 1) -> Any:
-    """A network whose seed decides its weights."""
-    make_deterministic(seed)
-    return build_published(name, SHAPE, CLASSES, SETTINGS[name])
+    """A compiled published network whose weights depend on the seed."""
+    seed_everything(seed)
+    model = get_model(name).builders["published"](SHAPE, N_CLASSES, NETWORKS[name])
+    make_recipe("published", NETWORKS[name]).compile(model, 1)
+    return model
 
 
-def trained_baseline() -> Pipeline:
-    mel, label = clips()
-    return baseline.fit(baseline.band_statistics(mel), label, COMMITTED.baseline)
+def trained_baseline(params: baseline.BaselineParams = BASELINE) -> Pipeline:
+    mel, labels = clips()
+    return baseline.fit(baseline.extract(mel, params), labels, params)
 
 
 def save_all(folder: Path) -> None:
     for name in NETWORKS:
         save_network(network(name), folder / f"{name}.keras")
-    save_baseline(trained_baseline(), folder / "baseline.skops")
+    save_classifier(trained_baseline(), BASELINE, folder / "baseline.skops")
 
 
 def entries(archive: Path) -> dict[str, bytes]:
@@ -69,8 +74,10 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_another_process_that_makes_the_same_model_saves_the_same_bytes(stored: Path, tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from test_storage import save_all; save_all(Path(sys.argv[1]))"
+def test_another_process_saves_the_same_model_as_the_same_bytes(stored: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from test_serialization import save_all; save_all(Path(sys.argv[1]))"
+    )
     subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
         cwd=Path(__file__).parent,
@@ -83,15 +90,15 @@ def test_another_process_that_makes_the_same_model_saves_the_same_bytes(stored: 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_saved_twice_is_the_same_bytes(name: str, stored: Path, tmp_path: Path) -> None:
+def test_network_saved_twice_is_the_same_bytes(name: str, stored: Path, tmp_path: Path) -> None:
     model = network(name)
-    for again in ("first.keras", "second.keras"):
-        save_network(model, tmp_path / again)
-        assert (tmp_path / again).read_bytes() == (stored / f"{name}.keras").read_bytes()
+    for copy_name in ("first.keras", "second.keras"):
+        save_network(model, tmp_path / copy_name)
+        assert (tmp_path / copy_name).read_bytes() == (stored / f"{name}.keras").read_bytes()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_one_other_weight_is_another_file(name: str, stored: Path, tmp_path: Path) -> None:
+def test_network_with_one_other_weight_is_other_bytes(name: str, stored: Path, tmp_path: Path) -> None:
     model = network(name)
     weights = model.get_weights()
     weights[-1][0] += 1e-3
@@ -101,7 +108,7 @@ def test_one_other_weight_is_another_file(name: str, stored: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_only_training_needs_is_left_out(name: str, stored: Path, tmp_path: Path) -> None:
+def test_stored_network_has_no_optimizer_state(name: str, stored: Path, tmp_path: Path) -> None:
     trained = network(name)
     trained.optimizer.build(trained.trainable_variables)
     trained.optimizer.iterations.assign(5)
@@ -111,11 +118,11 @@ def test_what_only_training_needs_is_left_out(name: str, stored: Path, tmp_path:
         assert "optimizer" not in weights
 
 
-def test_a_baseline_that_lies_elsewhere_in_memory_is_the_same_bytes(stored: Path, tmp_path: Path) -> None:
-    machine = trained_baseline()
-    kept = [machine, copy.deepcopy(machine), copy.deepcopy(machine)]
-    for number, same in enumerate(kept):
-        save_baseline(same, tmp_path / f"{number}.skops")
+def test_classifier_at_other_memory_addresses_is_the_same_bytes(stored: Path, tmp_path: Path) -> None:
+    classifier = trained_baseline()
+    copies = [classifier, copy.deepcopy(classifier), copy.deepcopy(classifier)]  # all alive: addresses differ
+    for number, same in enumerate(copies):
+        save_classifier(same, BASELINE, tmp_path / f"{number}.skops")
         assert (tmp_path / f"{number}.skops").read_bytes() == (stored / "baseline.skops").read_bytes()
 
 
@@ -136,43 +143,51 @@ def test_archives_hold_nothing_pickled(stored: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_that_is_loaded_again_answers_as_before(name: str, stored: Path) -> None:
+def test_loaded_network_predicts_as_the_saved_one(name: str, stored: Path) -> None:
     mel, _ = clips()
-    loaded, model = load_predictor(stored / f"{name}.keras"), network(name)
-    np.testing.assert_allclose(loaded.predict(mel), np.asarray(model(mel, training=False)), atol=1e-6)
-    assert loaded.parameters == model.count_params()
+    predictor, model = load_predictor(stored / f"{name}.keras", name), network(name)
+    np.testing.assert_allclose(predictor.predict(mel), np.asarray(model(mel, training=False)), atol=1e-6)
+    assert predictor.n_parameters == model.count_params()
 
 
-def test_a_baseline_that_is_loaded_again_answers_as_before(stored: Path) -> None:
+@pytest.mark.parametrize("features", ["mel_statistics", "mfcc_statistics"])
+def test_loaded_classifier_extracts_features_and_predicts_as_the_saved_one(features: str, tmp_path: Path) -> None:
     mel, _ = clips()
-    machine = trained_baseline()
-    expected = machine.predict_proba(baseline.band_statistics(mel))
-    np.testing.assert_allclose(load_predictor(stored / "baseline.skops").predict(mel), expected, atol=1e-6)
+    params = BASELINE.model_copy(update={"features": features})
+    classifier = trained_baseline(params)
+    save_classifier(classifier, params, tmp_path / "model.skops")
+    expected = classifier.predict_proba(baseline.extract(mel, params))
+    predictor = load_predictor(tmp_path / "model.skops", "baseline")
+    np.testing.assert_allclose(predictor.predict(mel), expected, atol=1e-6)
+    assert load_classifier(tmp_path / "model.skops", baseline.MODEL)[1] == params
 
 
-def test_a_baseline_of_cepstra_takes_mel_bands_as_any_other(tmp_path: Path) -> None:
-    mel, label = clips()
-    statistics = baseline.statistics(mel, "mfcc")
-    machine = baseline.fit(statistics, label, COMMITTED.baseline.model_copy(update={"features": "mfcc"}))
-    save_baseline(machine, tmp_path / "model.skops")
-    answers = load_predictor(tmp_path / "model.skops").predict(mel)
-    np.testing.assert_allclose(answers, machine.predict_proba(statistics), atol=1e-6)
-
-
-def test_the_folder_of_a_new_model_is_made(tmp_path: Path) -> None:
-    save_baseline(trained_baseline(), tmp_path / "models/baseline/model.skops")
+def test_folder_of_a_new_model_is_made(tmp_path: Path) -> None:
+    save_classifier(trained_baseline(), BASELINE, tmp_path / "models/baseline/model.skops")
     assert (tmp_path / "models/baseline/model.skops").is_file()
 
 
-def run_anything(statistics: np.ndarray) -> np.ndarray:
-    raise AssertionError("loading or asking a baseline ran foreign code")
+def test_classifier_file_of_a_network_is_refused(stored: Path) -> None:
+    with pytest.raises(ValueError, match="crnn is a network"):
+        load_predictor(stored / "baseline.skops", "crnn")
 
 
-def test_a_baseline_that_names_foreign_code_is_refused(tmp_path: Path) -> None:
+def test_file_without_params_is_refused(tmp_path: Path) -> None:
+    from skops.io import dump
+
+    dump(trained_baseline(), tmp_path / "model.skops")
+    with pytest.raises(ValueError, match="holds no classifier with its params"):
+        load_classifier(tmp_path / "model.skops", baseline.MODEL)
+
+
+def run_anything(features: np.ndarray) -> np.ndarray:
+    raise AssertionError("foreign code was run")
+
+
+def test_classifier_that_names_foreign_code_is_refused(tmp_path: Path) -> None:
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    statistics = baseline.band_statistics(clips()[0])
     hostile = make_pipeline(FunctionTransformer(run_anything, check_inverse=False, validate=False), trained_baseline())
-    save_baseline(hostile, tmp_path / "model.skops")
+    save_classifier(hostile, BASELINE, tmp_path / "model.skops")
     with pytest.raises(UntrustedTypesFoundException, match="run_anything"):
-        baseline.load(tmp_path / "model.skops").predict_proba(statistics)
+        load_predictor(tmp_path / "model.skops", "baseline")

@@ -1,4 +1,4 @@
-"""Training by the study's rules, on a network of a few weights, and by better ones."""
+"""Training by both recipes on a tiny collection, and after interruptions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import h5py
@@ -13,104 +14,107 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.features.cache import publish_shard, write_shard
-from music_genre.features.store import SpectrogramStore, write_index
 from music_genre.models.bundle import load_predictor
-from music_genre.models.cpu_kernels.fused import Swift
+from music_genre.models.cpu_kernels.fused import CpuFusedNetwork
+from music_genre.models.params import NetworkParams
+from music_genre.models.registry import get_model
 from music_genre.models.serialization import save_network
 from music_genre.params import load_params
+from music_genre.training.recipes import Recipe, make_recipe
 from music_genre.training.trainer import (
     HISTORY_COLUMNS,
-    arranged,
-    build_published,
-    compile_improved,
-    computing_in,
+    HistoryRow,
+    TrainingData,
+    TrainJob,
+    build_network,
     fit,
-    in_float32,
-    make_deterministic,
-    single_epoch_history,
+    optimize_for_device,
+    seed_everything,
+    to_float32,
+    train_classifier,
+    train_network,
+    with_dtype_policy,
 )
-from music_genre.training.trainer import train as train_network
 
-COMMITTED = load_params(Path(__file__).parents[2] / "params.yaml").models
-FEW = {"epochs": 4, "batch_size": 8, "learning_rate": 0.01}
-SETTINGS = COMMITTED.crnn.model_copy(update={"recipe": "published", **FEW})
+MODELS = load_params(Path(__file__).parents[2] / "params.yaml").models
+FAST = {"epochs": 4, "batch_size": 8, "learning_rate": 0.01}
+
+OnEpoch = Callable[[HistoryRow], None]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> SpectrogramStore:
-    """48 clips of 6 frames and 4 bands, of two genres that differ a little in one band each."""
-    folder, random = tmp_path_factory.mktemp("spectrograms"), np.random.default_rng(0)
-    ids = np.arange(48)
-    mel = random.normal(-50, 10, (48, 6, 4))
-    mel[ids, :, ids % 2] += 8
-    splits = pd.DataFrame(
-        {"track_id": ids, "genre": np.where(ids % 2, "Rock", "Folk"), "split": ["training"] * 32 + ["validation"] * 16}
-    )
-    tables = []
-    for name, chosen in splits.groupby("split")["track_id"]:
-        write_shard(folder, name, [(int(track_id), mel[track_id]) for track_id in chosen])
-        tables.append(publish_shard(folder, name, folder / f"{name}-00000.npy")[0])
-    write_index(folder, pd.concat(tables), splits, None, 1)
-    return SpectrogramStore.open(folder)
+class InterruptionError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def ignore(row: HistoryRow) -> None:
+    """Nothing after an epoch."""
+
+
+def params_of(name: str, recipe: str, **changes: Any) -> NetworkParams:
+    """A network's params, quick to train by a recipe."""
+    params: NetworkParams = MODELS[name]
+    section = getattr(params, recipe).model_copy(update=FAST | changes)
+    return params.model_copy(update={"recipe": recipe, recipe: section})
+
+
+def published_recipe(**changes: Any) -> Recipe:
+    return make_recipe("published", params_of("crnn", "published", **changes).active_recipe)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small() -> Iterator[None]:
-    """Clips of 6 frames and 4 bands leave nothing for more convolutions, and to trace them takes the time here."""
+def small_networks() -> Iterator[None]:
+    """Clips of 6 frames and 4 bands leave nothing for more convolutions, and tracing takes most of the time here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("music_genre.models.layers.FILTERS", (4, 6))
         yield
 
 
-class Interrupted(Exception):
-    """Stands for whatever ends a process."""
+def train_tiny(
+    data: TrainingData, seed: int, checkpoint_dir: Path, recipe: Recipe | None = None, on_epoch: OnEpoch = ignore
+) -> tuple[Any, pd.DataFrame]:
+    """Train a network of a few weights by the published recipe."""
+    from keras import Input, Model, layers
 
-
-Follow = Callable[[dict[str, float]], None]
-
-
-def train(
-    data: SpectrogramStore, seed: int, kept: Path, learning_rate: float = 0.01, follow: Follow = lambda row: None
-) -> tuple[object, pd.DataFrame]:
-    from keras import Input, Model, layers, optimizers
-
-    make_deterministic(seed)
-    clip = Input(data.shape, name="mel_db")
+    seed_everything(seed)
+    clip = Input(data.training.shape, name="mel_db")
     x = layers.GRU(4, name="gru")(layers.Rescaling(1 / 20, offset=2, name="scale")(clip))
-    model = Model(
-        clip, layers.Dense(2, activation="softmax", name="genre")(layers.Dropout(0.2, name="dropout")(x)), name="tiny"
-    )
-    model.compile(optimizers.Adam(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    seen: list[dict[str, float]] = []
+    x = layers.Dropout(0.2, name="dropout")(x)
+    model = Model(clip, layers.Dense(2, activation="softmax", name="genre")(x), name="tiny")
+    rows: list[HistoryRow] = []
 
-    def on_epoch(row: dict[str, float]) -> None:
-        seen.append(row)
-        follow(row)
+    def record(row: HistoryRow) -> None:
+        rows.append(row)
+        on_epoch(row)
 
-    history = fit(model, data.split("training"), data.split("validation"), SETTINGS, seed, on_epoch, kept)
-    assert seen == history.to_dict("records")
+    history = fit(model, recipe or published_recipe(), TrainJob(data, seed, record, checkpoint_dir))
+    assert rows == history.to_dict("records")
     return model, history
 
 
-def test_training_learns_and_its_history_has_a_row_an_epoch(data: SpectrogramStore, tmp_path: Path) -> None:
-    _, history = train(data, 1, tmp_path)
+def accuracy(path: Path, name: str, data: TrainingData) -> float:
+    """Validation accuracy of a stored network."""
+    probabilities = load_predictor(path, name).predict(data.validation.read(np.arange(len(data.validation))))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    return float((probabilities.argmax(axis=1) == data.validation.label).mean())
+
+
+def test_training_lowers_the_loss_and_its_history_has_a_row_an_epoch(data: TrainingData, tmp_path: Path) -> None:
+    _, history = train_tiny(data, 1, tmp_path)
     assert tuple(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
-def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_others(
-    data: SpectrogramStore, tmp_path: Path
-) -> None:
-    def break_off(row: dict[str, float]) -> None:
+def test_same_seed_gives_the_same_bytes_also_after_an_interruption(data: TrainingData, tmp_path: Path) -> None:
+    def interrupt(row: HistoryRow) -> None:
         if row["epoch"] == 3:
-            raise Interrupted
+            raise InterruptionError
 
-    with pytest.raises(Interrupted):
-        train(data, 1, tmp_path / "resumed", follow=break_off)
+    with pytest.raises(InterruptionError):
+        train_tiny(data, 1, tmp_path / "resumed", on_epoch=interrupt)
+    assert (tmp_path / "resumed/state.json").is_file()
     for name, seed in (("undisturbed", 1), ("resumed", 1), ("other", 2)):
-        model, history = train(data, seed, tmp_path / name)
+        model, history = train_tiny(data, seed, tmp_path / name)
         save_network(model, tmp_path / f"{name}.keras")
         history.to_csv(tmp_path / f"{name}.csv", index=False)
     for suffix in ("keras", "csv"):
@@ -121,52 +125,50 @@ def test_the_same_seed_gives_the_same_bytes_after_a_break_too_and_another_seed_o
         assert undisturbed != other
 
 
-def test_the_best_epoch_by_validation_accuracy_is_kept(data: SpectrogramStore, tmp_path: Path) -> None:
-    # A wild learning rate makes accuracy jump about, so that the last epoch is not the best.
-    validation = data.split("validation")
+def test_published_recipe_ends_with_the_best_epoch_by_validation_accuracy(data: TrainingData, tmp_path: Path) -> None:
+    recipe = published_recipe(learning_rate=0.6)  # so high that accuracy jumps, and the last epoch is not the best
     for seed in range(6):
-        model, history = train(data, seed, tmp_path / str(seed), learning_rate=0.6)
+        model, history = train_tiny(data, seed, tmp_path / str(seed), recipe)
         save_network(model, tmp_path / "model.keras")
-        answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
-        found = (answers.argmax(axis=1) == validation.label).mean()
-        assert found == pytest.approx(history["val_accuracy"].max())
+        assert accuracy(tmp_path / "model.keras", "tiny", data) == pytest.approx(history["val_accuracy"].max())
         if history["val_accuracy"].iloc[-1] < history["val_accuracy"].max():
             return
     pytest.fail("no seed ended below its best epoch: the test shows nothing")
 
 
-def test_the_learning_rate_halves_when_validation_accuracy_stops_rising(
-    data: SpectrogramStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_published_learning_rate_halves_when_validation_accuracy_stops_rising(
+    data: TrainingData, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(globals(), "SETTINGS", SETTINGS.model_copy(update={"epochs": 30}))
-    rates = train(data, 1, tmp_path)[1]["learning_rate"].to_numpy()
-    steps = set(np.round(rates[1:] / rates[:-1], 6))
-    assert steps == {0.5, 1.0}
+    _, history = train_tiny(data, 1, tmp_path, published_recipe(epochs=30))
+    rates = history["learning_rate"].to_numpy()
+    assert set(np.round(rates[1:] / rates[:-1], 6)) == {0.5, 1.0}
 
 
-def test_a_model_that_learns_in_one_go_has_a_history_of_one_row() -> None:
-    right = np.array([[0.9, 0.1], [0.2, 0.8]])
-    row = single_epoch_history(right, np.array([0, 1]), right, np.array([1, 1]))
-    assert tuple(row) == HISTORY_COLUMNS
-    assert (row["accuracy"], row["val_accuracy"]) == (1.0, 0.5)
+def test_classifier_has_a_history_of_one_row(data: TrainingData) -> None:
+    classifier, history = train_classifier(get_model("baseline"), MODELS["baseline"], data)
+    assert tuple(history.columns) == HISTORY_COLUMNS
+    (row,) = history.to_dict("records")
+    features = get_model("baseline").extract(data.validation.read(np.arange(16)), MODELS["baseline"])
+    probabilities = classifier.predict_proba(features)
+    assert row["val_accuracy"] == (probabilities.argmax(axis=1) == data.validation.label).mean()
+    of_true_genre = probabilities[np.arange(16), data.validation.label]
+    assert row["val_loss"] == pytest.approx(-np.log(of_true_genre).mean(), rel=1e-6)
+    assert row["epoch"] == 1
     assert np.isnan(row["learning_rate"])
 
 
-def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figures_are_those_of_what_is_stored(
-    data: SpectrogramStore, tmp_path: Path
+def test_improved_recipe_gives_the_same_bytes_again_and_stores_what_it_validated(
+    data: TrainingData, tmp_path: Path
 ) -> None:
-    settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "mixup": 0.2, "weight_average": 0.9})
-    training, validation = data.split("training"), data.split("validation")
-    for file in ("first", "again"):
-        seen: list[dict[str, float]] = []
-        model, history = train_network("crnn", training, validation, 2, settings, 3, seen.append, tmp_path / file)
-        save_network(model, tmp_path / f"{file}.keras")
-        assert seen == history.to_dict("records")
+    params = params_of("crnn", "improved", mixup=0.2, ema_fraction=0.9)
+    for name in ("first", "again"):
+        rows: list[HistoryRow] = []
+        model, history = train_network("crnn", params, TrainJob(data, 3, rows.append, tmp_path / name))
+        save_network(model, tmp_path / f"{name}.keras")
+        assert rows == history.to_dict("records")
     assert (tmp_path / "first.keras").read_bytes() == (tmp_path / "again.keras").read_bytes()
     assert history["epoch"].tolist() == [1, 2, 3, 4]
-    answers = load_predictor(tmp_path / "first.keras").predict(validation.read(np.arange(len(validation))))
-    np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
-    assert (answers.argmax(axis=1) == validation.label).mean() == pytest.approx(history["val_accuracy"].iloc[-1])
+    assert accuracy(tmp_path / "first.keras", "crnn", data) == pytest.approx(history["val_accuracy"].iloc[-1])
     stored = h5py.File(io.BytesIO(ZipFile(tmp_path / "first.keras").read("model.weights.h5")))
     names: list[str] = []
     stored.visit(names.append)
@@ -174,77 +176,75 @@ def test_the_improved_recipe_gives_the_same_bytes_again_and_the_last_epochs_figu
     assert not [name for name in names if "optimizer" in name]
 
 
-def test_what_is_trained_in_mixed_precision_answers_in_float32(data: SpectrogramStore, tmp_path: Path) -> None:
-    settings = COMMITTED.crnn.model_copy(update=FEW | {"recipe": "improved", "precision": "mixed_float16"})
-    training, validation = data.split("training"), data.split("validation")
-    computed = set()
+def test_network_trained_in_mixed_precision_is_stored_in_float32(data: TrainingData, tmp_path: Path) -> None:
+    params = params_of("crnn", "improved").model_copy(update={"precision": "mixed_float16"})
+    compute_dtypes = set()
 
-    def watch(row: dict[str, float]) -> None:
-        assert np.isfinite(row["loss"])
+    def spy(trained: Any, build: Callable[[], Any]) -> Any:
+        compute_dtypes.add(trained.compute_dtype)
+        return to_float32(trained, build)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "music_genre.training.trainer.in_float32",
-            lambda trained, build: computed.add(trained.compute_dtype) or in_float32(trained, build),
-        )
-        model, history = train_network("crnn", training, validation, 2, settings, 3, watch, tmp_path / "kept")
-    assert computed == {"float16"}
+        patch.setattr("music_genre.training.trainer.to_float32", spy)
+        model, history = train_network("crnn", params, TrainJob(data, 3, ignore, tmp_path / "checkpoints"))
+    assert compute_dtypes == {"float16"}
+    assert np.isfinite(history["loss"]).all()
     save_network(model, tmp_path / "model.keras")
     assert "mixed" not in ZipFile(tmp_path / "model.keras").read("config.json").decode()
-    answers = load_predictor(tmp_path / "model.keras").predict(validation.read(np.arange(len(validation))))
-    right = (answers.argmax(axis=1) == validation.label).mean()
-    assert right == pytest.approx(history["val_accuracy"].iloc[-1], abs=2 / len(validation))
+    expected = history["val_accuracy"].iloc[-1]
+    assert accuracy(tmp_path / "model.keras", "crnn", data) == pytest.approx(expected, abs=2 / len(data.validation))
 
 
-def test_only_a_network_in_float32_is_arranged_for_a_processor() -> None:
+def test_only_published_networks_in_float32_are_fused_for_a_cpu() -> None:
     import tensorflow as tf
 
-    build = partial(build_published, "crnn", (64, 32), 2, COMMITTED.crnn)
-    assert isinstance(arranged(build()), Swift) != bool(tf.config.list_physical_devices("GPU"))
-    mixed = computing_in("mixed_bfloat16", build)
-    assert arranged(mixed) is mixed
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    build = partial(build_network, "crnn", params_of("crnn", "published"), (64, 32), 2)
+    plain, mixed = build(), with_dtype_policy("mixed_bfloat16", build)
+    for model in (plain, mixed):
+        published_recipe().compile(model, 1)
+    assert isinstance(optimize_for_device(plain), CpuFusedNetwork) == on_cpu
+    assert optimize_for_device(mixed) is mixed
+
+
+def test_mixed_precision_networks_weights_are_kept_in_float32() -> None:
+    build = partial(build_network, "crnn", params_of("crnn", "published"), (64, 32), 2)
+    mixed = with_dtype_policy("mixed_bfloat16", build)
+    assert mixed.compute_dtype == "bfloat16"
     assert mixed.get_layer("genre").compute_dtype == "float32"
-    plain = in_float32(mixed, build)
+    plain = to_float32(mixed, build)
     assert plain.compute_dtype == "float32"
-    for one, other in zip(plain.get_weights(), mixed.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, mixed_weight in zip(plain.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, mixed_weight)
 
 
-def test_the_rate_rises_then_falls_to_nothing_and_the_weights_are_an_average() -> None:
-    import keras
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="softmax")])
-    settings = SETTINGS.model_copy(update={"warm_up": 0.1, "weight_average": 0.2})
-    compile_improved(model, settings, 100)
-    rate = [float(model.optimizer._learning_rate(step)) for step in (0, 5, 10, 55, 100)]
-    np.testing.assert_allclose(rate, [0, 0.005, 0.01, 0.005, 0], atol=1e-9)
-    assert model.optimizer.ema_momentum == pytest.approx(0.95)
-    assert [model.optimizer._use_weight_decay(weight) for weight in model.trainable_variables] == [True, False]
-
-
-Run = Callable[[str, Path, Follow], tuple[bytes, pd.DataFrame]]
+Train = Callable[[str, Path, OnEpoch], tuple[bytes, pd.DataFrame]]
 
 
 @pytest.fixture(scope="module")
-def run(data: SpectrogramStore) -> Run:
-    """Trains a network by its name and gives its bytes and history: the published CRNN, at a wild rate, so that its
-    best epoch is not the last; or two copies of the improved network, of clips in three parts under random tone curves.
+def train(data: TrainingData) -> Train:
+    """Trains a network by its name and gives its bytes and history: the published CRNN, at a rate so high that its best
+    epoch is not the last; or two seeds of the improved parallel network, on segments with random equalizer curves.
     """
-    settings = {
-        "crnn": COMMITTED.crnn.model_copy(
-            update={"recipe": "published", "epochs": 6, "batch_size": 8, "learning_rate": 0.3, "pools": (1, 1, 1)}
-        ),
-        "parallel": COMMITTED.parallel.model_copy(
-            update={"epochs": 3, "batch_size": 8, "copies": 2, "parts": 3, "crop": 0, "equaliser": 3.0}
+    params = {
+        "crnn": params_of("crnn", "published", epochs=6, learning_rate=0.3, pools=(1, 1, 1)),
+        "parallel": params_of(
+            "parallel",
+            "improved",
+            epochs=3,
+            learning_rate=0.002,
+            n_seeds=2,
+            n_segments=3,
+            crop_fraction=0.0,
+            random_eq_db=3.0,
         ),
     }
 
-    def train_and_save(name: str, folder: Path, follow: Follow) -> tuple[bytes, pd.DataFrame]:
+    def train_and_save(name: str, folder: Path, on_epoch: OnEpoch) -> tuple[bytes, pd.DataFrame]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("music_genre.models.crnn.KERNEL", 1)
-            model, history = train_network(
-                name, data.split("training"), data.split("validation"), 2, settings[name], 3, follow, folder / "kept"
-            )
+            job = TrainJob(data, 3, on_epoch, folder / "checkpoints")
+            model, history = train_network(name, params[name], job)
         save_network(model, folder / "model.keras")
         return (folder / "model.keras").read_bytes(), history
 
@@ -252,27 +252,25 @@ def run(data: SpectrogramStore) -> Run:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "at"), [("crnn", [2, 4, 6]), ("parallel", [1, 3, 5])])
-def test_an_interrupted_training_goes_on_to_the_same_weights_and_history(
-    run: Run, tmp_path: Path, name: str, at: list[int]
+@pytest.mark.parametrize(("name", "interruptions"), [("crnn", [2, 4, 6]), ("parallel", [1, 3, 5])])
+def test_interrupted_training_ends_with_the_same_weights_and_history(
+    train: Train, tmp_path: Path, name: str, interruptions: list[int]
 ) -> None:
     (tmp_path / "undisturbed").mkdir()
-    expected, expected_history = run(name, tmp_path / "undisturbed", lambda row: None)
-    moments, seen = iter(at), list[dict[str, float]]()
-    interruption = next(moments)
+    expected, expected_history = train(name, tmp_path / "undisturbed", ignore)
+    rows = list[HistoryRow]()
 
-    def on_epoch(row: dict[str, float]) -> None:
-        seen.append(row)
-        if row["epoch"] == interruption:
-            raise Interrupted
+    def interrupt_at(epoch: int, row: HistoryRow) -> None:
+        rows.append(row)
+        if row["epoch"] == epoch:
+            raise InterruptionError
 
-    for _ in at:
-        with pytest.raises(Interrupted):
-            run(name, tmp_path, on_epoch)
-        interruption = next(moments, 0)
-    seen.clear()
-    found, history = run(name, tmp_path, on_epoch)
+    for epoch in interruptions:
+        with pytest.raises(InterruptionError):
+            train(name, tmp_path, partial(interrupt_at, epoch))
+    rows.clear()
+    resumed, history = train(name, tmp_path, rows.append)
     assert expected_history["epoch"].tolist() == list(range(1, 7))
-    assert found == expected
+    assert resumed == expected
     pd.testing.assert_frame_equal(history, expected_history)
-    assert seen == history.to_dict("records")
+    assert rows == history.to_dict("records")

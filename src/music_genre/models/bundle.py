@@ -192,11 +192,19 @@ def read_manifest(bundle_dir: Path) -> BundleManifest:
 
 
 def parse_manifest(text: str) -> BundleManifest:
-    """The manifest in the text of a ``manifest.json``."""
+    """The manifest in the text of a ``manifest.json``.
+
+    Raises:
+        ValueError: a member is not a file of the bundle, or a value is impossible.
+    """
     values = json.loads(text)
+    members = tuple(BundledMember(**member) for member in values["members"])
+    for member in members:
+        if Path(member.file).name != member.file:
+            raise ValueError(f"{member.file!r} is not a file of the bundle")
     return BundleManifest(
         name=values["name"],
-        members=tuple(BundledMember(**member) for member in values["members"]),
+        members=members,
         temperature=float(values["temperature"]),
         genres=tuple(values["genres"]),
         shape=(values["shape"][0], values["shape"][1]),

@@ -76,7 +76,7 @@ def compare_with_champion(
     try:
         champion_dir = download_bundle(version)
         reason = incompatibility(read_manifest(champion_dir), read_manifest(bundle))
-    except (MusicGenreError, FileNotFoundError) as error:
+    except (MusicGenreError, OSError, ValueError, KeyError) as error:
         reason = f"its files cannot be read ({' '.join(str(error).split())[:200]})"
     if reason is not None:
         return [], f"champion: not compared with version {version.version}: {reason}"
@@ -107,6 +107,8 @@ def incompatibility(champion: BundleManifest, candidate: BundleManifest) -> str 
         return f"it has other genres ({', '.join(champion.genres)})"
     if (champion.transform, champion.shape) != (candidate.transform, candidate.shape):
         return "it has another transform"
+    if champion.transform is not None and champion.features_version != candidate.features_version:
+        return f"it takes features of version {champion.features_version}"
     return None
 
 
