@@ -160,9 +160,9 @@ def test_run_has_plots_and_tables_as_artifacts(name: str, checkout: Path, client
 def test_logged_model_has_a_signature_and_a_real_input_example(name: str, checkout: Path, client: MlflowClient) -> None:
     uri = f"models:/{ref_of(checkout, name).model_id}"
     signature = mlflow.models.get_model_info(uri).signature
-    (taken,), (given,) = signature.inputs.inputs, signature.outputs.inputs
-    assert (taken.type, taken.shape) == (np.dtype(np.float32), (-1, 64, 32))
-    assert (given.type, given.shape) == (np.dtype(np.float32), (-1, 3))
+    (clips,), (probabilities,) = signature.inputs.inputs, signature.outputs.inputs
+    assert (clips.type, clips.shape) == (np.dtype(np.float32), (-1, 64, 32))
+    assert (probabilities.type, probabilities.shape) == (np.dtype(np.float32), (-1, 3))
     folder = Path(mlflow.artifacts.download_artifacts(uri))
     example = mlflow.models.Model.load(folder).load_input_example(str(folder))
     clip = SpectrogramStore.open(checkout / "data/spectrograms").split("validation").read(np.arange(1))

@@ -1,4 +1,4 @@
-"""The gate: which model is selected, and how it is judged by its metrics, its data, its size and its features."""
+"""The gate: which model is selected, and whether it passes by its metrics, its data, its size and its features."""
 
 from __future__ import annotations
 

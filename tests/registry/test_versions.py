@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -24,6 +25,7 @@ from music_genre.registry.versions import (
     MAX_REASON_CHARS,
     cached_measurement,
     champion,
+    download_bundle,
     find_version,
     record_shadow,
     registry_lock,
@@ -127,9 +129,9 @@ def test_version_has_the_models_run(registry: Registry) -> None:
 def test_version_is_found_by_the_models_digest(registry: Registry) -> None:
     registry.register("a")
     registry.register("b")
-    found = find_version(registry.client, registry.name, "a")
-    assert found is not None
-    assert str(found.version) == "1"
+    version = find_version(registry.client, registry.name, "a")
+    assert version is not None
+    assert str(version.version) == "1"
     assert find_version(registry.client, registry.name, "c") is None
 
 
@@ -364,6 +366,18 @@ def test_version_is_resolved_by_alias_and_by_number(registry: Registry) -> None:
     registry.register("b")
     resolved = {key: str(resolve(registry.client, registry.name, key).version) for key in ("champion", "2")}
     assert resolved == {"champion": "1", "2": "2"}
+
+
+def test_version_that_another_program_logged_has_no_bundle(registry: Registry) -> None:
+    def predict(model_input: list[str]) -> list[str]:
+        return model_input
+
+    with mlflow.start_run():
+        info = mlflow.pyfunc.log_model(name="other", python_model=predict, pip_requirements=[])
+    registry.client.create_registered_model(registry.name)
+    version = registry.client.create_model_version(registry.name, f"models:/{info.model_id}", model_id=info.model_id)
+    with pytest.raises(MusicGenreError, match="version 1 has no bundle: another program logged it"):
+        download_bundle(version)
 
 
 def test_shadow_statistics_add_up_until_the_champion_changes(registry: Registry) -> None:

@@ -1,4 +1,4 @@
-"""Select the model to register and judge it by what the stages made: ``reports/gate.json``."""
+"""Select the model to register and decide whether it passes the gate: ``reports/gate.json``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The gate: select the model to register, and judge it by its metrics, its size and its features.
+"""The gate: select the model to register, and decide by its metrics, its size and its features whether it passes.
 
-Everything here follows from files, so the verdict is the same wherever it is computed. What depends on the machine or
-on the registry is judged by ``registry.checks``, by the same criteria.
+Everything here follows from files, so the verdict is the same wherever it is computed. ``registry.checks`` adds the
+criteria that depend on the machine or on the registry.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def evaluate_gate(
     feature_skew_db: float | None,
     notes: Sequence[str] = (),
 ) -> GateResult:
-    """Judge the selected model.
+    """Decide whether the selected model passes the gate.
 
     Args:
         results: all candidates' evaluations.

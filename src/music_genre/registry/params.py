@@ -12,16 +12,16 @@ ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 
 
 class GateParams(ParamsModel):
-    """What a model must reach on validation before it may become challenger.
+    """What the selected model must reach to pass the gate. Metrics are those on validation.
 
     Args:
         min_macro_f1: lowest macro-F1.
         min_class_recall: lowest recall of any genre.
         max_ece: highest expected calibration error.
-        max_macro_f1_drop: how far below the champion's macro-F1, on the same clips, the upper end of the paired 95 %
-            interval may lie.
-        max_feature_skew_db: largest distance between features made by the model and the pipeline's.
-        max_size_mb: largest size of the packed model.
+        max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips: the lower end of the paired
+            95 % interval of the difference.
+        max_feature_skew_db: largest difference between features by the model's transform and the stored ones.
+        max_size_mb: largest size of the bundle.
         max_latency_ms: longest forward pass of one clip on the machine that registers.
     """
 

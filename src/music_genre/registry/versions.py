@@ -199,8 +199,8 @@ def challenger(client: MlflowClient, name: str) -> str | None:
 
 def record_shadow(client: MlflowClient, name: str, version: str, stats: ShadowStats) -> None:
     """Add statistics of shadow mode to those that a version has."""
-    known = read_shadow(_get_version(client, name, version).tags)
-    total = known.merge(stats) if known else stats
+    recorded = read_shadow(_get_version(client, name, version).tags)
+    total = recorded.merge(stats) if recorded else stats
     client.set_model_version_tag(name, version, SHADOW_TAG, total.model_dump_json())
 
 
@@ -225,16 +225,19 @@ def download_bundle(version: ModelVersion) -> Path:
     """The folder of a version's bundle on this machine, downloaded where the store is elsewhere.
 
     Raises:
-        MusicGenreError: the store has lost the model's files.
+        MusicGenreError: the store has lost the model's files, or the version is of another program.
     """
     try:
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
-        artifacts = Model.load(str(folder)).flavors["python_function"]["artifacts"]
+        flavors = Model.load(str(folder)).flavors
     except (MlflowException, OSError) as error:
         raise MusicGenreError(
             f"the files of {version.name} version {version.version} could not be downloaded: {error}"
         ) from error
-    return folder / str(artifacts[BUNDLE_ARTIFACT]["path"])
+    artifact = flavors.get("python_function", {}).get("artifacts", {}).get(BUNDLE_ARTIFACT)
+    if artifact is None:
+        raise MusicGenreError(f"{version.name} version {version.version} has no bundle: another program logged it")
+    return folder / str(artifact["path"])
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
@@ -244,8 +247,8 @@ def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion |
 
 def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     """Every version, the newest first."""
-    found = client.search_model_versions(f"name = '{name}'", max_results=1000)
-    return sorted(found, key=lambda version: int(version.version), reverse=True)
+    versions = client.search_model_versions(f"name = '{name}'", max_results=1000)
+    return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
 def failed_criteria(version: ModelVersion) -> list[str]:

@@ -160,4 +160,4 @@ def log_card(client: MlflowClient, run: RunRef, markdown: str, html: str) -> Non
 
 
 def _changed(client: MlflowClient, run: RunRef, tag: str, value: str) -> bool:
-    return client.get_run(run.run_id).data.tags.get(tag) != value
+    return bool(client.get_run(run.run_id).data.tags.get(tag) != value)
