@@ -14,7 +14,7 @@ from music_genre.paths import ProjectPaths
 from music_genre.registry import versions as registry
 
 client, name = connect(ProjectPaths.find())
-folder = registry.packed_folder(registry.resolve(client, name, registry.CHAMPION))
+folder = registry.download_bundle(registry.resolve(client, name, registry.CHAMPION))
 packing = read_manifest(folder)
 transform = packing.transform
 members = [keras.models.load_model(folder / member.file) for member in packing.members]
