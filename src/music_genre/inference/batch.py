@@ -44,9 +44,7 @@ def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
         raise AudioError(IssueReason.UNREADABLE, error.strerror or str(error)) from error
 
 
-def predict_files(
-    model: ModelBundle, confidence_threshold: float, files: Sequence[Path]
-) -> Iterator[dict[str, Any]]:
+def predict_files(model: ModelBundle, confidence_threshold: float, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """A row of ``csv_columns`` for each file, in order; a file that cannot be used has only ``file`` and ``error``.
 
     Args:
