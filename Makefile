@@ -47,11 +47,11 @@ $(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
 
 repro: setup  ## from audio to a registered model: dvc repro; error 3: the gate refused the model
 	@touch $(VENV)/.repro-start
-	@dvc repro || { code=$$?; \
-		test reports/registration.json -nt $(VENV)/.repro-start && grep -q '"verdict": "refused"' reports/registration.json \
-		&& exit 3; exit $$code; }
-	@# Where the stage had nothing to do, the tracking store may still be new or lost: this fills it.
-	@test reports/registration.json -nt $(VENV)/.repro-start || music-genre register
+	dvc repro
+	@# Where stage register had nothing to do, the tracking store may still be new or lost: the command fills it.
+	@if test reports/registration.json -nt $(VENV)/.repro-start; then \
+		if grep -q '"verdict": "refused"' reports/registration.json; then exit 3; fi; \
+	else music-genre register; fi
 	@echo
 	@music-genre versions
 	@printf '%s\n' '' \

@@ -137,11 +137,12 @@ def synth_tone() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def write_params() -> Callable[[Path, dict[str, Any]], None]:
-    """Writes the committed ``params.yaml`` with some values changed into a folder."""
+    """Writes the committed ``params.yaml`` with some values changed into a folder, in the form that DVC writes."""
+    from dvc.utils.serialize import modify_yaml
 
     def write(folder: Path, changes: dict[str, Any]) -> None:
-        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        (folder / "params.yaml").write_text(yaml.safe_dump(merge(params, changes), sort_keys=False), encoding="utf-8")
+        with modify_yaml(shutil.copy(ROOT / "params.yaml", folder)) as params:
+            update(params, changes)
 
     return write
 
@@ -256,9 +257,11 @@ def output_of(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested values with some of them changed; no key may be new."""
+def update(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Change some of nested values; no key may be new."""
     assert changes.keys() <= values.keys()
-    return values | {
-        key: merge(values[key], change) if isinstance(change, dict) else change for key, change in changes.items()
-    }
+    for key, change in changes.items():
+        if isinstance(change, dict):
+            update(values[key], change)
+        else:
+            values[key] = change

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[3]
+STORE_VARIABLES = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")  # would send a test's runs to another store
 SHORT = {"spectrogram": {"n_frames": 40, "clip_duration_s": 3}}
 TINY = {
     "data": {"min_duration_s": 3, "sample": {"tracks_per_genre": 4, "duration_s": 4}},
@@ -38,14 +39,18 @@ def describe_short_clips(write_params: Callable[[Path, dict[str, Any]], None]) -
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., str]:
-    """Runs a command of the environment in a folder; returns what it printed."""
+    """Runs a command of the environment in a folder and returns what it printed; keywords are variables."""
 
-    def run_in(folder: Path, *command: str, ok: bool = True, **extra: str) -> str:
-        ours = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")
-        environment = {name: value for name, value in os.environ.items() if name not in ours}
+    def run_in(folder: Path, *command: str, ok: bool = True, **variables: str) -> str:
+        environment = {name: value for name, value in os.environ.items() if name not in STORE_VARIABLES}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
-            command, cwd=folder, env=environment | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=folder,
+            env=environment | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         assert (done.returncode == 0) == ok, f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}"
         return done.stdout
@@ -59,30 +64,31 @@ def reproduced(
     run: Callable[..., str],
     write_params: Callable[[Path, dict[str, Any]], None],
 ) -> Path:
-    """``checkout``: one of these very files with tiny params, after its first ``dvc repro``; and what others have of
-    it: its commits in ``published.git``, its data and models in ``shelf``, its tracking store as ``mlflow.db``.
+    """A folder with ``checkout``: these very files with tiny params, after their first ``dvc repro``; and with what
+    others have of it: its commits in ``published.git``, its data and models in ``storage`` (DVC's remote), its tracking
+    store as ``mlflow.db``.
     """
 
     def commit(folder: Path, message: str) -> None:
         run(folder, "git", "add", "--all")
         run(folder, "git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "commit", "-qm", message)
 
-    def fill(place: Path) -> None:
-        folder = place / "checkout"
+    def fill(base: Path) -> None:
+        folder = base / "checkout"
         files = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
         for name in files:
             if (ROOT / name).is_file() and name != "dvc.lock":
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         run(folder, "git", "init", "-q", "-b", "main")
-        run(folder, "dvc", "remote", "add", "--default", "shelf", str(place / "shelf"))
-        commit(folder, "what is published")
-        # Not committed before it is run: what a model is made of is then a commit and changes to it.
+        run(folder, "dvc", "remote", "add", "--default", "storage", str(base / "storage"))
+        commit(folder, "Before the first run")
+        # Run before they are committed: so the model's origin is a commit and a patch.
         write_params(folder, TINY)
         run(folder, "dvc", "repro")
-        commit(folder, "what was run")
+        commit(folder, "After the first run")
         run(folder, "dvc", "push")
-        run(place, "git", "clone", "-q", "--bare", "checkout", "published.git")
-        shutil.copy(folder / "mlflow.db", place)
+        run(base, "git", "clone", "-q", "--bare", "checkout", "published.git")
+        shutil.copy(folder / "mlflow.db", base)
 
     return shared_dir("reproduced", fill)

@@ -1,4 +1,4 @@
-"""The real ``dvc repro`` on a tiny sample in a copy of this checkout, and what is done there after it."""
+"""``dvc repro`` on a tiny sample in a copy of this checkout, and what people do there after it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pandas as pd
@@ -17,103 +18,117 @@ from mlflow import MlflowClient
 pytestmark = pytest.mark.pipeline
 
 Run = Callable[..., str]
-CONTRACT = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}
-"""What every model is measured by, at least."""
+METRICS = {"accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece"}  # at least, of every model
+MODELS = ("baseline", "crnn", "parallel", "ensemble")
 
 
 @pytest.fixture(scope="module")
 def checkout(reproduced: Path) -> Path:
-    """The tests here work in it, one after the other."""
+    """The tests here change it, one after the other."""
     return reproduced / "checkout"
 
 
-def test_every_file_of_the_contract_is_made(checkout: Path) -> None:
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_repro_makes_every_file_of_the_contract(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
     index = pd.read_parquet(checkout / "data/spectrograms/index.parquet")
     assert len(tracks) == len(index) == 32
-    assert (
-        sorted(index["genre"].unique())
-        == json.loads((checkout / "data/spectrograms/spectrogram.json").read_text(encoding="utf-8"))["genres"]
-    )
-    for name in ("baseline", "crnn", "parallel", "ensemble"):
-        metrics = json.loads((checkout / f"reports/evaluation/{name}/metrics.json").read_text(encoding="utf-8"))
+    assert sorted(index["genre"].unique()) == read_json(checkout / "data/spectrograms/spectrogram.json")["genres"]
+    assert set(pd.read_parquet(checkout / "data/splits.parquet")["split"]) == {"training", "validation", "test"}
+    assert {"track_id", "path", "severity", "reason", "detail"} <= set(pd.read_csv(checkout / "data/faults.csv"))
+    for name in MODELS:
+        metrics = read_json(checkout / f"reports/evaluation/{name}/metrics.json")
         assert set(metrics) == {"validation", "test"}
-        assert set(metrics["test"]) == set(metrics["validation"]) - {"confident_from"} >= CONTRACT
-        assert set(json.loads((checkout / f"reports/runs/{name}.json").read_text(encoding="utf-8"))) == {
-            "run_id",
-            "model_id",
-        }
-    registration = json.loads((checkout / "reports/registration.json").read_text(encoding="utf-8"))
-    assert (registration["name"], registration["version"], registration["verdict"]) == ("music-genre", "1", "passed")
+        assert set(metrics["test"]) == set(metrics["validation"]) - {"confidence_threshold"} >= METRICS
+        assert set(read_json(checkout / f"reports/runs/{name}.json")) == {"run_id", "model_id"}
+    comparison = pd.read_csv(checkout / "reports/evaluation/comparison.csv")
+    assert set(comparison["model"]) == set(MODELS)
+    assert {"split", "parameters", *METRICS} <= set(comparison)
+    gate, registration = (read_json(checkout / f"reports/{name}.json") for name in ("gate", "registration"))
+    assert gate["verdict"] == registration["verdict"] == "passed"
+    assert registration["model"] == gate["model"] in MODELS
+    assert (registration["name"], registration["version"]) == ("music-genre", "1")
+    assert all(set(criterion) >= {"name", "value", "threshold", "passed"} for criterion in gate["criteria"])
 
 
-def test_the_page_needs_nothing_but_what_lies_beside_it(checkout: Path) -> None:
+def test_report_needs_nothing_but_the_files_beside_it(checkout: Path) -> None:
     page = (checkout / "reports/index.html").read_text(encoding="utf-8")
-    pointed = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
-    assert len(pointed) > 20
-    assert all((checkout / "reports" / unquote(unescape(target))).is_file() for target in pointed)
+    targets = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert len(targets) > 20
+    assert [target for target in targets if not (checkout / "reports" / unquote(unescape(target))).is_file()] == []
 
 
-def test_a_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path, run: Run) -> None:
+def test_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path, run: Run) -> None:
     assert "Data and pipelines are up to date." in run(checkout, "dvc", "repro")
     assert run(checkout, "git", "status", "--porcelain") == ""
 
 
-def test_dvc_tells_an_engineer_what_was_run(checkout: Path, run: Run) -> None:
-    shown = run(checkout, "dvc", "metrics", "show", "--md")
-    assert all(
-        f"reports/evaluation/{name}/metrics.json" in shown for name in ("baseline", "crnn", "parallel", "ensemble")
-    )
+def test_dvc_shows_stages_metrics_params_and_plots(checkout: Path, run: Run) -> None:
+    metrics = run(checkout, "dvc", "metrics", "show", "--md")
+    assert [name for name in MODELS if f"reports/evaluation/{name}/metrics.json" not in metrics] == []
     assert "train@crnn" in run(checkout, "dvc", "dag")
-    assert "models.crnn.epochs" in run(checkout, "dvc", "params", "diff", "HEAD~1", "--all", "--targets", "params.yaml")
-    page = run(checkout, "dvc", "plots", "show", "--out", "plots").strip().removeprefix("file://")
+    params = run(checkout, "dvc", "params", "diff", "HEAD~1", "--all", "--targets", "params.yaml")
+    assert "models.crnn.published.epochs" in params
+    page = run(checkout, "dvc", "plots", "show", "--out", "dvc_plots").strip().removeprefix("file://")
     text = Path(page).read_text(encoding="utf-8")
-    assert "Validation accuracy by epoch" in text
-    assert "confusion.png" in text
-    shutil.rmtree(checkout / "plots")
+    plots = [
+        *(
+            f"reports/evaluation/{name}/{plot}"
+            for name in MODELS
+            for plot in ("confusion.csv", "calibration_curve.csv")
+        ),
+        *(f"reports/evaluation/{name}/history.csv" for name in ("baseline", "crnn", "parallel")),
+        "reports/evaluation/risk_coverage.csv",
+        "genre_examples.png",
+        "filters_first.png",
+    ]
+    assert [plot for plot in plots if plot not in text] == []
+    shutil.rmtree(checkout / "dvc_plots")
 
 
 def model_store(folder: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
-def test_what_dvc_restores_points_at_its_old_runs_and_is_registered_once(checkout: Path, run: Run) -> None:
+def test_restored_models_keep_their_runs_and_are_registered_once(checkout: Path, run: Run) -> None:
     client = model_store(checkout)
-    pointers = {path: path.read_text(encoding="utf-8") for path in checkout.glob("models/*/run.json")}
-    assert len(pointers) == 4
-    runs = len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id]))
+    refs = {path: path.read_text(encoding="utf-8") for path in checkout.glob("reports/runs/*.json")}
+    assert len(refs) == 4
+    n_runs = len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id]))
     reports = [checkout / f"reports/{name}.json" for name in ("gate", "registration")]
-    for lost in (*pointers, *checkout.glob("models/*/model.*"), *reports):
+    for lost in (*refs, *checkout.glob("models/*/model.*"), *reports):
         lost.unlink()
     run(checkout, "dvc", "checkout")
     printed = run(checkout, "dvc", "repro")
-    assert printed.count("Running stage") == 1
-    assert "Running stage 'register'" in printed
-    assert {path: path.read_text(encoding="utf-8") for path in pointers} == pointers
-    assert len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id])) == runs
+    assert re.findall(r"Running stage '(.+)'", printed) == ["gate", "register"]
+    assert {path: path.read_text(encoding="utf-8") for path in refs} == refs
+    assert len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id])) == n_runs
     assert len(client.search_model_versions("name = 'music-genre'")) == 1
     assert run(checkout, "git", "status", "--porcelain") == ""
 
 
 @pytest.mark.slow
-def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(checkout: Path, run: Run) -> None:
+def test_sweep_compares_on_validation_and_registers_nothing(checkout: Path, run: Run) -> None:
     client, before = model_store(checkout), (checkout / "params.yaml").read_bytes()
-    queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.learning_rate=0.001,0.004", "train@crnn")
+    queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.published.learning_rate=0.001,0.004", "train@crnn")
     assert run(checkout, *queue).count("Queued experiment") == 2
     run(checkout, "dvc", "exp", "run", "--run-all")
     experiment = client.get_experiment_by_name("music-genre").experiment_id
-    swept = client.search_runs([experiment], "tags.dvc_experiment != ''", order_by=["params.learning_rate"])
-    assert [found.data.params["learning_rate"] for found in swept] == ["0.001", "0.004"]
-    for found in swept:
-        assert found.info.status == "FINISHED"
-        assert "validation_macro_f1" in found.data.metrics
-        assert not [metric for metric in found.data.metrics if metric.startswith("test")]
-        assert {entry.dataset.name for entry in found.inputs.dataset_inputs} == {
+    runs = client.search_runs([experiment], "tags.dvc_experiment != ''", order_by=["params.learning_rate"])
+    assert [finished.data.params["learning_rate"] for finished in runs] == ["0.001", "0.004"]
+    for finished in runs:
+        assert finished.info.status == "FINISHED"
+        assert "validation_macro_f1" in finished.data.metrics
+        assert not [metric for metric in finished.data.metrics if metric.startswith("test")]
+        assert {entry.dataset.name for entry in finished.inputs.dataset_inputs} == {
             "spectrograms-training",
             "spectrograms-validation",
         }
-    best = max(swept, key=lambda found: found.data.metrics["validation_macro_f1"])
-    header, first, second = run(checkout, "music-genre", "runs").splitlines()[:3]
+    best = max(runs, key=lambda finished: finished.data.metrics["validation_macro_f1"])
+    header, first, second = run(checkout, "music-genre", "experiments").splitlines()[:3]
     assert header.split()[:3] == ["experiment", "model", "validation_macro_f1"]
     assert header.split()[-1] == "learning_rate"
     assert first.split()[:2] == [best.data.tags["dvc_experiment"], "crnn"]
@@ -124,12 +139,15 @@ def test_a_sweep_queues_trains_and_compares_on_validation_and_registers_nothing(
 
 
 @pytest.mark.slow
-def test_an_experiment_is_tracked_and_registers_nothing(checkout: Path, run: Run) -> None:
-    printed = run(checkout, "dvc", "exp", "run", "-S", "models.baseline.c=0.01", "--name", "softer")
-    assert "nothing is registered" in printed
-    begun = re.findall(r"Running stage '(.+)'", printed)
-    assert sorted(begun) == ["evaluate", "register", "report", "train@baseline"]
-    assert '"version": "2"' not in run(checkout, "music-genre", "versions", "--json")
+def test_experiment_is_tracked_and_registers_nothing(checkout: Path, run: Run) -> None:
+    printed = run(checkout, "dvc", "exp", "run", "-S", "models.baseline.C=0.01", "--name", "softer")
+    assert "is not registered" in printed
+    later = {"calibrate", "compare", "gate", "report", "register"}
+    of_baseline = {"train@baseline", "evaluate@baseline", "interpret@baseline"}
+    assert set(re.findall(r"Running stage '(.+)'", printed)) == of_baseline | later
+    changed = run(checkout, "git", "diff", "--unified=0", "--", "params.yaml").splitlines()[4:]
+    assert [line for line in changed if line[0] in "+-"] == ["-    C: 10.0", "+    C: 0.01"]
+    assert len(json.loads(run(checkout, "music-genre", "versions", "--json"))) == 1
     assert "softer" in run(checkout, "dvc", "exp", "show", "--csv")
     run(checkout, "git", "checkout", "-q", "--", ".")
     run(checkout, "dvc", "checkout")
