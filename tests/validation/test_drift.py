@@ -1,4 +1,4 @@
-"""Drift: requests like the reference pass, others are told, and the log is read whatever it holds."""
+"""Drift: requests like the reference pass, others are detected, and the log is read whatever it holds."""
 
 from __future__ import annotations
 

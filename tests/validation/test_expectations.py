@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre.datasets.inspection import AUDIO_COLUMNS
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
-from music_genre.validation.expectations import AUDIO_COLUMNS, STATISTICS, Suite, clip_expectations
+from music_genre.validation.expectations import STATISTICS, Suite, clip_expectations
 from music_genre.validation.runner import ValidationReport, validate
 
 SPLIT_SIZES = {"training": (6, 8), "validation": (3, 3), "test": (2, 2)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from music_genre.datasets.inspection import AUDIO_COLUMNS
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
 from music_genre.features.mel import FLOOR_DB
@@ -15,7 +16,6 @@ from music_genre.features.mel import FLOOR_DB
 CRITICAL, WARNING = "critical", "warning"
 MIN_CLASS_BALANCE = 0.25  # genres with fewer clips, as a fraction of the mean over genres, will have poor metrics
 TRACK_COLUMNS = ("track_id", "genre")
-AUDIO_COLUMNS = ("duration_s", "sample_rate_hz", "channels", "sha256")
 SPLIT_COLUMNS = ("track_id", "genre", "artist_id", "split")
 INDEX_COLUMNS = ("track_id", "genre", "split")
 STATISTICS = (
