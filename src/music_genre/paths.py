@@ -1,4 +1,4 @@
-"""Where everything lies. Only stages, the command line and the service know."""
+"""Where files are. Only stages, the command line and the service know."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def sequence(
         for value in cells[step % len(cells)]:
             if value not in sounds:
                 sounds[value] = voice(value)
-            room = max(0, min(len(sounds[value]), count - start))
-            track[start : start + room] += sounds[value][:room]
+            length = max(0, min(len(sounds[value]), count - start))
+            track[start : start + length] += sounds[value][:length]
     return track
 
 

@@ -70,7 +70,7 @@ def experimental(count: int, artist: Artist, rng: Generator) -> FloatArray:
         depth_hz = 4.0 * carrier_hz * artist.brightness * sine(rng.uniform(0.03, 0.15), count)
         modulator_hz = depth_hz * sine(carrier_hz * rng.uniform(1.3, 2.8), count)
         track += sine(carrier_hz + modulator_hz, count) / ratio
-    # Sparse on a grid of 20 ms and never repeated: no pulse to be heard.
+    # Sparse on a grid of 20 ms and never repeated, so that there is no pulse.
     cells = [(hz,) if hz < 9000 else () for hz in rng.integers(1, 60, count // 882 + 1) * 600.0]
     decay_s = 0.05 * artist.decay_factor
     return track + sequence(count, 0.02, cells, lambda hz: noise_burst(rng, hz, 1.1 * hz, decay_s))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import SUPPORTED_SUFFIXES, decode_all
+from music_genre.features.audio import SUPPORTED_SUFFIXES, decode_all, decoder_crashed
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def predict_files(model: ModelBundle, confidence_threshold: float, files: Sequen
         files: decoded by one process a core.
     """
     genres = model.manifest.genres
-    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, "Predicting", _decoder_crashed)
+    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, "Predicting", decoder_crashed)
     for file, clips in zip(files, batches, strict=True):
         if isinstance(clips, AudioError):
             yield {"file": str(file), "error": str(clips)}
@@ -73,7 +73,3 @@ def _load_or_error(file: Path, manifest: BundleManifest) -> ClipBatch | AudioErr
         return load_clips(file, manifest)
     except AudioError as error:
         return error
-
-
-def _decoder_crashed(file: Path) -> AudioError:
-    return AudioError(IssueReason.UNDECODABLE, "the decoder crashed")
