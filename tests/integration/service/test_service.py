@@ -1,4 +1,4 @@
-"""``bentoml serve``: a real server on loopback, asked as people and programs ask it."""
+"""``bentoml serve``: a real server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -27,88 +27,99 @@ from music_genre.service import schemas
 
 pytestmark = pytest.mark.service
 
-Ask = Callable[..., httpx.Response]
+Predict = Callable[..., httpx.Response]
 
 GENRES = ["Folk", "R&B", "Rock"]
-SPOOLED = 2**20
-"""Uploads above this leave memory for a temporary file."""
+SPOOLED_BYTES = 2**20  # larger uploads are written to a temporary file
 
 
 def threshold(folder: Path) -> float:
-    """The least confidence of a sure answer, as validation has set it."""
+    """The confidence threshold of the registered model, found on validation."""
     registered = json.loads((folder / "reports/registration.json").read_text())["model"]
     metrics = json.loads((folder / f"reports/evaluation/{registered}/metrics.json").read_text())
-    return float(metrics["validation"]["confident_from"])
+    return float(metrics["validation"]["confidence_threshold"])
 
 
-def asked_by_command(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
+def predict_by_command(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, ["predict", "--json", *arguments])
     assert result.exit_code == 0
-    answer: dict[str, Any] = json.loads(result.stdout)
-    answer.pop("file")
-    return answer
+    prediction: dict[str, Any] = json.loads(result.stdout)
+    prediction.pop("file")
+    return prediction
 
 
-@pytest.mark.parametrize(("file", "kind"), [("music/Rock/1.mp3", "audio/mpeg"), ("music/Folk/2.wav", "audio/wav")])
-def test_a_file_is_answered(checkout: Path, ask: Ask, file: str, kind: str) -> None:
-    response = ask((checkout / file).read_bytes(), Path(file).name, kind)
+@pytest.mark.parametrize(
+    ("file", "content_type"), [("music/Rock/1.mp3", "audio/mpeg"), ("music/Folk/2.wav", "audio/wav")]
+)
+def test_prediction_of_a_file(checkout: Path, predict: Predict, file: str, content_type: str) -> None:
+    response = predict((checkout / file).read_bytes(), Path(file).name, content_type)
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
-    answer = response.json()
-    assert set(answer) == {"genre", "confidence", "confident", "probabilities", "seconds", "model"}
-    assert list(answer["probabilities"]) == GENRES
-    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert answer["confidence"] == max(answer["probabilities"].values()) == answer["probabilities"][answer["genre"]]
-    assert answer["confident"] is (answer["confidence"] >= threshold(checkout))
-    assert answer["seconds"] == pytest.approx(3.8, abs=0.05)
-    assert answer["model"] == {"name": "music-genre", "version": "1"}
+    prediction = response.json()
+    assert list(prediction) == [
+        "genre",
+        "confidence",
+        "confident",
+        "probabilities",
+        "duration_seconds",
+        "model",
+        "request_id",
+    ]
+    assert list(prediction["probabilities"]) == GENRES
+    assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert prediction["confidence"] == max(prediction["probabilities"].values())
+    assert prediction["confidence"] == prediction["probabilities"][prediction["genre"]]
+    assert prediction["confident"] is (prediction["confidence"] >= threshold(checkout))
+    assert prediction["duration_seconds"] == pytest.approx(3.8, abs=0.05)
+    assert prediction["model"] == {"name": "music-genre", "version": "1"}
+    assert prediction["request_id"] == response.headers["x-request-id"]
 
 
-def test_the_timeline_comes_when_it_is_asked_for(ask: Ask, song_wav: bytes) -> None:
-    answer = ask(song_wav, timeline="true").json()
-    segments = answer["segments"]
+def test_timeline_has_the_prediction_of_each_segment(predict: Predict, song_wav: bytes) -> None:
+    prediction = predict(song_wav, timeline="true").json()
+    segments = prediction["segments"]
     assert set(segments[0]) == {"start_seconds", "end_seconds", "genre", "probabilities"}
     assert segments[0]["start_seconds"] == 0
     assert segments[-1]["end_seconds"] == pytest.approx(9, abs=0.01)
-    for part in segments:
-        assert list(part["probabilities"]) == GENRES
-        assert part["genre"] == max(part["probabilities"], key=part["probabilities"].get)
-    means = np.mean([list(part["probabilities"].values()) for part in segments], axis=0)
-    np.testing.assert_allclose(list(answer["probabilities"].values()), means, atol=1e-5)
-    for wanted in ("false", "", "no"):
-        assert "segments" not in ask(song_wav, timeline=wanted).json()
+    for segment in segments:
+        assert list(segment["probabilities"]) == GENRES
+        assert segment["genre"] == max(segment["probabilities"], key=segment["probabilities"].get)
+    means = np.mean([list(segment["probabilities"].values()) for segment in segments], axis=0)
+    np.testing.assert_allclose(list(prediction["probabilities"].values()), means, atol=1e-5)
+    for value in ("false", "", "no"):
+        assert "segments" not in predict(song_wav, timeline=value).json()
 
 
 @pytest.mark.parametrize("file", ["music/Rock/1.mp3", "music/R&B/2.wav"])
-def test_the_service_answers_as_the_command_does(
-    checkout: Path, ask: Ask, file: str, monkeypatch: pytest.MonkeyPatch
+def test_service_predicts_as_the_command_does(
+    checkout: Path, predict: Predict, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = ask((checkout / file).read_bytes()).json()
-    answer.pop("model")
-    expected = asked_by_command(checkout, monkeypatch, file)
-    assert answer.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-5)
-    assert answer.pop("confidence") == pytest.approx(expected.pop("confidence"), abs=1e-5)
-    assert answer == expected
+    prediction = predict((checkout / file).read_bytes()).json()
+    del prediction["model"], prediction["request_id"]
+    expected = predict_by_command(checkout, monkeypatch, file)
+    assert prediction.pop("probabilities") == pytest.approx(expected.pop("probabilities"), abs=1e-5)
+    assert prediction.pop("confidence") == pytest.approx(expected.pop("confidence"), abs=1e-5)
+    assert prediction == expected
 
 
-def test_a_songs_timeline_is_the_commands(
+def test_timeline_is_that_of_the_command(
     checkout: Path,
-    ask: Ask,
+    predict: Predict,
     song_wav: bytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "song.wav").write_bytes(song_wav)
-    parts = ask(song_wav, timeline="true").json()["segments"]
-    expected = asked_by_command(checkout, monkeypatch, "--timeline", str(tmp_path / "song.wav"))["segments"]
-    for part, same in zip(parts, expected, strict=True):
-        assert part.pop("probabilities") == pytest.approx(same.pop("probabilities"), abs=1e-5)
-        assert part == same
+    segments = predict(song_wav, timeline="true").json()["segments"]
+    expected = predict_by_command(checkout, monkeypatch, "--timeline", str(tmp_path / "song.wav"))["segments"]
+    for segment, same in zip(segments, expected, strict=True):
+        assert segment.pop("probabilities") == pytest.approx(same.pop("probabilities"), abs=1e-5)
+        assert segment == same
 
 
 def training_clips(checkout: Path) -> Iterator[tuple[Path, np.ndarray]]:
-    """Training clips of every genre and file format: the file, and (64, 32) float16 dB as training read it."""
+    """Training clips of every genre and file format: the file, and (64, 32) float16 dB that were trained on."""
     index = pd.read_parquet(checkout / "data/spectrograms/index.parquet").query("split == 'training'")
     tracks = pd.read_parquet(checkout / "data/tracks.parquet").set_index("track_id")
     paths = index["track_id"].map(tracks["path"])
@@ -117,85 +128,87 @@ def training_clips(checkout: Path) -> Iterator[tuple[Path, np.ndarray]]:
         yield checkout / "data/raw" / tracks.loc[row["track_id"], "path"], shard[row["row"]]
 
 
-def test_the_service_sees_what_training_saw(checkout: Path, model: ModelBundle) -> None:
-    compared = 0
+def test_features_of_the_service_are_those_of_training(checkout: Path, model: ModelBundle) -> None:
+    n_compared = 0
     for path, stored in training_clips(checkout):
         with path.open("rb") as upload:
-            seen = extract_clip_batch(decode(upload, 901), model.manifest).mel
-        assert seen.shape == (1, 64, 32)
+            mel = extract_clip_batch(decode(upload, 901), model.manifest).mel
+        assert mel.shape == (1, 64, 32)
         # float16 rounds 80 dB to 1/32 dB.
-        np.testing.assert_allclose(seen[0], stored.astype(np.float32), atol=0.05)
-        compared += 1
-    assert compared == 6
+        np.testing.assert_allclose(mel[0], stored.astype(np.float32), atol=0.05)
+        n_compared += 1
+    assert n_compared == 6
 
 
-def test_the_service_answers_a_training_clip_as_training_would(checkout: Path, ask: Ask, model: ModelBundle) -> None:
-    answers, expected = [], []
+def test_prediction_of_a_training_clip_is_that_of_the_model(
+    checkout: Path, predict: Predict, model: ModelBundle
+) -> None:
+    predictions, expected = [], []
     for path, stored in training_clips(checkout):
-        answers.append(list(ask(path.read_bytes(), path.name).json()["probabilities"].values()))
+        predictions.append(list(predict(path.read_bytes(), path.name).json()["probabilities"].values()))
         expected.append(model.predict(stored[None].astype(np.float32))[0])
-    np.testing.assert_allclose(answers, expected, atol=0.01)
-    assert np.ptp(expected, axis=0).max() > 0.3, "the model says the same of everything: the test shows nothing"
+    np.testing.assert_allclose(predictions, expected, atol=0.01)
+    assert np.ptp(expected, axis=0).max() > 0.3, "the model predicts the same for all clips: this test shows nothing"
 
 
-def test_a_large_song_of_many_clips_is_answered_whole_and_in_order(
-    ask: Ask, model: ModelBundle, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes]
+def test_large_song_is_predicted_whole_and_in_order(
+    predict: Predict, model: ModelBundle, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes]
 ) -> None:
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
     content = encode_wav(np.concatenate([synth_tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
-    assert len(content) > SPOOLED
+    assert len(content) > SPOOLED_BYTES
     clips = extract_clip_batch(decode(io.BytesIO(content), 901), model.manifest)
     assert len(clips.mel) > 64
-    segments = ask(content, timeline="true").json()["segments"]
-    assert [part["start_seconds"] for part in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)
-    answers = [list(part["probabilities"].values()) for part in segments]
-    np.testing.assert_allclose(answers, model.predict(clips.mel), atol=1e-4)
+    segments = predict(content, timeline="true").json()["segments"]
+    assert [segment["start_seconds"] for segment in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)
+    probabilities = [list(segment["probabilities"].values()) for segment in segments]
+    np.testing.assert_allclose(probabilities, model.predict(clips.mel), atol=1e-4)
 
 
-def test_requests_at_the_same_time_get_each_their_own_answer(checkout: Path, ask: Ask) -> None:
+def test_concurrent_requests_get_their_own_predictions(checkout: Path, predict: Predict) -> None:
     files = [(checkout / f"music/{genre}/{number}").read_bytes() for genre in GENRES for number in ("1.mp3", "2.wav")]
-    alone = [ask(content).json()["probabilities"] for content in files]
+    alone = [predict(content).json()["probabilities"] for content in files]
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(lambda content: ask(content).json()["probabilities"], files * 4))
-    for answer, expected in zip(together, alone * 4, strict=True):
-        assert answer == pytest.approx(expected, abs=1e-5)
+        together = list(pool.map(lambda content: predict(content).json()["probabilities"], files * 4))
+    for prediction, expected in zip(together, alone * 4, strict=True):
+        assert prediction == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "clip.txt", "a b.raw", "", "ロック.mp3"])
-def test_a_files_name_and_stated_type_decide_nothing(checkout: Path, ask: Ask, name: str) -> None:
+def test_file_name_and_content_type_have_no_effect(checkout: Path, predict: Predict, name: str) -> None:
     content = (checkout / "music/Rock/1.mp3").read_bytes()
-    response = ask(content, name or "x", "application/octet-stream")
+    response = predict(content, name or "x", "application/octet-stream")
     assert response.status_code == 200
-    assert response.json() == ask(content).json()
+    assert response.json()["probabilities"] == predict(content).json()["probabilities"]
 
 
-def test_the_model_describes_itself(checkout: Path, server: httpx.Client, model: ModelBundle) -> None:
+def test_model_is_described(checkout: Path, server: httpx.Client, model: ModelBundle) -> None:
     response = server.get("/model")
     assert response.status_code == 200
-    told = response.json()
-    assert set(told) == {"name", "version", "genres", "transform", "metrics"}
-    assert (told["name"], told["version"], told["genres"]) == ("music-genre", "1", GENRES)
+    info = response.json()
+    assert set(info) == {"name", "version", "genres", "transform", "metrics"}
+    assert (info["name"], info["version"], info["genres"]) == ("music-genre", "1", GENRES)
     assert model.manifest.transform is not None
-    assert told["transform"] == model.manifest.transform.model_dump()
+    assert info["transform"] == model.manifest.transform.model_dump()
     registered = json.loads((checkout / "reports/registration.json").read_text())["model"]
     metrics = json.loads((checkout / f"reports/evaluation/{registered}/metrics.json").read_text())
-    assert told["metrics"]["validation_macro_f1"] == metrics["validation"]["macro_f1"]
-    assert told["metrics"]["test_macro_f1"] == metrics["test"]["macro_f1"]
+    assert info["metrics"]["validation_macro_f1"] == metrics["validation"]["macro_f1"]
+    assert info["metrics"]["test_macro_f1"] == metrics["test"]["macro_f1"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs.json", "/model", "/"])
-def test_the_pages_of_a_server_are_there(server: httpx.Client, path: str) -> None:
+def test_path_is_served(server: httpx.Client, path: str) -> None:
     assert server.get(path).status_code == 200
 
 
-def test_the_api_is_documented(server: httpx.Client) -> None:
+def test_api_is_documented(server: httpx.Client) -> None:
     paths = server.get("/docs.json").json()["paths"]
     assert "post" in paths["/predict"]
     assert "get" in paths["/model"]
 
 
-def refused(response: httpx.Response, status: int, code: str) -> str:
-    """The message of an answer that says why not."""
+def error_message(response: httpx.Response, status: int, code: str) -> str:
+    """The message of an error response, whose format is checked."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     body = response.json()
@@ -209,8 +222,8 @@ def refused(response: httpx.Response, status: int, code: str) -> str:
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_file_of_no_bytes_is_empty(ask: Ask) -> None:
-    refused(ask(b""), 422, "empty")
+def test_file_without_bytes_is_empty(predict: Predict) -> None:
+    error_message(predict(b""), 422, "empty")
 
 
 @pytest.mark.usefixtures("server_unaffected")
@@ -224,72 +237,76 @@ def test_a_file_of_no_bytes_is_empty(ask: Ask) -> None:
     ],
     ids=["text", "zeros", "half a header", "tags of an mp3"],
 )
-def test_what_is_no_audio_is_undecodable(ask: Ask, content: bytes) -> None:
-    refused(ask(content), 422, "undecodable")
+def test_file_that_is_not_audio_is_undecodable(predict: Predict, content: bytes) -> None:
+    error_message(predict(content), 422, "undecodable")
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_silence_is_told(ask: Ask, encode_wav: Callable[..., bytes]) -> None:
-    refused(ask(encode_wav(np.zeros(3 * 22_050))), 422, "silent")
+def test_silence_is_silent(predict: Predict, encode_wav: Callable[..., bytes]) -> None:
+    error_message(predict(encode_wav(np.zeros(3 * 22_050))), 422, "silent")
 
 
 @pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize("seconds", [0.05, 0.9])
-def test_a_short_clip_is_told_how_long_it_must_be(
-    ask: Ask, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes], seconds: float
+def test_short_clip_is_too_short(
+    predict: Predict, synth_tone: Callable[..., np.ndarray], encode_wav: Callable[..., bytes], seconds: float
 ) -> None:
-    assert "at least 1 s" in refused(ask(encode_wav(synth_tone("Rock", 1, seconds))), 422, "too_short")
+    assert "the minimum duration is 1 s" in error_message(
+        predict(encode_wav(synth_tone("Rock", 1, seconds))), 422, "too_short"
+    )
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_long_recording_is_refused(ask: Ask, encode_wav: Callable[..., bytes]) -> None:
+def test_long_recording_is_too_long(predict: Predict, encode_wav: Callable[..., bytes]) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 4000 * 905).astype(np.float32)
-    assert "900" in refused(ask(encode_wav(noise, 4000)), 413, "too_long")
+    assert "900" in error_message(predict(encode_wav(noise, 4000)), 413, "too_long")
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_no_file_is_told(server: httpx.Client) -> None:
-    message = refused(server.post("/predict", files={"timeline": (None, "true")}), 415, "unsupported")
+def test_form_without_file_is_unsupported(server: httpx.Client) -> None:
+    message = error_message(server.post("/predict", files={"timeline": (None, "true")}), 415, "unsupported")
     assert "audio" in message
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_file_in_another_field_is_told(server: httpx.Client, song_wav: bytes) -> None:
-    message = refused(server.post("/predict", files={"file": ("song.wav", song_wav, "audio/wav")}), 415, "unsupported")
+def test_file_in_another_field_is_unsupported(server: httpx.Client, song_wav: bytes) -> None:
+    message = error_message(
+        server.post("/predict", files={"file": ("song.wav", song_wav, "audio/wav")}), 415, "unsupported"
+    )
     assert "audio" in message
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_an_address_in_place_of_a_file_is_never_fetched(server: httpx.Client) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bait:
-        address = f"http://127.0.0.1:{bait.getsockname()[1]}/song.mp3"
-        refused(server.post("/predict", files={"audio": (None, address)}), 415, "unsupported")
-        bait.settimeout(0.3)
+def test_url_in_place_of_a_file_is_not_fetched(server: httpx.Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/song.mp3"
+        error_message(server.post("/predict", files={"audio": (None, address)}), 415, "unsupported")
+        listener.settimeout(0.3)
         with pytest.raises(TimeoutError):
-            bait.accept()
+            listener.accept()
 
 
 @pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize("path", ["file:///etc/passwd", "/etc/passwd"])
-def test_a_path_in_place_of_a_file_is_never_opened(server: httpx.Client, path: str) -> None:
-    message = refused(server.post("/predict", files={"audio": (None, path)}), 415, "unsupported")
+def test_path_in_place_of_a_file_is_not_opened(server: httpx.Client, path: str) -> None:
+    message = error_message(server.post("/predict", files={"audio": (None, path)}), 415, "unsupported")
     assert "root" not in message
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_two_files_are_refused(server: httpx.Client, song_wav: bytes) -> None:
+def test_two_files_are_unsupported(server: httpx.Client, song_wav: bytes) -> None:
     files = [("audio", ("a.wav", song_wav, "audio/wav")), ("audio", ("b.wav", song_wav, "audio/wav"))]
-    refused(server.post("/predict", files=files), 415, "unsupported")
+    error_message(server.post("/predict", files=files), 415, "unsupported")
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_long_form_field_is_refused(ask: Ask, song_wav: bytes) -> None:
-    refused(ask(song_wav, timeline="x" * 100_000), 415, "unsupported")
+def test_long_form_field_is_unsupported(predict: Predict, song_wav: bytes) -> None:
+    error_message(predict(song_wav, timeline="x" * 100_000), 415, "unsupported")
 
 
 @pytest.mark.usefixtures("server_unaffected")
 @pytest.mark.parametrize(
-    "kind",
+    "content_type",
     [
         "audio/mpeg",
         "application/json",
@@ -300,24 +317,26 @@ def test_a_long_form_field_is_refused(ask: Ask, song_wav: bytes) -> None:
         None,
     ],
 )
-def test_a_body_that_is_no_form_is_refused(server: httpx.Client, song_wav: bytes, kind: str | None) -> None:
-    headers = {"content-type": kind} if kind else {}
-    refused(server.post("/predict", content=song_wav, headers=headers), 415, "unsupported")
+def test_body_that_is_not_a_form_is_unsupported(
+    server: httpx.Client, song_wav: bytes, content_type: str | None
+) -> None:
+    headers = {"content-type": content_type} if content_type else {}
+    error_message(server.post("/predict", content=song_wav, headers=headers), 415, "unsupported")
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_request_without_a_body_is_refused(server: httpx.Client) -> None:
-    refused(server.post("/predict"), 415, "unsupported")
+def test_request_without_body_is_unsupported(server: httpx.Client) -> None:
+    error_message(server.post("/predict"), 415, "unsupported")
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_only_posts_are_answered(server: httpx.Client) -> None:
-    assert refused(server.get("/predict"), 405, "not_allowed")
+def test_other_method_is_not_allowed(server: httpx.Client) -> None:
+    assert error_message(server.get("/predict"), 405, "not_allowed")
 
 
 @pytest.mark.parametrize("path", ["/predicts", "/models/1", "/.env", "/static/../../etc/passwd"])
-def test_an_unknown_path_is_told_as_every_error_is(server: httpx.Client, path: str) -> None:
-    refused(server.get(path), 404, "not_found")
+def test_unknown_path_is_not_found(server: httpx.Client, path: str) -> None:
+    error_message(server.get(path), 404, "not_found")
 
 
 HEAD = b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -325,7 +344,7 @@ FORM = "multipart/form-data; boundary=b"
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_request_that_says_it_is_too_large_is_refused_before_it_is_sent(port: int) -> None:
+def test_request_with_a_large_content_length_is_refused_before_it_is_sent(port: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Type", FORM)
@@ -340,19 +359,19 @@ def test_a_request_that_says_it_is_too_large_is_refused_before_it_is_sent(port: 
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_request_that_hides_how_large_it_is_is_cut_off(port: int) -> None:
+def test_request_without_content_length_is_refused_at_the_limit(port: int) -> None:
     connection, sent = http.client.HTTPConnection("127.0.0.1", port, timeout=30), 0
     connection.putrequest("POST", "/predict")
     connection.putheader("Content-Type", FORM)
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
-    piece = bytes(2**20)
+    chunk = bytes(2**20)
     try:
-        for part in (HEAD, *([piece] * 400)):
-            connection.send(b"%x\r\n%s\r\n" % (len(part), part))
-            sent += len(part)
+        for data in (HEAD, *([chunk] * 400)):
+            connection.send(b"%x\r\n%s\r\n" % (len(data), data))
+            sent += len(data)
     except OSError:
-        pass  # the server has hung up, as it should
+        pass  # the server has closed the connection
     response = connection.getresponse()
     body = json.loads(response.read())
     connection.close()
@@ -361,17 +380,17 @@ def test_a_request_that_hides_how_large_it_is_is_cut_off(port: int) -> None:
 
 
 @pytest.mark.usefixtures("server_unaffected")
-def test_a_client_that_goes_away_disturbs_nobody(port: int) -> None:
-    for announced in (str(2 * len(HEAD)), str(10 * 2**20)):
+def test_disconnecting_client_has_no_effect(port: int) -> None:
+    for content_length in (str(2 * len(HEAD)), str(10 * 2**20)):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.putrequest("POST", "/predict")
         connection.putheader("Content-Type", FORM)
-        connection.putheader("Content-Length", announced)
+        connection.putheader("Content-Length", content_length)
         connection.endheaders(HEAD)
         connection.close()
 
 
-def test_without_a_champion_the_server_ends_with_one_line_that_says_what_to_do(
+def test_server_without_champion_ends_with_one_line_of_advice(
     server_without_champion: tuple[subprocess.Popen[bytes], Path],
 ) -> None:
     process, log = server_without_champion
@@ -385,44 +404,44 @@ def test_without_a_champion_the_server_ends_with_one_line_that_says_what_to_do(
 EXAMPLE = Path(__file__).parents[3] / "examples/client.py"
 
 
-def test_the_example_client_prints_each_answer_and_each_refusal(checkout: Path, port: int, tmp_path: Path) -> None:
+def test_example_client_prints_each_prediction_and_each_error(checkout: Path, port: int, tmp_path: Path) -> None:
     (tmp_path / "none.mp3").write_bytes(b"no music")
-    asked = [str(checkout / "music/Rock/1.mp3"), str(tmp_path / "none.mp3"), str(checkout / "music/Folk/2.wav")]
+    files = [str(checkout / "music/Rock/1.mp3"), str(tmp_path / "none.mp3"), str(checkout / "music/Folk/2.wav")]
     done = subprocess.run(
-        [sys.executable, str(EXAMPLE), *asked, "--timeline", "--url", f"http://127.0.0.1:{port}"],
+        [sys.executable, str(EXAMPLE), *files, "--timeline", "--url", f"http://127.0.0.1:{port}"],
         capture_output=True,
         text=True,
     )
     lines = done.stdout.splitlines()
-    assert [line.split(": ")[0] for line in lines if not line.startswith(" ")] == [asked[0], asked[2]]
+    assert [line.split(": ")[0] for line in lines if not line.startswith(" ")] == [files[0], files[2]]
     assert [line.strip().startswith("0.0 - ") for line in lines if line.startswith(" ")] == [True, True]
     assert done.stderr.splitlines() == [
-        f"{asked[1]}: no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
+        f"{files[1]}: no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
     ]
     assert done.returncode == 1
 
 
-def test_the_documented_api_is_complete(server: httpx.Client) -> None:
+def test_documentation_of_the_api_is_complete(server: httpx.Client) -> None:
     page = server.get("/docs.json").json()
     assert server.get("/openapi.json").json()["paths"]["/predict"] == page["paths"]["/predict"]
-    asked = page["paths"]["/predict"]["post"]
-    body = asked["requestBody"]["content"]["multipart/form-data"]
+    operation = page["paths"]["/predict"]["post"]
+    body = operation["requestBody"]["content"]["multipart/form-data"]
     form = body["schema"]
     assert (set(form["properties"]), form["required"]) == ({"audio", "timeline"}, ["audio"])
     assert [set(example["value"]) for example in body["examples"].values()] == [{"audio"}, {"audio", "timeline"}]
-    assert set(asked["responses"]) == {"200", "401", "408", "413", "415", "422", "503"}
-    for status, told in asked["responses"].items():
-        content = told["content"]["application/json"]
-        assert content["schema"]["$ref"].endswith("Answer" if status == "200" else "Refusal")
+    assert set(operation["responses"]) == {"200", "401", "408", "413", "415", "422", "503"}
+    for status, response in operation["responses"].items():
+        content = response["content"]["application/json"]
+        assert content["schema"]["$ref"].endswith("Prediction" if status == "200" else "ErrorResponse")
         assert status == "200" or set(content["example"]["error"]) == {"code", "message"}
-    shapes = page["components"]["schemas"]
-    assert all("examples" in shapes["Answer"]["properties"][name] for name in ("genre", "confidence", "probabilities"))
+    properties = page["components"]["schemas"]["Prediction"]["properties"]
+    assert all("examples" in properties[name] for name in ("genre", "confidence", "probabilities"))
 
 
-def test_what_the_api_says_fits_what_it_documents(
-    checkout: Path, ask: Ask, server: httpx.Client, song_wav: bytes
+def test_responses_match_their_documentation(
+    checkout: Path, predict: Predict, server: httpx.Client, song_wav: bytes
 ) -> None:
-    schemas.Answer.model_validate(ask(song_wav, timeline="true").json(), extra="forbid")
-    schemas.Answer.model_validate(ask(song_wav).json(), extra="forbid")
-    schemas.Description.model_validate(server.get("/model").json(), extra="forbid")
-    schemas.Refusal.model_validate(ask(b"").json(), extra="forbid")
+    schemas.Prediction.model_validate(predict(song_wav, timeline="true").json(), extra="forbid")
+    schemas.Prediction.model_validate(predict(song_wav).json(), extra="forbid")
+    schemas.ModelInfo.model_validate(server.get("/model").json(), extra="forbid")
+    schemas.ErrorResponse.model_validate(predict(b"").json(), extra="forbid")

@@ -1,4 +1,4 @@
-"""Uploads that are made to hurt: each is refused in two seconds, and nobody else notices."""
+"""Malicious uploads: each is refused within two seconds, without an effect on other requests."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ import soundfile
 
 pytestmark = pytest.mark.service
 
-SECONDS = 2.0
-GROWTH_MB = 150
-"""What allocators and caches may take on after a hundred requests; one upload of those below would be more."""
+MAX_RESPONSE_S = 2.0
+MAX_GROWTH_MB = 150  # of allocators and caches after a hundred requests; one upload kept in memory would be more
 
 BOUNDARY = "b0unda7y"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -34,22 +33,21 @@ TOO_LONG, TOO_LARGE = (413, {"too_long"}), (413, {"too_large"})
 NO_FORM, NO_SOUND = (415, {"unsupported"}), (422, {"undecodable"})
 SILENT = (422, {"silent"})
 NO_CLIP = (422, {"undecodable", "too_short", "silent", "empty"})
-MALFORMED = (400, None)
-"""What is no HTTP is refused by the server below, in plain text."""
+MALFORMED = (400, None)  # not HTTP: refused by the HTTP server, in plain text
 
 Expected = tuple[int, set[str] | None]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Bytes for a socket, piece by piece, and the answer that they deserve."""
+    """Bytes for a socket, piece by piece, and the response that is expected."""
 
     pieces: tuple[bytes, ...]
     expected: Expected
 
 
 def part(content: bytes, field: str = "audio", name: str | None = "clip.mp3", head: bytes = b"") -> bytes:
-    """One part of a form, a file where it has a name."""
+    """One part of a form; it is a file if it has a name."""
     filename = f'; filename="{name}"'.encode() if name is not None else b""
     start = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"'.encode()
     return start + filename + b"\r\n" + head + b"\r\n" + content + b"\r\n"
@@ -67,7 +65,7 @@ def post(
     line: str = "POST /predict HTTP/1.1",
     more: str = "",
 ) -> Request:
-    """A request with a body; its head and body are two pieces."""
+    """A request whose head and body are two pieces."""
     stated = str(len(body)) if length == "right" else length
     head = f"{line}\r\nHost: localhost\r\nConnection: close\r\n{more}"
     head += f"Content-Type: {kind}\r\n" if kind is not None else ""
@@ -76,7 +74,7 @@ def post(
 
 
 def upload(content: bytes, expected: Expected = NO_SOUND, name: str = "clip.mp3") -> Request:
-    """A well-formed request with a file that is not."""
+    """A valid request with an invalid file."""
     return post(form(part(content, name=name)), expected)
 
 
@@ -112,12 +110,12 @@ def constant(value: float) -> np.ndarray:
 
 
 def hours(count: int, rate: int) -> np.ndarray:
-    """Silence."""
+    """Silent samples."""
     return np.zeros(count * 3600 * rate, np.int16)
 
 
 def ogg_that_claims(hours: int) -> bytes:
-    """Four seconds of Vorbis whose last page says that it ends after hours, checksum and all."""
+    """Four seconds of Vorbis whose last page claims that it ends after hours, with a correct checksum."""
     content = bytearray(encoded(noise(4), 8_000, "OGG", "VORBIS"))
     last = content.rindex(b"OggS")
     content[last + 6 : last + 14] = struct.pack("<q", hours * 3600 * 8_000)
@@ -132,15 +130,15 @@ def ogg_that_claims(hours: int) -> bytes:
 
 
 def flac_that_claims(samples: int) -> bytes:
-    """Two seconds of FLAC whose header says that there are more."""
+    """Two seconds of FLAC whose header claims more."""
     content = bytearray(encoded(noise(2), 8_000, "FLAC"))
-    told = int.from_bytes(content[18:26], "big")
-    content[18:26] = (told >> 36 << 36 | samples).to_bytes(8, "big")
+    fields = int.from_bytes(content[18:26], "big")
+    content[18:26] = (fields >> 36 << 36 | samples).to_bytes(8, "big")
     return bytes(content)
 
 
 def three_hours_of_mp3() -> bytes:
-    """One minute of mp3, again and again, without the frame that tells how long it is."""
+    """One minute of mp3, repeated, without the frame that holds the duration."""
     minute = encoded(noise(60), 8_000, "MP3")
     return minute[minute.index(minute[:2], 2) :] * 180
 
@@ -152,7 +150,7 @@ def zipped() -> bytes:
     return file.getvalue()
 
 
-HIDDEN = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
+SVG_WITH_LINK = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 PICKLE = b"cposix\nsystem\n(S'touch /tmp/owned'\ntR."
 PLAYLIST = b"#EXTM3U\nfile:///etc/passwd\nhttp://169.254.169.254/latest/meta-data\n"
 
@@ -161,16 +159,16 @@ FILES: dict[str, Callable[[], Request]] = {
     "one byte": lambda: upload(b"R"),
     "text": lambda: upload(b"This is no music. " * 999),
     "zeros": lambda: upload(bytes(2**20)),
-    "chance": lambda: upload(np.random.default_rng(1).bytes(2**20)),
+    "random bytes": lambda: upload(np.random.default_rng(1).bytes(2**20)),
     "a name with slashes": lambda: upload(b"root:x:0:0", name="../../../../etc/passwd"),
     "a name with a null": lambda: upload(b"#!", name="a\0.mp3"),
     "a name that is a path of raw samples": lambda: upload(b"#!", name="/dev/zero.raw"),
     "a name of 100 kB": lambda: upload(b"#!", (415, {"unsupported"}), name="n" * 100_000),
-    "a picture that is a wav, too": lambda: upload(b"GIF89a" + encoded(noise(4), 8_000)),
+    "an image that is a wav, too": lambda: upload(b"GIF89a" + encoded(noise(4), 8_000)),
     "a page that is an archive, too": lambda: upload(b"<html><script>" + zipped()),
     "an archive of 10 MB in 10 kB": lambda: upload(zipped()),
     "a deflated stream": lambda: upload(zlib.compress(bytes(10**7))),
-    "a picture that names a file": lambda: upload(HIDDEN),
+    "an image that names a file": lambda: upload(SVG_WITH_LINK),
     "a playlist that names files": lambda: upload(PLAYLIST),
     "a pickle": lambda: upload(PICKLE),
     "a video's header": lambda: upload(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(999)),
@@ -193,50 +191,50 @@ FILES: dict[str, Callable[[], Request]] = {
     "wav of 0 channels": lambda: upload(riff(channels=0), NO_CLIP),
     "wav of 0 bits": lambda: upload(riff(bits=0), NO_CLIP),
     "half a header": lambda: upload(riff()[:20]),
-    "not a number": lambda: upload(encoded(constant(np.nan), 22_050, subtype="FLOAT"), SILENT),
-    "infinite": lambda: upload(encoded(constant(np.inf), 22_050, subtype="FLOAT"), SILENT),
+    "NaN samples": lambda: upload(encoded(constant(np.nan), 22_050, subtype="FLOAT"), SILENT),
+    "infinite samples": lambda: upload(encoded(constant(np.inf), 22_050, subtype="FLOAT"), SILENT),
     "silence": lambda: upload(encoded(constant(0), 22_050), SILENT),
     "half a second": lambda: upload(encoded(noise(0.5), 8_000), (422, {"too_short"})),
 }
 
 
-def _good() -> bytes:
+def _valid() -> bytes:
     return encoded(noise(4), 8_000)
 
 
 FORMS: dict[str, Callable[[], Request]] = {
-    "the whole body as audio": lambda: post(_good(), NO_FORM, "audio/mpeg"),
+    "the whole body as audio": lambda: post(_valid(), NO_FORM, "audio/mpeg"),
     "the whole body as JSON": lambda: post(b'{"audio": "file:///etc/passwd"}', NO_FORM, "application/json"),
     "the whole body as a pickle": lambda: post(PICKLE, NO_FORM, "application/vnd.bentoml+pickle"),
-    "a body of no type": lambda: post(_good(), NO_FORM, None),
+    "a body of no type": lambda: post(_valid(), NO_FORM, None),
     "a form of fields alone": lambda: post(b"audio=x", NO_FORM, "application/x-www-form-urlencoded"),
-    "two files": lambda: post(form(part(_good()), part(_good())), NO_FORM),
+    "two files": lambda: post(form(part(_valid()), part(_valid())), NO_FORM),
     "no file": lambda: post(form(part(b"true", "timeline", None)), NO_FORM),
     "an empty form": lambda: post(form(), NO_FORM),
-    "the wrong field": lambda: post(form(part(_good(), "file")), NO_FORM),
-    "a field of 1 MB": lambda: post(form(part(_good()), part(b"x" * 2**20, "timeline", None)), NO_FORM),
+    "the wrong field": lambda: post(form(part(_valid(), "file")), NO_FORM),
+    "a field of 1 MB": lambda: post(form(part(_valid()), part(b"x" * 2**20, "timeline", None)), NO_FORM),
     "a thousand fields": lambda: post(form(*(part(b"1", f"f{n}", None) for n in range(1000))), NO_FORM),
-    "a part's head of 1 MB": lambda: post(form(part(_good(), head=b"X-Filler: " + b"x" * 2**20 + b"\r\n")), NO_FORM),
+    "a part's head of 1 MB": lambda: post(form(part(_valid(), head=b"X-Filler: " + b"x" * 2**20 + b"\r\n")), NO_FORM),
     "a part without a name": lambda: post(form(f"--{BOUNDARY}\r\n\r\n1\r\n".encode()), NO_FORM),
     "an address in place of a file": lambda: post(form(part(b"file:///etc/passwd", name=None)), NO_FORM),
-    "no boundary": lambda: post(form(part(_good())), NO_FORM, "multipart/form-data"),
-    "another boundary": lambda: post(form(part(_good())), NO_FORM, "multipart/form-data; boundary=other"),
-    "an odd boundary": lambda: post(form(part(_good())), NO_FORM, "multipart/form-data; boundary=" + "\xe9" * 300),
-    "an unknown charset": lambda: post(form(part(_good(), "\xe9")), NO_FORM, FORM + "; charset=utf-7-le"),
-    "a form cut off": lambda: post(part(_good())[:9_000], NO_FORM),
+    "no boundary": lambda: post(form(part(_valid())), NO_FORM, "multipart/form-data"),
+    "another boundary": lambda: post(form(part(_valid())), NO_FORM, "multipart/form-data; boundary=other"),
+    "an odd boundary": lambda: post(form(part(_valid())), NO_FORM, "multipart/form-data; boundary=" + "\xe9" * 300),
+    "an unknown charset": lambda: post(form(part(_valid(), "\xe9")), NO_FORM, FORM + "; charset=utf-7-le"),
+    "a form cut off": lambda: post(part(_valid())[:9_000], NO_FORM),
     "60 MiB": lambda: post(bytes(60 * 2**20), TOO_LARGE),
     "a stated length of a terabyte": lambda: post(part(b"x"), TOO_LARGE, length=str(10**12)),
-    "a negative length": lambda: post(form(part(_good())), MALFORMED, length="-1"),
-    "a length that is no number": lambda: post(form(part(_good())), MALFORMED, length="many"),
-    "a length that is too small": lambda: post(form(part(_good())), NO_FORM, length="1000"),
+    "a negative length": lambda: post(form(part(_valid())), MALFORMED, length="-1"),
+    "a length that is no number": lambda: post(form(part(_valid())), MALFORMED, length="many"),
+    "a length that is too small": lambda: post(form(part(_valid())), NO_FORM, length="1000"),
     "a length that is too large": lambda: post(form(part(b"x")), (408, {"too_slow"}), length="9000"),
-    "a body that stalls": lambda: post(part(_good())[:999], (408, {"too_slow"}), length="99999"),
+    "a body that stalls": lambda: post(part(_valid())[:999], (408, {"too_slow"}), length="99999"),
     "a body that never comes": lambda: post(b"", (408, {"too_slow"}), length="99999"),
     "chunks without a length": lambda: chunked(form(part(b"no music")), expected=NO_SOUND),
-    "chunks without an end": lambda: chunked(part(_good())[:999], expected=(408, {"too_slow"}), end=b""),
+    "chunks without an end": lambda: chunked(part(_valid())[:999], expected=(408, {"too_slow"}), end=b""),
     "chunks that are none": lambda: chunked(expected=MALFORMED, end=b"zz\r\nnothing\r\n"),
-    "another method": lambda: post(form(part(_good())), (405, {"not_allowed"}), line="PUT /predict HTTP/1.1"),
-    "another path": lambda: post(form(part(_good())), (404, {"not_found"}), line="POST /../../etc/passwd HTTP/1.1"),
+    "another method": lambda: post(form(part(_valid())), (405, {"not_allowed"}), line="PUT /predict HTTP/1.1"),
+    "another path": lambda: post(form(part(_valid())), (404, {"not_found"}), line="POST /../../etc/passwd HTTP/1.1"),
 }
 
 
@@ -248,7 +246,7 @@ def deliver(port: int, request: Request) -> tuple[int, bytes, float]:
             for piece in request.pieces:
                 connection.sendall(piece)
         except OSError:
-            pass  # the server has heard enough
+            pass  # the server has closed the connection
         response = http.client.HTTPResponse(connection)
         response.begin()
         body = response.read()
@@ -261,35 +259,37 @@ def memory_mb(process: subprocess.Popen[bytes]) -> float:
 
 
 @pytest.fixture(scope="module")
-def flat(served: tuple[subprocess.Popen[bytes], int], ask: Callable[..., httpx.Response]) -> Iterator[None]:
-    """The server's memory before and after all that this file sends."""
+def memory_constant(
+    served: tuple[subprocess.Popen[bytes], int], predict: Callable[..., httpx.Response]
+) -> Iterator[None]:
+    """The server's memory must not grow over all requests of this file."""
     for _ in range(20):
-        assert ask(_good()).status_code == 200
+        assert predict(_valid()).status_code == 200
     before = memory_mb(served[0])
     yield
-    assert memory_mb(served[0]) < before + GROWTH_MB
+    assert memory_mb(served[0]) < before + MAX_GROWTH_MB
 
 
-@pytest.mark.usefixtures("flat", "server_unaffected")
+@pytest.mark.usefixtures("memory_constant", "server_unaffected")
 @pytest.mark.parametrize("make", [*FILES.values(), *FORMS.values()], ids=[*FILES, *FORMS])
-def test_a_hostile_request_gets_its_answer_and_leaves_nothing(
-    port: int, spool: Path, make: Callable[[], Request]
+def test_malicious_request_is_refused_and_leaves_no_file(
+    port: int, temporary_dir: Path, make: Callable[[], Request]
 ) -> None:
     request = make()
-    before = set(spool.iterdir())
+    before = set(temporary_dir.iterdir())
     status, body, seconds = deliver(port, request)
-    wanted, codes = request.expected
-    assert status == wanted, body
-    assert seconds < SECONDS
-    assert set(spool.iterdir()) <= before
+    expected_status, codes = request.expected
+    assert status == expected_status, body
+    assert seconds < MAX_RESPONSE_S
+    assert set(temporary_dir.iterdir()) <= before
     if codes is None:
         return
-    told = json.loads(body)
-    assert set(told) == {"error"}
-    assert set(told["error"]) == {"code", "message"}
-    assert told["error"]["code"] in codes
-    assert not any(word in told["error"]["message"] for word in ("Traceback", ".py", "/tmp", "/root", "\n"))
+    response = json.loads(body)
+    assert set(response) == {"error"}
+    assert set(response["error"]) == {"code", "message"}
+    assert response["error"]["code"] in codes
+    assert not any(word in response["error"]["message"] for word in ("Traceback", ".py", "/tmp", "/root", "\n"))
 
 
-def test_there_are_more_than_fifty_of_them() -> None:
+def test_there_are_at_least_fifty_malicious_requests() -> None:
     assert len(FILES) + len(FORMS) >= 50
