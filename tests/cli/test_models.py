@@ -108,11 +108,10 @@ def test_json_has_the_fields_of_each_version(command: Command, in_checkout: Path
 
 def test_tables_list_versions_and_champions(command: Command, in_checkout: Path) -> None:
     heading, version, empty, champions, champion = command("versions").lines
-    assert heading.split() == (
-        ["version", "model", "verdict", "validation", "macro-F1", "test", "macro-F1", "created", "aliases", "notes"]
-    )
+    columns = "version model verdict validation macro-F1 test macro-F1 created (UTC) aliases, notes"
+    assert " ".join(heading.split()) == columns
     assert version.split()[0] == "1"
-    assert "  challenger, champion  " in version
+    assert version.rstrip().endswith("  challenger, champion")
     assert empty == ""
     assert champions.split() == ["champion", "from", "to", "reason"]
     assert champion.split()[0] == "1"
@@ -198,7 +197,7 @@ def test_refused_model_is_registered_without_alias_and_exits_with_3(command: Com
     written = json.loads((refused / "reports/registration.json").read_text())
     assert (written["version"], written["verdict"]) == ("1", "refused")
     assert "min_macro_f1" in [criterion["name"] for criterion in written["criteria"] if not criterion["passed"]]
-    assert "failed: min_macro_f1" in command("versions").out
+    assert "failed min_macro_f1" in command("versions").out
     assert "no champion" in command("predict", "params.yaml").reason
 
 

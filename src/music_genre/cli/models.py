@@ -13,7 +13,18 @@ from music_genre.errors import GateRefusedError
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
+    from music_genre.cli._tables import Cell
     from music_genre.registry.listing import VersionInfo
+
+VERSION_COLUMNS = (
+    "version",
+    "model",
+    "verdict",
+    "validation macro-F1",
+    "test macro-F1",
+    "created (UTC)",
+    "aliases, notes",
+)
 
 
 def versions(
@@ -37,22 +48,7 @@ def versions(
     if not listed:
         typer.echo(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
         return
-    print_table(
-        ("version", "model", "verdict", "validation macro-F1", "test macro-F1", "created", "aliases", "notes"),
-        [
-            (
-                version.version,
-                version.model,
-                version.verdict,
-                version.validation_macro_f1,
-                version.test_macro_f1,
-                version.created,
-                ", ".join(version.aliases) or None,
-                describe(version),
-            )
-            for version in listed
-        ],
-    )
+    print_table(VERSION_COLUMNS, [version_row(version) for version in listed])
     for version in listed:
         if version.shadow:
             typer.echo(f"\nversion {version.version} {version.shadow}")
@@ -65,11 +61,15 @@ def versions(
         )
 
 
-def describe(version: VersionInfo) -> str | None:
-    """The criteria that a version failed, and why it was promoted all the same."""
-    failed = [f"failed: {', '.join(version.failed)}"] if version.failed else []
-    forced = [f"forced: {version.forced}"] if version.forced else []
-    return "; ".join([*failed, *forced]) or None
+def version_row(version: VersionInfo) -> tuple[Cell, ...]:
+    """A version's cells of ``VERSION_COLUMNS``."""
+    aliases = ", ".join(version.aliases)
+    failed = f"failed {', '.join(version.failed)}" if version.failed else ""
+    forced = f"forced: {version.forced}" if version.forced else ""
+    notes = "; ".join(filter(None, (aliases, failed, forced)))
+    created = version.created[: len("2030-01-01T00:00")].replace("T", " ")
+    f1 = version.validation_macro_f1, version.test_macro_f1
+    return version.version, version.model, version.verdict, *f1, created, notes
 
 
 def register() -> None:
