@@ -222,8 +222,8 @@ def _bootstrap_ci(samples: tuple[np.ndarray, ...], statistic: Callable[..., floa
 
 
 def _macro_f1(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> float:
-    """Macro-F1 over the classes that occur. It exists because scikit-learn's takes thirty times as long, and an interval
-    needs thousands of them.
+    """Macro-F1 over the classes that occur. It exists because scikit-learn's takes thirty times as long, and an
+    interval needs thousands of them.
     """
     counts = np.bincount(actual * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
     occurring = counts.sum(axis=0) + counts.sum(axis=1)
