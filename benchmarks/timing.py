@@ -1,4 +1,7 @@
-"""What the benchmarks share: turns, spreads, tables, and processes whose memory is watched."""
+"""What the benchmarks share: interleaved rounds, quartiles, tables, and processes whose memory is measured.
+
+Every benchmark takes ``--quick``: one round of the least work, to see that it runs; nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -19,44 +22,45 @@ RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What a route printed at its end, and the most memory that it and its workers held."""
+class ProcessResult:
+    """Of a finished process: the numbers that it printed, and the peak memory of it and its workers together."""
 
-    figures: dict[str, float]
+    values: dict[str, float]
     peak_mb: float
 
 
-def in_turns(routes: dict[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
-    """Every route's figure, a turn at a time, so that a busy moment of the machine hits all of them."""
-    figures: dict[str, list[float]] = {name: [] for name in routes}
-    for _ in range(turns):
+def interleaved(routes: dict[str, Callable[[], float]], n_rounds: int) -> dict[str, list[float]]:
+    """Every route's values, one a round; each round runs all routes, so that a busy moment affects all of them."""
+    values: dict[str, list[float]] = {name: [] for name in routes}
+    for _ in range(n_rounds):
         for name, route in routes.items():
-            figures[name].append(route())
-    return figures
+            values[name].append(route())
+    return values
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def in_process(script: str, *arguments: str, cores: int | None = None) -> Measured:
-    """Run a script in a process of its own; its last line is a JSON object of figures.
+def in_process(script: str, *arguments: str, cores: int | None = None) -> ProcessResult:
+    """Run a script in a process of its own; the last line that it prints is a JSON object of numbers.
 
     Args:
         script: path.
         arguments: of it.
-        cores: it may use; all where None.
+        cores: how many it may use; None: all.
     """
     command = [sys.executable, script, *arguments]
-    mine = sorted(os.sched_getaffinity(0))[:cores]
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, mine),  # there are no threads yet
+        preexec_fn=lambda: os.sched_setaffinity(0, allowed),  # there are no threads yet
     ) as process:
         peak = 0.0
         while process.poll() is None:
@@ -65,11 +69,11 @@ def in_process(script: str, *arguments: str, cores: int | None = None) -> Measur
         printed = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Measured(json.loads(printed.splitlines()[-1]), peak)
+    return ProcessResult(json.loads(printed.splitlines()[-1]), peak)
 
 
 def memory_mb(pid: int) -> float:
-    """Proportional set size of a process and its descendants: what they share counts once."""
+    """Proportional set size of a process and its descendants: pages that they share count once."""
     total = 0
     try:
         root = psutil.Process(pid)
@@ -80,27 +84,32 @@ def memory_mb(pid: int) -> float:
     return total / 2**20
 
 
-def spread(figures: Sequence[float], digits: int = 3) -> str:
-    """Median, with the quartiles behind it."""
-    low, middle, high = statistics.quantiles(figures, n=4)
-    return f"{middle:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The median, followed by the quartiles where there are several values."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}g}"
+    low, median, high = statistics.quantiles(values, n=4)
+    return f"{median:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
 
 
-def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Turn by turn."""
-    return [first / second for first, second in zip(over, under, strict=True)]
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [numerator / denominator for numerator, denominator in zip(numerators, denominators, strict=True)]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write(part: str, *blocks: str) -> None:
-    """``results/<part>.md``, under a line that says what made it."""
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    text = "\n\n".join([f"{machine}; median (quartiles). `make bench PART={part}` makes this page.", *blocks])
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{part}.md").write_text(text + "\n", encoding="utf-8")
+def write(part: str, *blocks: str, quick: bool = False) -> None:
+    """Print the results and, unless ``quick``, write them to ``results/<part>.md`` under a line that says how they were
+    measured.
+    """
+    computer = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    text = "\n\n".join([f"{computer}; median (quartiles). `make bench PART={part}` makes this page.", *blocks])
     print(text)
+    if not quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{part}.md").write_text(text + "\n", encoding="utf-8")
