@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sy
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-IN_A_ROW = 12
+N_CHECKS = 12  # requests in a row that must find a worker with its model
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 expect.set_options(timeout=60_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
@@ -35,15 +35,15 @@ def address(
     until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
     free_port: Callable[[], int],
 ) -> Iterator[str]:
-    """Where the service answers with the tiny checkout's champion, every worker of it."""
+    """The URL of a server with the checkout's champion, once every worker has its model."""
     port, log = free_port(), tmp_path_factory.mktemp("browser") / "server.log"
     process = start_server(checkout, port, log)
     try:
         until_ready(process, port, log)
-        known = 0
-        while known < IN_A_ROW:
-            # Each request is a new connection, which any of the workers may take.
-            known = known + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
+        n_ready = 0
+        while n_ready < N_CHECKS:
+            # Each request is a new connection, which any of the workers may accept.
+            n_ready = n_ready + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
         yield f"http://127.0.0.1:{port}/"
     finally:
         stop_server(process)
@@ -60,15 +60,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def messages() -> list[str]:
-    """What the browser's console said, and what no code caught."""
+    """The browser's console, and uncaught exceptions."""
     return []
 
 
 @pytest.fixture
 def page(browser: Browser, address: str, messages: list[str]) -> Iterator[Page]:
-    """The page, opened, with the model known."""
+    """The page, opened, with the model's description."""
     context = browser.new_context(viewport=WIDE)
-    opened = watched(context.new_page(), messages)
+    opened = recorded(context.new_page(), messages)
     opened.goto(address)
     expect(opened.locator("#model")).to_contain_text("version 1")
     yield opened
@@ -76,17 +76,17 @@ def page(browser: Browser, address: str, messages: list[str]) -> Iterator[Page]:
 
 
 @pytest.fixture(autouse=True)
-def calm(messages: list[str]) -> Iterator[None]:
-    """Whatever a test does, the console stays empty; a test of refusals takes out the browser's own line on them."""
+def console_empty(messages: list[str]) -> Iterator[None]:
+    """The console stays empty; a test of errors removes the browser's own line about them."""
     yield
     assert messages == []
 
 
-def watched(page: Page, messages: list[str]) -> Page:
-    def hear(message: ConsoleMessage) -> None:
+def recorded(page: Page, messages: list[str]) -> Page:
+    def record(message: ConsoleMessage) -> None:
         messages.append(f"{message.type}: {message.text}")
 
-    page.on("console", hear)
+    page.on("console", record)
     page.on("pageerror", lambda error: messages.append(f"uncaught: {error}"))
     return page
 
@@ -100,111 +100,108 @@ def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[...,
 
 
 @pytest.fixture(scope="module")
-def answer(address: str, song_wav: Path) -> dict[str, Any]:
-    """What the service says of the song."""
+def prediction(address: str, song_wav: Path) -> dict[str, Any]:
+    """The service's prediction of the song."""
     files = {"audio": (song_wav.name, song_wav.read_bytes(), "audio/wav")}
-    told: dict[str, Any] = httpx.post(f"{address}predict", files=files, data={"timeline": "true"}, timeout=60).json()
-    return told
+    response = httpx.post(f"{address}predict", files=files, data={"timeline": "true"}, timeout=60)
+    return dict(response.json())
 
 
 def choose(page: Page, path: Path) -> None:
     page.locator("#file").set_input_files(path)
 
 
-def finished(page: Page) -> None:
-    """Wait until the song is answered and drawn."""
-    expect(page.locator("#answer")).to_contain_text("Answered by music-genre version 1")
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
+def wait_for_prediction(page: Page) -> None:
+    """Wait until the song has a prediction and is drawn."""
+    expect(page.locator("#prediction")).to_contain_text("Predicted by music-genre version 1")
+    expect(page.locator("#lanes")).to_have_attribute("aria-busy", "false")
 
 
-def wait_for_sound(page: Page, state: str) -> None:
-    """Wait until something holds of the page's ``audio``: a busy machine takes a while. The page's own policy forbids
-    what Playwright would wait with.
-    """
+def wait_for_audio(page: Page, condition: str) -> None:
+    """Wait until a condition on the page's ``audio`` holds; Playwright's own function breaks the page's policy."""
     for _ in range(200):
-        if page.locator("#audio").evaluate(f"audio => {state}"):
+        if page.locator("#audio").evaluate(f"audio => {condition}"):
             return
         page.wait_for_timeout(100)
-    pytest.fail(f"never came: {state}")
+    pytest.fail(f"never true: {condition}")
 
 
-def sounding(page: Page) -> None:
-    wait_for_sound(page, "audio.currentTime > 0")
+def wait_until_playing(page: Page) -> None:
+    wait_for_audio(page, "audio.currentTime > 0")
 
 
-def moment(page: Page) -> float:
+def current_time(page: Page) -> float:
     return float(page.locator("#audio").evaluate("audio => audio.currentTime"))
 
 
 def positions(page: Page) -> tuple[float, float]:
-    """Seconds of the sound and of the cursor on the time axis, right after the page has drawn."""
-    heard, shown = page.evaluate(
+    """Seconds of the audio and of the cursor on the time axis, right after the page was drawn."""
+    audio, cursor = page.evaluate(
         "() => new Promise(resolve => requestAnimationFrame(() => setTimeout(() => {"
         " const audio = document.querySelector('#audio'), cursor = document.querySelector('#cursor');"
         " const box = cursor.parentElement.getBoundingClientRect(), own = cursor.getBoundingClientRect();"
-        " const share = (own.left + own.width / 2 - box.left) / box.width;"
-        " resolve([audio.currentTime, share * audio.duration]); })))"
+        " const fraction = (own.left + own.width / 2 - box.left) / box.width;"
+        " resolve([audio.currentTime, fraction * audio.duration]); })))"
     )
-    return float(heard), float(shown)
+    return float(audio), float(cursor)
 
 
 def cursor_seconds(page: Page) -> float:
-    """Where the cursor stands on the time axis."""
+    """The position of the cursor on the time axis."""
     return positions(page)[1]
 
 
-def percent(share: float) -> str:
-    return f"{share:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+def percent(fraction: float) -> str:
+    return f"{fraction:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 
-def faults_of_access(page: Page) -> list[str]:
-    """What axe-core finds that keeps people out."""
-    found = Axe().run(page).response["violations"]
-    return [f"{fault['id']}: {fault['help']}" for fault in found if fault["impact"] in ("serious", "critical")]
+def accessibility_violations(page: Page) -> list[str]:
+    """Serious violations that axe-core finds."""
+    violations = Axe().run(page).response["violations"]
+    return [f"{item['id']}: {item['help']}" for item in violations if item["impact"] in ("serious", "critical")]
 
 
-def test_the_empty_page_says_which_model_answers_and_asks_for_nothing_from_elsewhere(
+def test_page_shows_the_model_and_loads_nothing_from_other_origins(
     browser: Browser, address: str, messages: list[str]
 ) -> None:
     context = browser.new_context()
-    page, asked = watched(context.new_page(), messages), []
-    page.on("request", lambda request: asked.append(request.url))
+    page, urls = recorded(context.new_page(), messages), []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
-    expect(page.locator("#model")).to_contain_text("music-genre version 1 knows 3 genres: Folk, R&B, Rock")
+    expect(page.locator("#model")).to_contain_text("music-genre version 1 predicts 3 genres: Folk, R&B, Rock")
     assert page.locator("[data-sample]").all_text_contents() == [
         "Folk, then rock",
         "Beats, then a pad",
         "Everything at once",
     ]
-    assert len(asked) > 3
-    assert all(url.startswith(address) for url in asked)
+    assert len(urls) > 3
+    assert all(url.startswith(address) for url in urls)
     context.close()
 
 
-def test_an_uploaded_song_is_answered_as_the_service_answers_and_drawn(
-    page: Page, song_wav: Path, answer: dict[str, Any]
-) -> None:
+def test_uploaded_song_is_predicted_and_drawn(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
     choose(page, song_wav)
-    finished(page)
-    said = page.locator("#answer")
-    expect(said).to_contain_text(percent(answer["confidence"]))
-    expect(said).to_contain_text(answer["genre"] if answer["confident"] else f"Most like {answer['genre']}")
-    expect(page.locator("#title")).to_have_text(song_wav.name)
-    rows = page.locator("#table tbody tr")
-    expect(rows).to_have_count(len(answer["segments"]))
-    first = answer["segments"][0]
+    wait_for_prediction(page)
+    shown = page.locator("#prediction")
+    expect(shown).to_contain_text(percent(prediction["confidence"]))
+    genre = prediction["genre"]
+    expect(shown).to_contain_text(genre if prediction["confident"] else f"Most likely {genre}")
+    expect(page.locator("#file-name")).to_have_text(song_wav.name)
+    rows = page.locator("#timeline-table tbody tr")
+    expect(rows).to_have_count(len(prediction["segments"]))
+    first = prediction["segments"][0]
     assert rows.first.locator("td").all_text_contents() == [
         "0:00",
         "0:02",
         first["genre"],
-        *(percent(share) for share in first["probabilities"].values()),
+        *(percent(probability) for probability in first["probabilities"].values()),
     ]
-    for canvas in ("#spectrogram", "#areas"):
-        assert colours(page, canvas) > 2, f"{canvas} shows nothing"
+    for canvas in ("#spectrogram", "#timeline"):
+        assert count_colours(page, canvas) > 2, f"{canvas} shows nothing"
     assert page.locator("#waveform > div").evaluate("host => host.shadowRoot.querySelectorAll('canvas').length") > 0
 
 
-def colours(page: Page, canvas: str) -> int:
+def count_colours(page: Page, canvas: str) -> int:
     """How many different colours a canvas shows."""
     return int(
         page.locator(canvas).evaluate(
@@ -214,55 +211,56 @@ def colours(page: Page, canvas: str) -> int:
     )
 
 
-def test_the_cursor_and_the_genres_follow_the_sound(page: Page, song_wav: Path, answer: dict[str, Any]) -> None:
+def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
     choose(page, song_wav)
-    finished(page)
+    wait_for_prediction(page)
     before = page.locator("#genres output").all_text_contents()
-    assert before == [percent(share) for share in answer["segments"][0]["probabilities"].values()]
+    first = prediction["segments"][0]["probabilities"].values()
+    assert before == [percent(probability) for probability in first]
     page.get_by_role("button", name="Play").click()
-    sounding(page)
-    heard = []
+    wait_until_playing(page)
+    times = []
     for _ in range(4):
         page.wait_for_timeout(250)
-        sound, cursor = positions(page)
-        assert cursor == pytest.approx(sound, abs=0.3)
-        heard.append(sound)
-    assert heard == sorted(heard)
-    assert heard[-1] > heard[0]
+        audio, cursor = positions(page)
+        assert cursor == pytest.approx(audio, abs=0.3)
+        times.append(audio)
+    assert times == sorted(times)
+    assert times[-1] > times[0]
     page.get_by_role("button", name="Pause").click()
-    stopped = moment(page)
+    stopped = current_time(page)
     page.wait_for_timeout(200)
-    assert moment(page) == stopped
+    assert current_time(page) == stopped
     page.locator("#seek").press("End")
-    last = answer["segments"][-1]["probabilities"].values()
-    expect(page.locator("#genres output")).to_have_text([percent(share) for share in last])
+    last = prediction["segments"][-1]["probabilities"].values()
+    expect(page.locator("#genres output")).to_have_text([percent(probability) for probability in last])
 
 
-def test_a_song_that_has_ended_can_be_played_again(page: Page, song_wav: Path) -> None:
+def test_song_can_be_played_again(page: Page, song_wav: Path) -> None:
     choose(page, song_wav)
-    finished(page)
+    wait_for_prediction(page)
     page.locator("#audio").evaluate("audio => { audio.currentTime = audio.duration - 0.2; }")
     page.get_by_role("button", name="Play").click()
-    wait_for_sound(page, "audio.ended")
+    wait_for_audio(page, "audio.ended")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     assert cursor_seconds(page) == pytest.approx(20, abs=0.05)
 
 
-def filled_at(page: Page, *shares: float) -> list[bool]:
-    """Whether the canvas of the genres has a colour at shares of its width."""
-    found: list[bool] = page.locator("#areas").evaluate(
-        "(canvas, shares) => {"
+def filled_at(page: Page, *fractions: float) -> list[bool]:
+    """Whether the canvas of the genres has a colour at fractions of its width."""
+    filled: list[bool] = page.locator("#timeline").evaluate(
+        "(canvas, fractions) => {"
         " const row = new OffscreenCanvas(canvas.width, 1).getContext('2d');"
         " row.drawImage(canvas, 0, -canvas.height / 2);"
         " const { data } = row.getImageData(0, 0, canvas.width, 1);"
-        " return shares.map(share => data[4 * Math.round(share * canvas.width) + 3] > 0); }",
-        list(shares),
+        " return fractions.map(fraction => data[4 * Math.round(fraction * canvas.width) + 3] > 0); }",
+        list(fractions),
     )
-    return found
+    return filled
 
 
-def late_sound(page: Page) -> None:
-    """The element finds its song a second later."""
+def delay_audio(page: Page) -> None:
+    """Let the audio element load its song a second later."""
     page.evaluate(
         "() => { const { set, get } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, 'src');"
         " const later = function (url) { setTimeout(() => set.call(this, url), 1000); };"
@@ -270,7 +268,9 @@ def late_sound(page: Page) -> None:
     )
 
 
-def late_answer(page: Page) -> None:
+def delay_prediction(page: Page) -> None:
+    """Let the prediction come a second later."""
+
     def wait(route: Route) -> None:
         page.wait_for_timeout(1000)
         route.continue_()
@@ -278,50 +278,50 @@ def late_answer(page: Page) -> None:
     page.route("**/predict", wait)
 
 
-@pytest.mark.parametrize("late", [late_sound, late_answer])
-def test_what_a_files_header_hides_from_the_service_is_shown_as_not_heard(
-    page: Page, tmp_path: Path, synth_tone: Callable[..., np.ndarray], late: Callable[[Page], None]
+@pytest.mark.parametrize("delay", [delay_audio, delay_prediction])
+def test_part_that_the_header_hides_from_the_service_is_shown_as_not_decoded(
+    page: Page, tmp_path: Path, synth_tone: Callable[..., np.ndarray], delay: Callable[[Page], None]
 ) -> None:
-    late(page)
+    delay(page)
     for genre in ("Rock", "Folk"):
         soundfile.write(tmp_path / f"{genre}.mp3", synth_tone(genre, 60, 10), 22_050)
     joined = tmp_path / "joined.mp3"  # the header of the first is that of both
     joined.write_bytes((tmp_path / "Rock.mp3").read_bytes() + (tmp_path / "Folk.mp3").read_bytes())
     choose(page, joined)
-    finished(page)
+    wait_for_prediction(page)
     expect(page.locator("#clock")).to_contain_text(re.compile("0:00 / 0:(19|20)"))
-    expect(page.locator("#cut")).to_contain_text(re.compile("only the first 0:(09|10) be heard"))
+    expect(page.locator("#truncation")).to_have_text(re.compile("Only the first 0:(09|10) could be decoded."))
     assert filled_at(page, 0.25, 0.75) == [True, False]
     page.set_viewport_size(PHONE)
-    areas = page.locator("#areas")
-    expect(areas).to_have_js_property("width", areas.evaluate("canvas => canvas.clientWidth"))
+    timeline = page.locator("#timeline")
+    expect(timeline).to_have_js_property("width", timeline.evaluate("canvas => canvas.clientWidth"))
     assert filled_at(page, 0.25, 0.75) == [True, False]
     page.locator("#seek").press("End")
-    expect(page.locator("#now")).to_contain_text("Not heard at")
+    expect(page.locator("#genres-heading")).to_contain_text("Not decoded at")
     expect(page.locator("#genres")).to_be_hidden()
     page.locator("#seek").press("Home")
     expect(page.locator("#genres")).to_be_visible()
 
 
-@pytest.mark.parametrize("lane", ["#waveform", "#spectrogram", "#areas"])
-def test_a_click_on_any_lane_seeks(page: Page, song_wav: Path, lane: str) -> None:
+@pytest.mark.parametrize("lane", ["#waveform", "#spectrogram", "#timeline"])
+def test_click_on_a_lane_seeks(page: Page, song_wav: Path, lane: str) -> None:
     choose(page, song_wav)
-    finished(page)
+    wait_for_prediction(page)
     box = page.locator(lane).bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
     expect(page.locator("#clock")).to_have_text(re.compile("0:1[45] / 0:20"))
-    assert moment(page) == pytest.approx(15, abs=0.2)
+    assert current_time(page) == pytest.approx(15, abs=0.2)
     assert cursor_seconds(page) == pytest.approx(15, abs=0.2)
 
 
-def test_everything_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
+def test_page_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Tab")
         expect(page.locator("#file")).to_be_focused()
         page.keyboard.press("Enter")
     chooser.value.set_files(song_wav)
-    finished(page)
+    wait_for_prediction(page)
     reach(page, "play")
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Pause")).to_be_focused()
@@ -330,7 +330,7 @@ def test_everything_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
     page.keyboard.press("Home")
     for key, seconds in (("ArrowRight", 5), ("ArrowUp", 10), ("ArrowLeft", 5), ("End", 20), ("Home", 0)):
         page.keyboard.press(key)
-        assert moment(page) == pytest.approx(seconds, abs=0.05), key
+        assert current_time(page) == pytest.approx(seconds, abs=0.05), key
     assert page.locator("#seek").get_attribute("aria-valuetext").startswith("0:00 of 0:20, ")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -346,76 +346,81 @@ def reach(page: Page, name: str) -> None:
     pytest.fail(f"{name} is not reached by Tab")
 
 
-def test_each_sample_clip_plays_and_is_answered_and_the_one_before_forgotten(page: Page) -> None:
+def test_each_sample_clip_is_played_and_predicted(page: Page) -> None:
     for button in page.locator("[data-sample]").all():
         button.click()
-        expect(page.locator("#title")).to_have_text(button.get_attribute("data-sample") or "")
-        finished(page)
+        expect(page.locator("#file-name")).to_have_text(button.get_attribute("data-sample") or "")
+        wait_for_prediction(page)
         assert page.locator("#audio").evaluate("audio => [audio.paused, audio.duration > 59]") == [True, True]
-        expect(page.locator("#table caption")).to_have_count(1)
+        expect(page.locator("#timeline-table caption")).to_have_count(1)
         page.get_by_role("button", name="Play").click()
-        sounding(page)
+        wait_until_playing(page)
 
 
-def refuse(page: Page, status: int, body: str) -> None:
-    """Let the next answers be this one."""
+def respond(page: Page, status: int, body: str) -> None:
+    """Let all predictions have this response."""
     page.route("**/predict", lambda route: route.fulfill(status=status, body=body, content_type="application/json"))
 
 
-def test_a_file_that_is_no_music_is_told_in_a_sentence_and_the_next_song_is_answered(
+def test_file_without_audio_is_an_error_and_the_next_song_is_predicted(
     page: Page, song_wav: Path, tmp_path: Path, messages: list[str]
 ) -> None:
     (tmp_path / "notes.mp3").write_text("no music at all " * 100)
     choose(page, tmp_path / "notes.mp3")
-    expect(page.get_by_role("alert")).to_contain_text("There is no audio in this file that can be read.")
+    expect(page.get_by_role("alert")).to_contain_text("This file has no audio that can be decoded.")
     expect(page.locator("#player")).to_be_hidden()
     assert [line.split(" (")[0] for line in messages] == [
         "error: Failed to load resource: the server responded with a status of 422"
     ]
     messages.clear()
     choose(page, song_wav)
-    expect(page.locator("#trouble")).to_be_hidden()
-    finished(page)
+    expect(page.locator("#error")).to_be_hidden()
+    wait_for_prediction(page)
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "sentence", "again"),
+    ("status", "body", "sentence", "can_retry"),
     [
-        (422, {"code": "silent", "message": "no sound above -80 dBFS"}, "There is no sound in this recording.", False),
-        (422, {"code": "too_short", "message": "at least 10 s are needed"}, "at least 10 s are needed", False),
-        (413, {"code": "too_large", "message": "more than 50 MiB"}, "This file is too large. (more than 50", False),
-        (503, {"code": "busy", "message": "32 requests"}, "The service is busy.", True),
+        (422, {"code": "silent", "message": "no sound above -80 dBFS"}, "This recording is silent.", False),
+        (422, {"code": "too_short", "message": "the minimum duration is 10 s"}, "the minimum duration is 10 s", False),
+        (
+            413,
+            {"code": "too_large", "message": "the maximum size of a request is 50 MiB"},
+            "This file is too large. (the maximum",
+            False,
+        ),
+        (503, {"code": "busy", "message": "server busy: 32 concurrent requests"}, "The service is busy.", True),
         (500, None, "The service failed with status 500.", True),
     ],
 )
-def test_a_refusal_is_a_sentence(
+def test_error_of_the_service_is_shown_as_a_sentence(
     page: Page,
     song_wav: Path,
     messages: list[str],
     status: int,
     body: dict[str, str] | None,
     sentence: str,
-    again: bool,
+    can_retry: bool,
 ) -> None:
-    refuse(page, status, json.dumps({"error": body}) if body else "<html>oops</html>")
+    respond(page, status, json.dumps({"error": body}) if body else "<html>oops</html>")
     choose(page, song_wav)
     expect(page.get_by_role("alert")).to_contain_text(sentence)
-    expect(page.get_by_role("button", name="Try again")).to_be_visible(visible=again)
+    expect(page.get_by_role("button", name="Try again")).to_be_visible(visible=can_retry)
     messages.clear()
     page.unroute("**/predict")
-    if again:
+    if can_retry:
         page.get_by_role("button", name="Try again").click()
-        finished(page)
+        wait_for_prediction(page)
 
 
-def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(
+def test_unreachable_service_and_lost_network_have_different_errors(
     page: Page, song_wav: Path, messages: list[str]
 ) -> None:
     # The machine of the test may itself have no network.
     page.evaluate("Object.defineProperty(navigator, 'onLine', {value: true, configurable: true})")
     page.route("**/predict", lambda route: route.abort("connectionrefused"))
     choose(page, song_wav)
-    expect(page.get_by_role("alert")).to_contain_text("The service does not answer.")
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
     page.unroute("**/predict")
     page.evaluate("delete navigator.onLine")
     page.context.set_offline(True)
@@ -423,45 +428,51 @@ def test_a_service_that_is_gone_and_a_lost_network_are_told_apart(
     expect(page.get_by_role("alert")).to_contain_text("You are offline")
     page.context.set_offline(False)
     page.get_by_role("button", name="Try again").click()
-    finished(page)
+    wait_for_prediction(page)
     assert all("Failed to load resource" in line for line in messages)
     messages.clear()
 
 
-def test_a_service_with_a_key_is_given_the_key(page: Page, song_wav: Path, messages: list[str]) -> None:
+def test_api_key_is_asked_for_and_sent(page: Page, song_wav: Path, messages: list[str]) -> None:
     def guard(route: Route) -> None:
         if route.request.headers.get("authorization") == "Bearer open sesame":
             route.continue_()
         else:
-            refused = json.dumps({"error": {"code": "unauthorized", "message": "send the API key"}})
-            route.fulfill(status=401, body=refused, content_type="application/json")
+            body = json.dumps({"error": {"code": "unauthorized", "message": "send the API key"}})
+            route.fulfill(status=401, body=body, content_type="application/json")
 
     page.route("**/model", guard)
     page.route("**/predict", guard)
     page.reload()
-    expect(page.get_by_role("alert")).to_contain_text("The service wants a key")
+    expect(page.get_by_role("alert")).to_contain_text("The API key is missing or wrong.")
     choose(page, song_wav)
-    page.get_by_label("This service asks for a key").fill("open sesame")
+    page.get_by_label("This service needs an API key").fill("open sesame")
     page.keyboard.press("Enter")
-    finished(page)
+    wait_for_prediction(page)
     expect(page.locator("#key-form")).to_be_hidden()
     assert all("status of 401" in line for line in messages)
     messages.clear()
 
 
-def test_an_answer_that_is_not_sure_says_so(page: Page, song_wav: Path, answer: dict[str, Any]) -> None:
-    unsure = answer | {"confident": False, "confidence": 0.38, "genre": "Folk"}
-    page.route("**/predict", lambda route: route.fulfill(json=unsure))
+def test_low_confidence_is_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
+    uncertain = prediction | {"confident": False, "confidence": 0.38, "genre": "Folk"}
+    page.route("**/predict", lambda route: route.fulfill(json=uncertain))
     choose(page, song_wav)
-    finished(page)
-    expect(page.locator("#answer strong")).to_have_text("Not sure")
-    expect(page.locator("#answer")).to_contain_text(f"Most like Folk, {percent(0.38)}")
+    wait_for_prediction(page)
+    expect(page.locator("#prediction strong")).to_have_text("Low confidence")
+    expect(page.locator("#prediction")).to_contain_text(f"Most likely Folk, {percent(0.38)}")
 
 
-def test_scripts_of_other_origins_and_of_the_page_itself_are_blocked(
-    page: Page, address: str, messages: list[str]
-) -> None:
-    other = address.replace("127.0.0.1", "localhost") + "page/ask.js"
+def test_notes_are_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
+    note = {"code": "band_limited", "message": "No sound above 4 kHz."}
+    page.route("**/predict", lambda route: route.fulfill(json=prediction | {"notes": [note]}))
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#notes")).to_have_text("No sound above 4 kHz.")
+
+
+def test_scripts_of_other_origins_and_inline_scripts_are_blocked(page: Page, address: str, messages: list[str]) -> None:
+    other = address.replace("127.0.0.1", "localhost") + "static/api.js"
     for attribute, value in (("src", other), ("textContent", "window.stolen = true")):
         page.evaluate(
             "([attribute, value]) => document.head.append(Object.assign(document.createElement('script'),"
@@ -475,46 +486,46 @@ def test_scripts_of_other_origins_and_of_the_page_itself_are_blocked(
     messages.clear()
 
 
-def test_over_a_slow_connection_the_upload_is_seen_and_the_song_is_heard_meanwhile(page: Page, song_wav: Path) -> None:
+def test_slow_upload_has_progress_and_the_song_plays_meanwhile(page: Page, song_wav: Path) -> None:
     slow = {"offline": False, "latency": 100, "downloadThroughput": 200_000, "uploadThroughput": 150_000}
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", slow)
     choose(page, song_wav)
-    progress = page.get_by_role("progressbar", name="Sending the song")
+    progress = page.get_by_role("progressbar", name="Uploading the song")
     expect(progress).to_be_visible()
     page.get_by_role("button", name="Play").click()
-    sounding(page)
-    expect(page.locator("#answer")).to_have_text("Listening…")
+    wait_until_playing(page)
+    expect(page.locator("#prediction")).to_have_text("Predicting…")
     assert 0 < float(progress.evaluate("progress => progress.value")) < 1
-    finished(page)
+    wait_for_prediction(page)
     expect(progress).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_people_out(
+def test_page_is_accessible(
     browser: Browser, address: str, song_wav: Path, tmp_path: Path, messages: list[str], scheme: Any
 ) -> None:
     context = browser.new_context(viewport=PHONE if scheme == "dark" else WIDE, color_scheme=scheme)
-    page = watched(context.new_page(), messages)
+    page = recorded(context.new_page(), messages)
     page.goto(address)
-    assert faults_of_access(page) == []
+    assert accessibility_violations(page) == []
     choose(page, song_wav)
-    finished(page)
+    wait_for_prediction(page)
     page.locator("#details summary").click()
-    assert faults_of_access(page) == []
+    assert accessibility_violations(page) == []
     (tmp_path / "empty.mp3").touch()
     choose(page, tmp_path / "empty.mp3")
     expect(page.get_by_role("alert")).to_contain_text("This file is empty.")
-    assert faults_of_access(page) == []
+    assert accessibility_violations(page) == []
     messages.clear()
     context.close()
 
 
-def test_on_a_phone_nothing_sticks_out(browser: Browser, address: str, song_wav: Path, messages: list[str]) -> None:
+def test_page_fits_a_phone(browser: Browser, address: str, song_wav: Path, messages: list[str]) -> None:
     context = browser.new_context(viewport={"width": 320, "height": 640}, device_scale_factor=2)
-    page = watched(context.new_page(), messages)
+    page = recorded(context.new_page(), messages)
     page.goto(address)
     choose(page, song_wav)
-    finished(page)
+    wait_for_prediction(page)
     page.locator("#details summary").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
     context.close()
