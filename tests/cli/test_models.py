@@ -35,7 +35,7 @@ def aliases(command: Command) -> dict[str, list[str]]:
 
 
 def register_by_hand(folder: Path) -> None:
-    """Register a version as MLflow's own pages do: the gate has not judged it."""
+    """Register a version as MLflow's own pages do: it has no verdict of the gate."""
     model_id = json.loads((folder / "reports/runs/crnn.json").read_text())["model_id"]
     runs.connect(folder).create_model_version(MODEL, f"models:/{model_id}", model_id=model_id)
 

@@ -32,7 +32,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except MusicGenreError as error:
-            typer.echo(f"music-genre: {error}", err=True)
+            typer.echo(f"music-genre: {' '.join(str(error).split())}", err=True)
             refused = isinstance(error, GateRefusedError)
             raise typer.Exit(ExitCode.REFUSED if refused else ExitCode.FAILED) from error
 

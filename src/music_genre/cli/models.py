@@ -91,7 +91,7 @@ def register() -> None:
 def promote(
     version: Annotated[str | None, typer.Option(metavar="N", help="Default: the challenger.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote what the gate refused; takes --reason.")] = False,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in the history of champions.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; stored in the history of champions.")] = None,
 ) -> None:
     """Make a version champion, which is served.
 
