@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.audio import decode
+from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
@@ -63,7 +63,7 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     others = [member.name for member in manifest.members if not member.file.endswith(NETWORK_SUFFIX)]
     if others:
         raise MusicGenreError(f"{others[0]} is no network: saliency needs gradients")
-    clips = extract_clip_batch(decode(recording, max_duration_s), manifest)
+    clips = extract_clip_batch(decode_all(recording, max_duration_s), manifest)
     probabilities = bundle.predict(clips.mel)
     mean_probabilities = probabilities.mean(axis=0)
     label = int(mean_probabilities.argmax())
@@ -81,7 +81,9 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     )
     axes = SpectrogramAxes(manifest.transform, float(clips.start_seconds[most_confident]))
     reason = _top_region_text(example.occlusion, mel.shape, axes, manifest.genres[label])
-    plot = plot_saliency([example], manifest.genres, axes, recording.name[:MAX_TITLE_CHARS])
+    # File names may be bytes that are not text, which matplotlib cannot draw.
+    title = recording.name.encode(errors="backslashreplace").decode()[:MAX_TITLE_CHARS]
+    plot = plot_saliency([example], manifest.genres, axes, title)
     return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot)
 
 
