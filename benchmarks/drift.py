@@ -80,7 +80,7 @@ def logged_clips(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one draw of few requests; writes no results")
+    parser.add_argument("--quick", action="store_true", help="one draw of few requests; writes nothing")
     quick = parser.parse_args().quick
     n_draws, n_requests = (1, 10) if quick else (N_DRAWS, N_REQUESTS)
     project = ProjectPaths.find()
@@ -113,11 +113,7 @@ def main() -> None:
         for name, draws in drifted.items()
     ]
     setting = f"{n_requests} requests a draw against the other clips of {len(unchanged)}, source {params.data.source}."
-    results = table(["requests", "drift detected", "in"], rows)
-    if quick:
-        print(results)
-    else:
-        write("drift", setting, results)
+    write("drift", setting, table(["requests", "drift detected", "in"], rows), quick=quick)
 
 
 if __name__ == "__main__":
