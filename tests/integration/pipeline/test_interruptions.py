@@ -261,7 +261,7 @@ def test_killed_download_resumes_at_its_last_byte(tmp_path: Path, describe_short
 
 def epochs_done(folder: Path) -> int:
     """How many epochs the checkpoint of a training in ``folder`` has."""
-    states = list((folder / ".cache/train/crnn").glob("*/state.json"))
+    states = list((folder / ".cache/train/crnn").rglob("state.json"))
     return len(json.loads(states[0].read_text(encoding="utf-8"))["history"]) if states else 0
 
 
