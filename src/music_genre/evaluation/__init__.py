@@ -1,1 +1,1 @@
-"""TODO"""
+"""Metrics, comparisons, plots, and the files of ``reports/evaluation``."""

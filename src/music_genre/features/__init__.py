@@ -1,1 +1,1 @@
-"""TODO"""
+"""From audio to stored log-mel spectrograms."""
