@@ -1,4 +1,4 @@
--- For wrk: POST /predict with each of the files that the environment names, in turn; the figures as one line of JSON.
+-- For wrk: POST /predict with each of the files that the environment names, in turn; the results are one line of JSON.
 local requests, turn = {}, 0
 
 function init(arguments)

@@ -1,7 +1,8 @@
-"""The service under load, against a plain FastAPI route with the same weights, and against its work without a server.
+"""The service under load, against a plain FastAPI route with the same weights, and against the same work without a
+server.
 
-``--memory-minutes 10`` looks at memory for longer. Load comes from wrk (Debian: ``apt-get install wrk``).
-The champion of the checkout answers: ``make repro`` makes one.
+The checkout's champion is served: ``make repro`` makes one. wrk makes the load (Debian: ``apt-get install wrk``);
+``--memory-minutes 10`` watches the memory for longer.
 """
 
 from __future__ import annotations
@@ -16,68 +17,66 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import numpy as np
 import soundfile
 from timing import memory_mb, ratios, seconds, spread, table, write
 
-from features import recordings
+from features import N_FILES, prepare_clips
 from music_genre.cli._context import load_model
 from music_genre.errors import AudioError
 from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 
-SCRIPT, PLAIN = Path(__file__).with_suffix(".lua"), Path(__file__).with_name("plain_route.py")
-CLIENTS = (1, 4, 16)
-TURNS, CLIP_SECONDS, SONG_SECONDS = 3, 10, 20
-"""A figure is taken for so long, so many times."""
-
-SONG_CLIPS, SONGS = 8, 4
-"""Clips a song: about four minutes."""
-
-MAX_SECONDS = 900.0
-FIGURES = ("p50", "p95", "p99", "rps", "failed")
+SERVICE = (sys.executable, "-m", "bentoml", "serve", "music_genre.service.app:MusicGenre", "--host", "127.0.0.1")
+PLAIN_ROUTE = (sys.executable, "-m", "uvicorn", "--app-dir", str(Path(__file__).parent), "plain_route:app")
+WRK_SCRIPT = Path(__file__).with_suffix(".lua")
+N_SONGS = 4
+MAX_DURATION_S = 900.0  # of a recording, as in the service
+WARM_UP_CLIENTS, MEMORY_CLIENTS = 4, 4
+Load = Callable[[str, list[Path], int, float], dict[str, float]]  # URL, files, clients, seconds to VALUES
+VALUES = ("p50", "p95", "p99", "rps", "failed")  # of a load: latencies in ms, requests a second, failed requests
 
 
 @contextmanager
-def serving(*command: str) -> Iterator[tuple[str, int]]:
-    """A server on a free port (the last word of its command): its address and process, once it is ready."""
+def running(*command: str) -> Iterator[tuple[str, int]]:
+    """A server on a free port, once it is ready: its URL and process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*command, str(port)], stdout=log, stderr=log)
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
         try:
-            address = f"http://127.0.0.1:{port}"
-            while not _answers(f"{address}/readyz"):
+            url = f"http://127.0.0.1:{port}"
+            while not is_ready(url):
                 if process.poll() is not None:
                     log.seek(0)
                     raise RuntimeError(log.read().decode())
                 time.sleep(0.2)
-            yield address, process.pid
+            yield url, process.pid
         finally:
             process.terminate()
             process.wait()
 
 
-def _answers(address: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether a server can predict."""
     try:
-        with urllib.request.urlopen(address, timeout=5) as response:  # noqa: S310  # our own server
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
         return False
 
 
-def load(address: str, files: list[Path], clients: int, duration: float) -> dict[str, float]:
-    """What wrk measured: milliseconds, requests a second, and how many failed."""
+def load(url: str, files: list[Path], clients: int, duration_s: float) -> dict[str, float]:
+    """``VALUES`` of a server under load from wrk."""
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{clients}", f"-d{duration:.0f}s", "--timeout", "60s", "-s", str(SCRIPT), address],  # noqa: S607  # the one on PATH
+        ["wrk", "-t1", f"-c{clients}", f"-d{duration_s:.0f}s", "--timeout", "60s", "-s", str(WRK_SCRIPT), url],  # noqa: S607  # the one on PATH
         env=os.environ | {"CLIPS": "\n".join(map(str, files))},
         capture_output=True,
         text=True,
@@ -86,111 +85,162 @@ def load(address: str, files: list[Path], clients: int, duration: float) -> dict
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def songs(folder: Path, clips: list[Path]) -> list[Path]:
-    """Whole songs, made of clips."""
-    made = []
-    for number in range(SONGS):
-        chosen = [clips[(number * SONG_CLIPS + place) % len(clips)] for place in range(SONG_CLIPS)]
-        sounds = [soundfile.read(path, dtype="float32", always_2d=True) for path in chosen]
-        made.append(folder / f"song{number}.mp3")
-        soundfile.write(made[-1], np.concatenate([sound for sound, _ in sounds]), sounds[0][1], format="MP3")
-    return made
+def quick_load(url: str, files: list[Path], clients: int, duration_s: float) -> dict[str, float]:
+    """``VALUES`` of a server with one request a file, one after the other: too few to measure with."""
+    latencies_ms, n_failed = [], 0
+    for path in files:
+        content, start = path.read_bytes(), time.perf_counter()
+        response = httpx.post(f"{url}/predict", files={"audio": ("clip.mp3", content)}, timeout=60)
+        latencies_ms.append(1000 * (time.perf_counter() - start))
+        n_failed += response.status_code != 200
+    percentiles = np.percentile(latencies_ms, [50, 95, 99]).tolist()
+    return dict(zip(VALUES, [*percentiles, 1000 / np.mean(latencies_ms), n_failed], strict=True))
 
 
-def answered(files: list[Path], model: ModelBundle) -> list[Path]:
-    """Those of some files that can be answered: real collections hold silence."""
-    heard = []
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Args:
+        clients: numbers of concurrent clients.
+        n_rounds: repetitions of each load.
+        clip_s: seconds of each load with clips.
+        song_s: seconds of each load with songs.
+        warm_up_s: seconds of the load before the first measurement.
+        memory_minutes: minutes of load during which the memory is watched.
+        n_files: number of different clips.
+        clips_per_song: 8 are about four minutes.
+        load: measures a server.
+    """
+
+    clients: tuple[int, ...] = (1, 4, 16)
+    n_rounds: int = 3
+    clip_s: float = 10
+    song_s: float = 20
+    warm_up_s: float = 5
+    memory_minutes: float = 1
+    n_files: int = N_FILES
+    clips_per_song: int = 8
+    load: Load = load
+
+
+QUICK = Plan((1,), n_rounds=1, memory_minutes=0.01, n_files=2, clips_per_song=2, load=quick_load)
+
+
+def make_songs(folder: Path, clips: list[Path], clips_per_song: int) -> list[Path]:
+    """Write songs that consist of clips."""
+    songs = []
+    for number in range(N_SONGS):
+        parts = [clips[(number * clips_per_song + index) % len(clips)] for index in range(clips_per_song)]
+        decoded = [soundfile.read(path, dtype="float32", always_2d=True) for path in parts]
+        songs.append(folder / f"song{number}.mp3")
+        soundfile.write(songs[-1], np.concatenate([samples for samples, _ in decoded]), decoded[0][1], format="MP3")
+    return songs
+
+
+def usable(files: list[Path], model: ModelBundle) -> list[Path]:
+    """The files that have a prediction: real collections contain silence."""
+    usable_files = []
     for path in files:
         with suppress(AudioError):
-            extract_clip_batch(decode_all(path, MAX_SECONDS), model.manifest)
-            heard.append(path)
-    return heard
+            extract_clip_batch(decode_all(path, MAX_DURATION_S), model.manifest)
+            usable_files.append(path)
+    return usable_files
 
 
-def in_process(model: ModelBundle, files: list[Path]) -> list[float]:
-    """Milliseconds of each file from bytes to probabilities, without any server: the limit."""
+def limit_ms(model: ModelBundle, files: list[Path]) -> float:
+    """The median over files of the milliseconds from bytes to probabilities, in this process, without a server."""
 
-    def work(path: Path) -> None:
+    def predict(path: Path) -> None:
         with path.open("rb") as audio:
-            model.predict(extract_clip_batch(decode_all(audio, MAX_SECONDS), model.manifest).mel)
+            model.predict(extract_clip_batch(decode_all(audio, MAX_DURATION_S), model.manifest).mel)
 
-    work(files[0])
-    return [1000 * seconds(lambda path=path: work(path)) for path in files]
+    predict(files[0])
+    return statistics.median(1000 * seconds(lambda path=path: predict(path)) for path in files)
 
 
 def measure(
-    kind: str, files: list[Path], clients: tuple[int, ...], duration: float, ours: str, other: str
+    kind: str, files: list[Path], model: ModelBundle, plan: Plan, duration_s: float, service: str, plain_route: str
 ) -> list[list[str]]:
-    """A row a number of clients."""
-    model, _ = load_model("champion")
-    limits, rows = [], []
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
-    for address in (ours, other):
-        if load(address, files, 4, 5)["failed"]:
-            raise RuntimeError(f"{address} does not answer")
-    for _ in range(TURNS):
-        limits.append(statistics.median(in_process(model, files)))
-        for count in clients:
-            for address in (ours, other):
-                found.setdefault((address, count), []).append(load(address, files, count, duration))
-    for count in clients:
-        mine, theirs = found[ours, count], found[other, count]
-        figures = [[each[figure] for each in mine] for figure in FIGURES]
+    """A row of the table for each number of clients; the service and the plain route take turns."""
+    limits: list[float] = []
+    values: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for url in (service, plain_route):
+        if plan.load(url, files, WARM_UP_CLIENTS, plan.warm_up_s)["failed"]:
+            raise RuntimeError(f"{url} fails")
+    for _ in range(plan.n_rounds):
+        limits.append(limit_ms(model, files))
+        for clients in plan.clients:
+            for url in (service, plain_route):
+                values.setdefault((url, clients), []).append(plan.load(url, files, clients, duration_s))
+    rows = []
+    for clients in plan.clients:
+        ours, theirs = (
+            {name: [each[name] for each in values[url, clients]] for name in VALUES} for url in (service, plain_route)
+        )
         rows.append(
             [
                 kind,
-                str(count),
-                *(spread(values) for values in figures[:4]),
-                f"{sum(figures[4]):.0f}",
-                spread([each["rps"] for each in theirs]),
-                spread([each["p50"] for each in theirs]),
-                spread(ratios([each["rps"] for each in mine], [each["rps"] for each in theirs])),
-                spread(ratios([each["p50"] for each in mine], limits)),
+                str(clients),
+                *(spread(ours[name]) for name in ("p50", "p95", "p99", "rps")),
+                f"{sum(ours['failed']):.0f}",
+                spread(theirs["rps"]),
+                spread(theirs["p50"]),
+                spread(ratios(ours["rps"], theirs["rps"])),
+                spread(ratios(ours["p50"], limits)),
             ]
         )
     return rows
 
 
-def memory(address: str, process: int, files: list[Path], minutes: float) -> str:
-    """What the service holds while it is asked without a pause, from a fifth of the time on."""
-    held, failed, end = [memory_mb(process)], 0.0, time.monotonic() + 60 * minutes
+def measure_memory(url: str, process: int, files: list[Path], plan: Plan) -> str:
+    """A sentence on the memory of the service under load: at a fifth of the time, and at its end."""
+    samples, n_failed, end = [memory_mb(process)], 0.0, time.monotonic() + 60 * plan.memory_minutes
     while time.monotonic() < end:
-        failed += load(address, files, 4, max(5, 60 * minutes / 20))["failed"]
-        held.append(memory_mb(process))
-    early = held[max(1, len(held) // 5)]
+        n_failed += plan.load(url, files, MEMORY_CLIENTS, max(1, 60 * plan.memory_minutes / 20))["failed"]
+        samples.append(memory_mb(process))
+    early, late = samples[max(1, len(samples) // 5)], samples[-1]
     return (
-        f"Memory of all its processes under {minutes:g} minutes of load from 4 clients: {early:.0f} MB after a fifth"
-        f" of it, {held[-1]:.0f} MB at the end ({(held[-1] / early - 1):+.1%}); {failed:.0f} failed requests."
+        f"Memory of all its processes under {plan.memory_minutes:g} minutes of load from {MEMORY_CLIENTS} clients:"
+        f" {early:.0f} MB after a fifth of it, {late:.0f} MB at the end ({(late / early - 1):+.1%});"
+        f" {n_failed:.0f} failed requests."
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--memory-minutes", type=float, default=1.0)
+    parser.add_argument("--memory-minutes", type=float, default=Plan.memory_minutes)
+    parser.add_argument("--quick", action="store_true", help="one round of few requests; writes nothing, needs no wrk")
     options = parser.parse_args()
-    if shutil.which("wrk") is None:
+    if shutil.which("wrk") is None and not options.quick:
         sys.exit("benchmarks/serving.py: wrk makes the load; apt-get install wrk")
-    bento = (sys.executable, "-m", "bentoml", "serve", "music_genre.service.app:MusicGenre", "--host", "127.0.0.1")
+    plan = QUICK if options.quick else Plan(memory_minutes=options.memory_minutes)
+    model, _ = load_model("champion")
     with (
         tempfile.TemporaryDirectory() as temporary,
-        serving(*bento, "--port") as (ours, process),
-        serving(sys.executable, str(PLAIN)) as (other, _),
+        running(*SERVICE) as (service, process),
+        running(*PLAIN_ROUTE) as (plain_route, _),
     ):
-        folder, source = recordings(Path(temporary))
-        clips = answered(sorted(folder.iterdir()), load_model("champion")[0])
-        rows = measure("clip", clips, CLIENTS, CLIP_SECONDS, ours, other)
-        rows += measure("song", songs(Path(temporary), clips), CLIENTS, SONG_SECONDS, ours, other)
-        held = memory(ours, process, clips, options.memory_minutes)
-    header = ["asked", "clients", "p50, ms", "p95, ms", "p99, ms", "requests/s", "failed"]
+        clip_dir, song_dir = Path(temporary) / "clips", Path(temporary) / "songs"
+        clip_dir.mkdir()
+        song_dir.mkdir()
+        source = prepare_clips(clip_dir, plan.n_files)
+        clips = usable(sorted(clip_dir.iterdir()), model)
+        rows = measure("clip", clips, model, plan, plan.clip_s, service, plain_route)
+        songs = make_songs(song_dir, clips, plan.clips_per_song)
+        rows += measure("song", songs, model, plan, plan.song_s, service, plain_route)
+        memory = measure_memory(service, process, clips, plan)
+    header = ["request", "clients", "p50, ms", "p95, ms", "p99, ms", "requests/s", "failed"]
     header += ["plain route, requests/s", "plain route, p50", "times its throughput", "times the limit's p50"]
     write(
         "serving",
-        f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {SONG_CLIPS} of them. wrk on the same machine,"
-        f" {CLIP_SECONDS} or {SONG_SECONDS} s a figure. The plain route calls librosa.load,"
+        f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {plan.clips_per_song} of them. wrk on the same"
+        f" machine, {plan.clip_s:g} or {plan.song_s:g} s a value. The plain route calls librosa.load,"
         " librosa.feature.melspectrogram and model.predict with the same weights. The limit is decoding, features and"
         " forward pass in one process, without a server.",
         table(header, rows),
-        held,
+        memory,
+        quick=options.quick,
     )
 
 
