@@ -201,7 +201,7 @@ def _lstm_backward(gates: tf.Tensor, cells: tf.Tensor, recurrent: tf.Tensor, ups
 
 
 def _split_batch(x: tf.Tensor, axis: int) -> list[tf.Tensor]:
-    """The two halves of a batch, which lies along ``axis``."""
+    """The two halves of a batch along ``axis``."""
     n = tf.shape(x)[axis]
     return tf.split(x, [n // 2, n - n // 2], axis)  # type: ignore[no-any-return]  # TensorFlow has no types
 
