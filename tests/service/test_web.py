@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 from fnmatch import fnmatch
@@ -83,3 +84,18 @@ def test_page_offers_each_sample_clip_and_each_is_a_small_minute() -> None:
     for clip in clips:
         assert clip.stat().st_size < 100_000
         assert soundfile.info(clip).duration == pytest.approx(60, abs=0.1)
+
+
+def test_tool_makes_the_sample_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("demo_clips", ROOT / "tools/demo_clips.py")
+    assert spec is not None
+    assert spec.loader is not None
+    demo_clips = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo_clips)
+    monkeypatch.setattr(demo_clips, "DURATION_S", 6)
+    demo_clips.write_clips(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in (STATIC_DIR / "samples").iterdir()}
+    for path in tmp_path.iterdir():
+        samples, _ = soundfile.read(path)
+        assert soundfile.info(path).duration == pytest.approx(6, abs=0.1)
+        assert abs(samples).max() > 0.1

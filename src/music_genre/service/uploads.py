@@ -28,7 +28,7 @@ class Upload:
 
     Args:
         audio: the open file.
-        timeline: whether segments are wanted, too.
+        timeline: whether to return segments, too.
     """
 
     audio: BinaryIO
