@@ -146,5 +146,10 @@ class ProjectPaths:
         return self.reports / "registration.json"
 
     @property
+    def registered(self) -> Path:
+        """What stage ``register`` has registered, in words that are the same on every machine: DVC's out."""
+        return self.reports / "registered.json"
+
+    @property
     def drift(self) -> Path:
         return self.reports / "drift"

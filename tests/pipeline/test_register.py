@@ -186,6 +186,8 @@ def test_run_is_found_by_the_digest_of_the_models_bundle(name: str, checkout: Pa
 def test_selected_model_is_registered_with_the_verdict(checkout: Path, client: MlflowClient) -> None:
     registration, verdict = read_registration(checkout), json.loads((checkout / "reports/gate.json").read_text())
     assert list(registration) == ["name", "version", "model", "model_id", "verdict", "criteria", "notes"]
+    registered = json.loads((checkout / "reports/registered.json").read_text())
+    assert registered == {"model": verdict["model"], "verdict": verdict["verdict"]}
     assert (registration["name"], registration["version"], registration["verdict"]) == ("music-genre", "1", "passed")
     assert (registration["model"], registration["model_id"]) == (
         verdict["model"],
@@ -341,6 +343,7 @@ def test_experiment_is_not_registered(
     register.main()
     assert "An experiment is not registered: `dvc exp apply`" in capsys.readouterr().out
     assert list_versions(client, "music-genre") == []
-    # DVC requires the stage's output, and `dvc exp run` keeps it.
     registration = read_registration(writable_checkout)
     assert (registration["version"], registration["model_id"], registration["verdict"]) == (None, None, "passed")
+    # DVC requires the stage's output.
+    assert (writable_checkout / "reports/registered.json").is_file()

@@ -78,6 +78,9 @@ def main(project: ProjectPaths) -> None:
         skip_registration(project)
     else:
         print(register_selected(project))
+    gate = read_gate(project.gate)
+    # `registration.json` names versions and measures this machine. As an out it would change dvc.lock in every clone.
+    atomic_write_text(project.registered, json.dumps({"model": gate.model, "verdict": gate.verdict}) + "\n")
 
 
 def skip_registration(project: ProjectPaths) -> None:

@@ -98,7 +98,7 @@ def test_restored_models_keep_their_runs_and_are_registered_once(checkout: Path,
     refs = {path: path.read_text(encoding="utf-8") for path in checkout.glob("reports/runs/*.json")}
     assert len(refs) == 4
     n_runs = len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id]))
-    reports = [checkout / f"reports/{name}.json" for name in ("gate", "registration")]
+    reports = [checkout / f"reports/{name}.json" for name in ("gate", "registration", "registered")]
     for lost in (*refs, *checkout.glob("models/*/model.*"), *reports):
         lost.unlink()
     run(checkout, "dvc", "checkout")
