@@ -1,4 +1,4 @@
-"""The example of ``docs/adding-a-model.md`` fits today's code; ``tests/integration/pipeline`` takes it to the registry."""
+"""The example of ``docs/adding-a-model.md`` fits the code; ``tests/integration/pipeline`` takes it to the registry."""
 
 from __future__ import annotations
 
