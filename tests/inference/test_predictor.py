@@ -46,9 +46,7 @@ def clips_at(*seconds: float) -> ClipBatch:
 
 
 def predict(clips: ClipBatch, probabilities: list[list[float]], timeline: bool = False) -> dict:
-    return format_prediction(
-        clips, np.array(probabilities, np.float32), GENRES, DEFAULT_CONFIDENCE_THRESHOLD, timeline
-    )
+    return format_prediction(clips, np.array(probabilities, np.float32), GENRES, DEFAULT_CONFIDENCE_THRESHOLD, timeline)
 
 
 @pytest.mark.parametrize("seconds", [0.0125, 0.5, 0.999])
