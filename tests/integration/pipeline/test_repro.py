@@ -113,12 +113,12 @@ def test_restored_models_keep_their_runs_and_are_registered_once(checkout: Path,
 @pytest.mark.slow
 def test_sweep_compares_on_validation_and_registers_nothing(checkout: Path, run: Run) -> None:
     client, before = model_store(checkout), (checkout / "params.yaml").read_bytes()
-    queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.published.learning_rate=0.001,0.004", "train@crnn")
+    queue = ("dvc", "exp", "run", "--queue", "-S", "models.crnn.published.learning_rate=0.002,0.004", "train@crnn")
     assert run(checkout, *queue).count("Queued experiment") == 2
     run(checkout, "dvc", "exp", "run", "--run-all")
     experiment = client.get_experiment_by_name("music-genre").experiment_id
     runs = client.search_runs([experiment], "tags.dvc_experiment != ''", order_by=["params.learning_rate"])
-    assert [finished.data.params["learning_rate"] for finished in runs] == ["0.001", "0.004"]
+    assert [finished.data.params["learning_rate"] for finished in runs] == ["0.002", "0.004"]
     for finished in runs:
         assert finished.info.status == "FINISHED"
         assert "validation_macro_f1" in finished.data.metrics
@@ -132,7 +132,7 @@ def test_sweep_compares_on_validation_and_registers_nothing(checkout: Path, run:
     assert header.split()[:3] == ["experiment", "model", "validation_macro_f1"]
     assert header.split()[-1] == "learning_rate"
     assert first.split()[:2] == [best.data.tags["dvc_experiment"], "crnn"]
-    assert {first.split()[-1], second.split()[-1]} == {"0.001", "0.004"}
+    assert {first.split()[-1], second.split()[-1]} == {"0.002", "0.004"}
     assert len(client.search_model_versions("name = 'music-genre'")) == 1
     assert (checkout / "params.yaml").read_bytes() == before
     assert run(checkout, "git", "status", "--porcelain") == ""
