@@ -23,7 +23,7 @@ from music_genre.features.audio import AudioSignal, decode
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import load_predictor
+from music_genre.models.bundle import load_predictor, model_file
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.settings import load_settings
@@ -63,7 +63,7 @@ CHANGES: dict[str, Callable[[AudioSignal], AudioSignal]] = {
 
 def logged_clips(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.DataFrame]:
     """By change, every clip as the request log describes it, with its true genre as ``actual``."""
-    predict = load_predictor(project.model_file(MODEL), MODEL).predict
+    predict = load_predictor(model_file(project.models, MODEL), MODEL).predict
     tracks = pd.read_parquet(project.tracks).set_index("track_id")
     if data.transform is None:
         sys.exit("benchmarks/drift.py: ready spectrograms have no audio to change")

@@ -84,16 +84,6 @@ class ProjectPaths:
         """A folder for each model; see ``models.bundle``."""
         return self.root / "models"
 
-    def model_file(self, name: str) -> Path:
-        """The file of a trained model, whatever its suffix.
-
-        Raises:
-            MusicGenreError: the model has not been trained.
-        """
-        for path in sorted((self.models / name).glob("model.*")):
-            return path
-        raise MusicGenreError(f"{self.models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
-
     def history(self, name: str) -> Path:
         return self.models / name / "history.csv"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,17 +58,10 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
         version = versions.resolve(client, name, model)
         yield versions.download_bundle(version), predictor.threshold_from_tags(version.tags)
         return
-    with ExitStack() as stack:
-        try:
-            data = SpectrogramStore.open(project.spectrograms)
-            folder = stack.enter_context(temporary_bundle(project.models, model, data))
-        except FileNotFoundError as missing:
-            raise MusicGenreError(
-                f"{missing.filename} is missing: `dvc repro` makes it, `dvc pull` fetches it"
-            ) from missing
-        evaluation, threshold = project.evaluation / model, predictor.DEFAULT_CONFIDENCE_THRESHOLD
-        if (evaluation / METRICS).is_file():
-            threshold = read_metrics(evaluation)["validation"].get("confidence_threshold", threshold)
+    evaluation, threshold = project.evaluation / model, predictor.DEFAULT_CONFIDENCE_THRESHOLD
+    if (evaluation / METRICS).is_file():
+        threshold = read_metrics(evaluation)["validation"].get("confidence_threshold", threshold)
+    with temporary_bundle(project.models, model, SpectrogramStore.open(project.spectrograms)) as folder:
         yield folder, threshold
 
 

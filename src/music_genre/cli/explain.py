@@ -62,18 +62,24 @@ def visualize_filters(
     from music_genre.interpretation.activations import load_network
     from music_genre.interpretation.feature_visualization import visualize_layer
     from music_genre.interpretation.plots import SpectrogramAxes, plot_filters
+    from music_genre.models.bundle import model_file
     from music_genre.params import load_params
 
     params = load_params(project.params)
     if model not in params.networks:
         raise MusicGenreError(f"no network {model!r}; there are {', '.join(params.networks)}")
-    data, network = SpectrogramStore.open(project.spectrograms), load_network(project.model_file(model))
+    data, network = SpectrogramStore.open(project.spectrograms), load_network(model_file(project.models, model))
     filters = visualize_layer(network, layer, data, count, params.seed)
     save_plot(plot_filters(filters, SpectrogramAxes(data.transform), model), output)
     typer.echo(f"{output}: {len(filters.table)} of the {filters.n_filters} filters of {filters.layer} of {model}")
 
 
 def save_plot(plot: Figure, output: Path) -> None:
+    """Write a figure as PNG.
+
+    Raises:
+        MusicGenreError: it cannot be written.
+    """
     from music_genre.evaluation.plots import save_figure
 
     try:

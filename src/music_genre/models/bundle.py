@@ -6,7 +6,6 @@ The registry stores bundles and the service loads one. Nothing in it is pickled.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import tempfile
@@ -127,11 +126,12 @@ def model_file(models: Path, name: str) -> Path:
     """The one file ``<models>/<name>/model.<format>`` of a trained model.
 
     Raises:
-        FileNotFoundError: the model has not been trained.
+        MusicGenreError: the model has not been trained.
     """
-    for path in (models / name).glob("model.*"):
-        return path
-    raise FileNotFoundError(errno.ENOENT, "no trained model", str(models / name / "model.*"))
+    files = sorted((models / name).glob("model.*"))
+    if not files:
+        raise MusicGenreError(f"{models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
+    return files[0]
 
 
 def ensemble_file(models: Path) -> Path:
@@ -152,7 +152,7 @@ def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterato
         The bundle's folder.
 
     Raises:
-        FileNotFoundError: the model, or a member of the ensemble, has not been trained.
+        MusicGenreError: the model, or a member of the ensemble, has not been trained.
     """
     with tempfile.TemporaryDirectory() as temporary:
         bundle_dir = Path(temporary) / "bundle"
@@ -176,9 +176,12 @@ def read_ensemble(models: Path) -> tuple[list[EnsembleMember], float]:
     """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them.
 
     Raises:
-        FileNotFoundError: nothing was stored.
+        MusicGenreError: nothing was stored.
     """
-    values = json.loads(ensemble_file(models).read_text(encoding="utf-8"))
+    file = ensemble_file(models)
+    if not file.is_file():
+        raise MusicGenreError(f"{file} is missing: `dvc repro` makes it, `dvc pull` fetches it")
+    values = json.loads(file.read_text(encoding="utf-8"))
     return [EnsembleMember(**member) for member in values["members"]], float(values["temperature"])
 
 

@@ -10,7 +10,7 @@ from music_genre.evaluation.plots import save_figure
 from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.interpret_network import NetworkInterpretation, interpret_network
-from music_genre.models.bundle import load_predictor
+from music_genre.models.bundle import load_predictor, model_file
 from music_genre.models.registry import Network, get_model
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -27,7 +27,7 @@ def main(project: ProjectPaths) -> None:
         print(f"{name} is no network: there is nothing to interpret")
         return
     seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
-    file = project.model_file(name)
+    file = model_file(project.models, name)
     result = interpret_network(name, load_network(file), load_predictor(file, name).predict, data, seed)
     write_interpretation(folder, result)
     print(f"{name}\n{result.faithfulness.round(4).to_string(index=False)}")
