@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +13,8 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 FractionOrZero = Annotated[float, Field(ge=0, lt=1)]
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+SECTION_NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a model or a data set, which is also the name of its module
 
 
 class ParamsModel(BaseModel):
@@ -35,3 +40,20 @@ class SectionMap(ParamsModel):
         if name not in type(self).model_fields:
             raise KeyError(name)
         return getattr(self, name)
+
+
+def load_description(package: str, name: str, attribute: str) -> Any:
+    """What the module ``<package>.<name>`` says about the section ``name`` of ``params.yaml``.
+
+    Args:
+        package: of the modules that describe sections of one kind.
+        name: of the section.
+        attribute: of the module.
+
+    Returns:
+        The attribute's value; None where the name is none of a section, or there is no such module or attribute.
+    """
+    module = f"{package}.{name}"
+    if not SECTION_NAME.fullmatch(name) or find_spec(module) is None:
+        return None
+    return getattr(import_module(module), attribute, None)

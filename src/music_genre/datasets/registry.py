@@ -4,11 +4,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,12 +13,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from music_genre.config import ParamsModel, SectionMap
+from music_genre.config import ParamsModel, SectionMap, load_description
 from music_genre.datasets.inspection import inspect_audio, inspect_spectrograms
 from music_genre.features.extraction import ClipSource, audio_clips
 from music_genre.features.mel import MelConfig
-
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -129,10 +124,9 @@ def get_dataset(name: str) -> Dataset:
     Raises:
         ValueError: there is no such kind of data set; the message names the file that would describe it.
     """
-    module = f"{__package__}.{name}"
-    if not NAME.fullmatch(name) or find_spec(module) is None or not hasattr(import_module(module), "DATASET"):
+    dataset = load_description("music_genre.datasets", name, "DATASET")
+    if not isinstance(dataset, Dataset):
         raise ValueError(
             f"there is no data set {name!r}: src/music_genre/datasets/{name}.py with a DATASET would be one"
         )
-    dataset: Dataset = import_module(module).DATASET
     return dataset

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from music_genre.config import SECTION_NAME, load_description
 from music_genre.models.params import ModelParams, NetworkParams
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 ENSEMBLE = "ensemble"  # the average of networks: a model without a module and a section in ``models``
-NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,9 @@ def get_model(name: str) -> Network | Classifier:
     Raises:
         ValueError: there is no such model; the message names the file that would describe it.
     """
-    if not NAME.fullmatch(name):
+    if not SECTION_NAME.fullmatch(name):
         raise ValueError(f"a model's name is lower-case letters, digits and underscores, not {name!r}")
-    module = f"{__package__}.{name}"
-    model = getattr(import_module(module), "MODEL", None) if name != ENSEMBLE and find_spec(module) else None
+    model = load_description("music_genre.models", name, "MODEL")
     if not isinstance(model, Network | Classifier):
         raise ValueError(f"there is no model {name!r}: src/music_genre/models/{name}.py with a MODEL would be one")
     return model
