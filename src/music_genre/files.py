@@ -12,8 +12,6 @@ from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
 
-CHUNK_SIZE = 1 << 16  # bytes read at a time
-
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:

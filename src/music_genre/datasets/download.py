@@ -21,15 +21,9 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from music_genre.errors import MusicGenreError
-from music_genre.files import (
-    CHUNK_SIZE,
-    atomic_write_text,
-    check_free_space,
-    file_size,
-    sibling,
-    translate_disk_errors,
-)
+from music_genre.files import atomic_write_text, check_free_space, file_size, sibling, translate_disk_errors
 
+CHUNK_BYTES = 1 << 16  # read at a time
 TIMEOUTS_S = (10.0, 60.0)  # to connect, and between two bytes
 RETRY_DELAYS_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # before each further try; from the first again after any progress
 
@@ -187,7 +181,7 @@ def _append(response: requests.Response, part: Path, version: RemoteVersion, max
     size = file_size(part)
     with part.open("ab") as file, _progress(f"Downloading {part.stem}", version.total, size) as progress:
         # read1, as iter_content drops what arrived before a stall.
-        while chunk := response.raw.read1(CHUNK_SIZE, decode_content=False):
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
             if max(size, version.total or 0) > max_bytes:
                 part.unlink()
@@ -200,7 +194,7 @@ def _verify(path: Path, sha1: str) -> None:
     """Remove the file and raise unless its content is the published one."""
     digest = hashlib.sha1(usedforsecurity=False)
     with path.open("rb") as file, _progress(f"Verifying {path.name}", file_size(path)) as progress:
-        while chunk := file.read(CHUNK_SIZE):
+        while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             progress.update(len(chunk))
     if digest.hexdigest() != sha1:
