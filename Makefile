@@ -86,7 +86,7 @@ lint: setup  ## style, types and the direction of imports
 ui: setup  ## the MLflow UI at http://localhost:5000
 	@case "$$MLFLOW_TRACKING_URI" in http*) echo "The server of MLFLOW_TRACKING_URI has them: $$MLFLOW_TRACKING_URI"; exit;; esac; \
 	printf '%s\n' "Data Docs   file://$(CURDIR)/reports/data_quality/site/index.html" \
-		"runs        http://localhost:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=figures" \
+		"runs        http://localhost:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=metrics" \
 		"models      http://localhost:5000/#/models/music-genre"; \
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/mlflow.db}"
 
