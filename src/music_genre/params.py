@@ -7,7 +7,7 @@ DVC sees every change that can alter a result.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,9 +104,11 @@ def _params_class(values: Any) -> type[Params]:
 
 def _with_sections(base: type[ParamsModel], section: Any, params_class: Callable[[str], type[ParamsModel]]) -> Any:
     """``base`` with a field for every key of ``section`` that ``params_class`` knows."""
-    names: Iterable[Any] = section.keys() - base.model_fields.keys() if isinstance(section, dict) else ()
+    keys = section if isinstance(section, dict) else {}
     fields: dict[str, Any] = {}
-    for name in sorted(names, key=list(section or {}).index):
+    for name in keys:
+        if name in base.model_fields:
+            continue
         try:
             fields[name] = (params_class(str(name)), ...)
         except ValueError:
@@ -115,14 +117,14 @@ def _with_sections(base: type[ParamsModel], section: Any, params_class: Callable
 
 
 def _describe(problem: ErrorDetails) -> str:
+    """What is wrong, with the dotted key that it is wrong with."""
     key = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "missing":
         return f"{key} is missing"
     if problem["type"] == "extra_forbidden":
-        known = "models" if problem["loc"][0] == "models" and len(problem["loc"]) == 2 else None
-        return f"{key} is not a known key" + (
-            f": there is no src/music_genre/{key.replace('.', '/')}.py" if known else ""
-        )
+        is_model = problem["loc"][0] == "models" and len(problem["loc"]) == 2
+        reason = f": there is no src/music_genre/models/{problem['loc'][1]}.py" if is_model else ""
+        return f"{key} is not a known key{reason}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         # Of a section's values together: the message begins with a key of the section.
