@@ -57,7 +57,7 @@ def probability_scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[st
 
 
 def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
-    """Columns confidence, accuracy, fraction: of each of 15 equal bins of confidence that holds a clip, the mean
+    """Columns confidence, accuracy, fraction: of each of the ``CALIBRATION_BINS`` that holds a clip, the mean
     confidence and accuracy, and the fraction of all clips.
     """
     confidence = probabilities.max(axis=1)
@@ -68,7 +68,7 @@ def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy over 15 equal bins of confidence (Naeini et al., AAAI 2015)."""
+    """Mean distance between confidence and accuracy over ``CALIBRATION_BINS`` (Naeini et al., AAAI 2015)."""
     bins = calibration_curve(labels, probabilities)
     return float((bins["fraction"] * (bins["accuracy"] - bins["confidence"]).abs()).sum())
 
@@ -122,9 +122,8 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> dict[s
         second: (n,) the other's.
 
     Returns:
-        difference of accuracy (first above second), first_only and second_only (clips that one alone predicts
-        correctly),
-        p_value of a difference at least as large where neither is better.
+        difference (accuracy of the first minus the second's), first_only and second_only (clips that one alone
+        predicts correctly), p_value (of a difference at least as large where neither is better).
     """
     first_only = int(np.sum((first == labels) & (second != labels)))
     second_only = int(np.sum((first != labels) & (second == labels)))

@@ -6,7 +6,7 @@ from music_genre.config import ParamsModel, PositiveFraction
 
 
 class EvaluationParams(ParamsModel):
-    """How models are judged.
+    """The section ``evaluation``.
 
     Args:
         target_selective_accuracy: accuracy that the predictions called confident must reach on validation.

@@ -24,13 +24,21 @@ from music_genre.models.registry import Network
 if TYPE_CHECKING:
     import keras
 
-FILTERS, KERNEL, L2, DROPOUT = 56, 5, 1e-3, 0.4  # these and the next line: the published network's
+# The published network, by the study's code.
+FILTERS, KERNEL = 56, 5  # of each convolution over frames
 LSTM_UNITS, DENSE_UNITS = 96, 64
-GRU_UNITS = 64  # the improved network's, in each direction
+L2, DROPOUT = 1e-3, 0.4
+
+# The improved network.
+GRU_UNITS = 64  # in each direction
 
 
 class PublishedCrnnParams(PublishedParams):
-    """The section ``models.crnn.published``. ``pools``: frames pooled after each of the three convolutions."""
+    """The section ``models.crnn.published``.
+
+    Args:
+        pools: frames pooled after each of the three convolutions.
+    """
 
     pools: tuple[Count, Count, Count]
 

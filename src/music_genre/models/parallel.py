@@ -23,12 +23,16 @@ from music_genre.models.registry import Network
 if TYPE_CHECKING:
     import keras
 
-FILTERS, KERNEL = (16, 32, 64, 64, 64), (3, 1)  # the published network's; the kernel is (frames, bands)
-GRU_UNITS = 64  # in each direction
+FILTERS, KERNEL = (16, 32, 64, 64, 64), (3, 1)  # of the published network; the kernel is (frames, bands)
+GRU_UNITS = 64  # of both networks, in each direction
 
 
 class ImprovedParallelParams(ImprovedParams):
-    """The section ``models.parallel.improved``. ``recurrent_pool``: (frames, bands) pooled before the GRU."""
+    """The section ``models.parallel.improved``.
+
+    Args:
+        recurrent_pool: (frames, bands) pooled before the GRU.
+    """
 
     recurrent_pool: Pool
 

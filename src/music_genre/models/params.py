@@ -78,7 +78,11 @@ class ImprovedParams(RecipeParams):
 
 
 class PublishedParams(RecipeParams):
-    """The study's recipe. ``optimizer`` is the name of Keras' class, in lower case."""
+    """The study's recipe.
+
+    Args:
+        optimizer: the name of Keras' class, in lower case.
+    """
 
     optimizer: Literal["adam", "rmsprop"]
 
@@ -120,7 +124,11 @@ class NetworkParams(ModelParams):
 
 
 class EnsembleParams(ParamsModel):
-    """The section ``ensemble``. ``members`` are the networks whose predictions are averaged."""
+    """The section ``ensemble``.
+
+    Args:
+        members: names of the networks whose predictions are averaged.
+    """
 
     members: Annotated[tuple[str, ...], Field(min_length=1)]
 

@@ -35,7 +35,12 @@ class GateParams(ParamsModel):
 
 
 class RegistryParams(ParamsModel):
-    """``name``: of the registered model."""
+    """The section ``registry``.
+
+    Args:
+        name: of the registered model.
+        gate: thresholds of the gate.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     gate: GateParams

@@ -38,11 +38,13 @@ class CpuFusedNetwork(Model):  # type: ignore[misc]  # Keras has no types
         }
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
+        """(n, frames, n_mels) dB to (n, classes) probabilities, as the plain network gives."""
         clip = ops.reshape(inputs, (-1, *self.input_shape[1:]))  # a static shape, which XLA needs
         return FORWARD[self.name](self, clip, bool(training))
 
 
 def _crnn(model: CpuFusedNetwork, clip: tf.Tensor, training: bool) -> tf.Tensor:
+    """The published CRNN: (n, frames, n_mels) dB to (n, classes) probabilities."""
     layer, x = model.get_layer, clip
     scale = layer("ln_power").scale  # applied to the first kernel, which has fewer values than the clip
     for block in range(1, 4):
@@ -82,6 +84,7 @@ def _fused_batch_norm(layer: layers.BatchNormalization, x: tf.Tensor, bias: tf.T
 
 
 def _parallel(model: CpuFusedNetwork, clip: tf.Tensor, training: bool) -> tf.Tensor:
+    """The published parallel network: (n, frames, n_mels) dB to (n, classes) probabilities; alike in training."""
     layer = model.get_layer
     bands_first = x = ops.transpose(layer("ln_power")(clip), (0, 2, 1))
     for block in range(1, 6):
@@ -177,6 +180,7 @@ def _im2col_conv(
 
 
 def _maximum(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """The maximum over tensors of the same shape, element by element."""
     largest = tensors[0]
     for tensor in tensors[1:]:
         largest = tf.maximum(largest, tensor)
