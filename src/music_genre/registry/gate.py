@@ -36,7 +36,7 @@ class CriterionName(StrEnum):
     MAX_MACRO_F1_DROP = "max_macro_f1_drop"
 
 
-TEXTS = {
+CRITERION_DESCRIPTIONS = {
     CriterionName.MIN_MACRO_F1: "macro-F1 on validation",
     CriterionName.MIN_CLASS_RECALL: "lowest recall of a genre on validation",
     CriterionName.MAX_ECE: "calibration error (ECE) on validation",
@@ -47,7 +47,7 @@ TEXTS = {
     CriterionName.MAX_MACRO_F1_DROP: "certain drop of macro-F1 below the champion's",
 }
 
-DIGITS = {  # after the point, of values whose error is larger than that of the metrics
+CRITERION_DIGITS = {  # after the point, of values whose error is larger than that of the metrics
     CriterionName.MAX_SIZE_MB: 2,
     CriterionName.MAX_FEATURE_SKEW_DB: 1,  # stored features are float16: up to 0.03 dB off
     CriterionName.MAX_LATENCY_MS: 1,
@@ -71,7 +71,7 @@ class Criterion:
     passed: bool
 
     def __str__(self) -> str:
-        mark, text = "passed" if self.passed else "FAILED", TEXTS[CriterionName(self.name)]
+        mark, text = "passed" if self.passed else "FAILED", CRITERION_DESCRIPTIONS[CriterionName(self.name)]
         if isinstance(self.value, bool):
             return f"{mark}  {text}"
         return (
@@ -118,6 +118,7 @@ class GateResult:
 
     @property
     def verdict(self) -> str:
+        """``passed`` where the model meets every criterion, else ``refused``."""
         return PASSED if all(criterion.passed for criterion in self.criteria) else REFUSED
 
     @property
@@ -164,7 +165,7 @@ def is_minimum(name: str) -> bool:
 def apply_threshold(name: CriterionName, value: float, gate: GateParams) -> Criterion:
     """Compare a measured value, rounded to the digits that mean something, with its threshold in ``params.yaml``."""
     threshold: float = getattr(gate, name)
-    rounded = round(value, DIGITS.get(name, METRIC_DIGITS)) + 0.0  # no -0.0
+    rounded = round(value, CRITERION_DIGITS.get(name, METRIC_DIGITS)) + 0.0  # no -0.0
     return Criterion(name, rounded, threshold, rounded >= threshold if is_minimum(name) else rounded <= threshold)
 
 

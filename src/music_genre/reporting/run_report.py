@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from music_genre.models.registry import ENSEMBLE
-from music_genre.registry.gate import TEXTS, Criterion, CriterionName, GateResult, is_minimum
+from music_genre.registry.gate import CRITERION_DESCRIPTIONS, Criterion, CriterionName, GateResult, is_minimum
 from music_genre.reporting.model_card import SYNTHETIC, to_html
 from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTERS
 from music_genre.reporting.rendering import render_html, rows
@@ -113,7 +113,7 @@ def render_run_report(context: RunReportContext) -> str:
 
 def _criterion(criterion: Criterion) -> dict[str, Any]:
     """A criterion of the gate in words."""
-    row = {"text": TEXTS[CriterionName(criterion.name)], "passed": criterion.passed}
+    row = {"text": CRITERION_DESCRIPTIONS[CriterionName(criterion.name)], "passed": criterion.passed}
     if isinstance(criterion.value, bool):
         return row | {"value": "passed" if criterion.value else "failed", "threshold": "must pass"}
     bound = "at least" if is_minimum(criterion.name) else "at most"
