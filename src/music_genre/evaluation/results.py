@@ -2,7 +2,8 @@
 
 ``<model>/`` has ``metrics.json``, ``per_class.csv``, ``predictions.csv``, the data of plots (``confusion.csv``,
 ``calibration_curve.csv``, ``history.csv``) and ``plots/``. Beside the models lie the tables that compare them:
-``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``.
+``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``. The folder of the ensemble has four tables more, about its
+members and its calibration.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ EVALUATED_SPLITS = ("validation", "test")
 METRICS, PER_CLASS, PREDICTIONS = "metrics.json", "per_class.csv", "predictions.csv"
 CONFUSION, CALIBRATION_CURVE, HISTORY = "confusion.csv", "calibration_curve.csv", "history.csv"
 COMPARISON, MCNEMAR, RISK_COVERAGE = "comparison.csv", "mcnemar.csv", "risk_coverage.csv"
+CALIBRATION, TOP_CONFUSIONS = "calibration.csv", "top_confusions.csv"  # these and the next two: of the ensemble
+PREDICTIONS_BY_MODEL, AGREEMENT_BY_GENRE = "predictions_by_model.csv", "agreement_by_genre.csv"
 COMPARED_METRICS = (
     "accuracy",
     "accuracy_low",

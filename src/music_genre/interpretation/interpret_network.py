@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
+FILTERS, FAITHFULNESS, CLUSTERS = "tables/filters.csv", "tables/faithfulness.csv", "tables/clusters.json"
 N_FILTERS = {"first": 16, "last": 24}  # shown of the first and the last convolution, as many as the study shows
 N_EXAMPLES = 4  # clips whose saliency is shown
 

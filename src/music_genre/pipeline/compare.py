@@ -72,7 +72,7 @@ def write_calibration(
         curves[f"{state} calibration"] = metrics.calibration_curve(
             data.split("test").label, of_state.probabilities["test"]
         )
-    pd.DataFrame(rows).to_csv(folder / "calibration.csv", index=False)
+    pd.DataFrame(rows).to_csv(folder / results.CALIBRATION, index=False)
     save_figure(plots.plot_calibration(curves, "ensemble, test"), folder / "plots/temperatures.png")
 
 
@@ -106,22 +106,24 @@ def write_risk_coverage(
 def write_agreement(project: ProjectPaths, members: tuple[str, ...]) -> None:
     """Write where the ensemble's members agree and what their average gains: ``predictions_by_model.csv``,
     ``agreement_by_genre.csv`` (empty with one member), ``plots/agreement.png`` and ``top_confusions.csv``.
+
+    Of more than two members, the first two are compared.
     """
     folder, names = project.evaluation / ENSEMBLE, (*members, ENSEMBLE)
     clips = model_comparison.join_predictions({n: read_result(project.evaluation, n).predictions for n in names})
     by_genre = pd.DataFrame(columns=["split", "genre", "clips"])
     if len(members) > 1:
         first, second = members[:2]
-        clips.insert(3, "right", model_comparison.agreement(clips, first, second))
+        clips.insert(3, "agreement", model_comparison.agreement(clips, first, second))
         by_genre = model_comparison.agreement_by_genre(clips, first, second, ENSEMBLE)
         test = by_genre[by_genre["split"] == "test"]
         figure = plots.plot_agreement(test, first, second, "Test clips predicted correctly")
         save_figure(figure, folder / "plots/agreement.png")
-    by_genre.to_csv(folder / "agreement_by_genre.csv", index=False)
-    clips.to_csv(folder / "predictions_by_model.csv", index=False)
+    by_genre.to_csv(folder / results.AGREEMENT_BY_GENRE, index=False)
+    clips.to_csv(folder / results.PREDICTIONS_BY_MODEL, index=False)
     test = clips[clips["split"] == "test"]
     ranked = [model_comparison.top_confusions(test, name).assign(model=name) for name in names]
-    pd.concat(ranked).to_csv(folder / "top_confusions.csv", index=False)
+    pd.concat(ranked).to_csv(folder / results.TOP_CONFUSIONS, index=False)
 
 
 if __name__ == "__main__":

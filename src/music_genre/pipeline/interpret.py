@@ -9,7 +9,13 @@ from pathlib import Path
 from music_genre.evaluation.plots import save_figure
 from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import load_network
-from music_genre.interpretation.interpret_network import NetworkInterpretation, interpret_network
+from music_genre.interpretation.interpret_network import (
+    CLUSTERS,
+    FAITHFULNESS,
+    FILTERS,
+    NetworkInterpretation,
+    interpret_network,
+)
 from music_genre.models.bundle import load_predictor, model_file
 from music_genre.models.registry import Network, get_model
 from music_genre.params import load_params
@@ -35,10 +41,10 @@ def main(project: ProjectPaths) -> None:
 
 def write_interpretation(folder: Path, result: NetworkInterpretation) -> None:
     """Write ``tables/`` (``filters.csv``, ``faithfulness.csv``, ``clusters.json``) and ``plots/``."""
-    result.filters.round(4).to_csv(folder / "tables/filters.csv", index=False)
-    result.faithfulness.round(4).to_csv(folder / "tables/faithfulness.csv", index=False)
+    result.filters.round(4).to_csv(folder / FILTERS, index=False)
+    result.faithfulness.round(4).to_csv(folder / FAITHFULNESS, index=False)
     clusters = {key: None if value is None else round(value, 4) for key, value in result.clusters.items()}
-    (folder / "tables/clusters.json").write_text(json.dumps(clusters, indent=2) + "\n", encoding="utf-8")
+    (folder / CLUSTERS).write_text(json.dumps(clusters, indent=2) + "\n", encoding="utf-8")
     for name, figure in result.plots.items():
         save_figure(figure, folder / f"plots/{name}.png")
 

@@ -11,9 +11,17 @@ import numpy as np
 import pandas as pd
 
 from music_genre.evaluation.plots import save_figure
-from music_genre.evaluation.results import COMPARISON, MCNEMAR, read_result
+from music_genre.evaluation.results import (
+    AGREEMENT_BY_GENRE,
+    COMPARISON,
+    MCNEMAR,
+    PREDICTIONS_BY_MODEL,
+    TOP_CONFUSIONS,
+    read_result,
+)
 from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation import plots
+from music_genre.interpretation.interpret_network import CLUSTERS, FAITHFULNESS, FILTERS
 from music_genre.models.bundle import PREDICT_BATCH_SIZE, temporary_bundle
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
@@ -33,8 +41,8 @@ def main(project: ProjectPaths) -> None:
     )
     save_figure(examples, project.genre_examples_plot)
     evaluation, ensemble = project.evaluation, project.evaluation / ENSEMBLE
-    predictions = pd.read_csv(ensemble / "predictions_by_model.csv")
-    agreement = ensemble / "agreement_by_genre.csv"
+    predictions = pd.read_csv(ensemble / PREDICTIONS_BY_MODEL)
+    agreement = ensemble / AGREEMENT_BY_GENRE
     context = RunReportContext(
         name=params.registry.name,
         source=params.data.source,
@@ -49,7 +57,7 @@ def main(project: ProjectPaths) -> None:
         per_class={name: read_result(evaluation, name).per_class for name in params.model_names},
         clips=predictions.merge(tracks[["track_id", "path", "title"]], on="track_id", how="left"),
         agreement=pd.read_csv(agreement) if len(params.ensemble.members) > 1 else None,
-        confusions=pd.read_csv(ensemble / "top_confusions.csv"),
+        confusions=pd.read_csv(ensemble / TOP_CONFUSIONS),
         interpretations=read_interpretations(project, params.models.names),
         plots={path.relative_to(project.reports).as_posix() for path in project.reports.rglob("*.png")},
         audio=os.path.relpath(project.raw, project.reports),
@@ -74,12 +82,12 @@ def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[
     folders = {name: project.interpretation(name) for name in names}
     return {
         name: Interpretation(
-            pd.read_csv(folder / "tables/filters.csv"),
-            pd.read_csv(folder / "tables/faithfulness.csv"),
-            read_json(folder / "tables/clusters.json"),
+            pd.read_csv(folder / FILTERS),
+            pd.read_csv(folder / FAITHFULNESS),
+            read_json(folder / CLUSTERS),
         )
         for name, folder in folders.items()
-        if (folder / "tables/clusters.json").is_file()
+        if (folder / CLUSTERS).is_file()
     }
 
 
@@ -95,6 +103,7 @@ def medoid_clips(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.nda
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
