@@ -1,4 +1,4 @@
-"""Decode, downmix, resample. libsndfile does the decoding: mp3, wav, flac, ogg, opus, au, aiff."""
+"""Decode, downmix, resample. libsndfile does the decoding."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import soundfile
 
 from music_genre.errors import AudioError, IssueReason
 
+SUPPORTED_FORMATS = "mp3, wav, flac, ogg, opus, au, aiff"
 SUPPORTED_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".au", ".aif", ".aiff"})
 
 BLOCK_DURATION_S = 10.0  # decoded at a time, so that memory stays flat however long a file claims to be
@@ -171,9 +172,8 @@ def _open(source: Path | BinaryIO) -> soundfile.SoundFile:
         return soundfile.SoundFile(os.fsencode(source) if isinstance(source, Path) else source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         # libsndfile's own message for a format it does not know ("File does not exist ...") misleads.
-        raise AudioError(
-            IssueReason.UNDECODABLE, "no audio that libsndfile can read: mp3, wav, flac, ogg, opus, au, aiff"
-        ) from error
+        detail = f"no audio that libsndfile can read: {SUPPORTED_FORMATS}"
+        raise AudioError(IssueReason.UNDECODABLE, detail) from error
 
 
 def _header_frames(file: soundfile.SoundFile) -> int:

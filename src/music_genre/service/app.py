@@ -42,15 +42,14 @@ from music_genre.service.schemas import error_responses
 from music_genre.service.security import require_api_key
 from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
 from music_genre.service.shadow import ShadowRunner
-from music_genre.service.uploads import Upload, open_upload
+from music_genre.service.uploads import MAX_DURATION_S, Upload, open_upload
 from music_genre.service.web import add_page
 
-MAX_DURATION_S = 900.0  # of a recording
 MAX_CONCURRENCY = 32  # requests in progress in one worker: two seconds of clips on two cores
 REQUEST_TIMEOUT_S = 30.0  # from the end of the upload to the prediction
 N_WORKERS = max(2, min(4, cores()))  # processes that decode; while one restarts, another serves
 STARTUP_TIMEOUT_S = 20.0  # a worker's wait for its model; another worker may have reported readiness already
-POLL_INTERVAL_S = 1.0  # between two questions for the version that is served
+POLL_INTERVAL_S = 1.0  # between two requests for the version that is served
 RETRY_INTERVAL_S = 0.2  # between two tries to reach the inner service while it restarts
 CONNECTION_ERRORS = (aiohttp.ClientError, OSError, ServiceUnavailable)  # of an inner service that restarts
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from music_genre.features.audio import SUPPORTED_FORMATS
 from music_genre.features.mel import MelConfig
 from music_genre.service.errors import HEADERS_BY_STATUS, STATUS_BY_CODE, ErrorCode
+from music_genre.service.uploads import MAX_BYTES, MAX_DURATION_S
 
 PROBABILITIES = {"Electronic": 0.04, "Folk": 0.06, "Hip-Hop": 0.19, "Rock": 0.71}
 
@@ -95,8 +97,8 @@ UPLOAD: dict[str, Any] = {
                         "audio": {
                             "type": "string",
                             "format": "binary",
-                            "description": "A clip or a song: mp3, wav, flac, ogg, opus, au, aiff; up to 15 minutes"
-                            " and 50 MiB.",
+                            "description": f"A clip or a song: {SUPPORTED_FORMATS};"
+                            f" up to {MAX_DURATION_S / 60:g} minutes and {MAX_BYTES // 2**20} MiB.",
                         },
                         "timeline": {
                             "type": "string",
