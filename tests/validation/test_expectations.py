@@ -205,7 +205,7 @@ def test_expectation_that_cannot_be_evaluated_says_why(tables: Any, tmp_path: Pa
 def test_ready_spectrograms_pass_without_audio_columns(tables: Any, tmp_path: Path) -> None:
     for column in AUDIO_COLUMNS:
         tables.tracks[column] = pd.Series([None] * len(tables.tracks), dtype=object)
-    report = tables.report(tmp_path, shape=None, has_audio=False)
+    report = tables.report(tmp_path, shape=None, min_duration_s=None)
     assert report.success
     assert "files" not in report.summary["suites"]
     checked = {single["column"] for single in report.summary["suites"]["tracks"]["expectations"]}
@@ -215,7 +215,7 @@ def test_ready_spectrograms_pass_without_audio_columns(tables: Any, tmp_path: Pa
 def test_ready_spectrograms_of_another_shape_than_most_fail(tables: Any, tmp_path: Path) -> None:
     tables.index["n_frames"] = 500
     tables.set_statistic(3, "n_frames", 400)
-    report = tables.report(tmp_path, "spectrograms", shape=None, has_audio=False)
+    report = tables.report(tmp_path, "spectrograms", shape=None, min_duration_s=None)
     assert failed(report) == {("spectrograms", "n_frames", "expect_column_values_to_be_in_set")}
     assert "track_id: 3;" in report.failures[0]
 

@@ -27,14 +27,14 @@ def main(project: ProjectPaths) -> None:
     issues.to_csv(project.faults, index=False)
     n_tracks = len(tracks) + int((inspection["severity"] == "dropped").sum())
     check_issue_rate(issues, n_tracks, data.max_skipped_fraction)
+    has_audio = data.dataset.has_audio
     suites = dataset_suites(
         tracks,
         pd.read_parquet(project.splits),
         pd.read_parquet(project.spectrograms / INDEX),
-        (params.spectrogram.n_frames, params.spectrogram.n_mels) if data.dataset.has_audio else None,
-        min_duration_s=data.min_duration_s,
+        (params.spectrogram.n_frames, params.spectrogram.n_mels) if has_audio else None,
+        min_duration_s=data.min_duration_s if has_audio else None,
         allow_artist_overlap=params.split.method == "random" or is_official(tracks, params.split.method),
-        has_audio=data.dataset.has_audio,
         expected_split_sizes=data.split_sizes,
     )
     site = project.data_quality / "site"

@@ -52,9 +52,8 @@ def dataset_suites(
     splits: pd.DataFrame,
     index: pd.DataFrame,
     shape: tuple[int, int] | None,
-    min_duration_s: float,
+    min_duration_s: float | None,
     allow_artist_overlap: bool = False,
-    has_audio: bool = True,
     expected_split_sizes: Mapping[str, tuple[int, int]] | None = None,
 ) -> list[Suite]:
     """Everything that must hold before training.
@@ -67,20 +66,21 @@ def dataset_suites(
         splits: ``splits.parquet``.
         index: ``index.parquet``.
         shape: (n_frames, n_mels) that every clip must have; None: the shape of most clips.
-        min_duration_s: the shortest duration that a track may have.
+        min_duration_s: the shortest duration that a track may have; None: tracks are ready spectrograms, whose audio
+            columns are null.
         allow_artist_overlap: an artist in two splits is a warning, no critical failure.
-        has_audio: whether tracks are recordings; ready spectrograms have null audio columns.
         expected_split_sizes: by split, the least and the most clips that a published data set has there; other
             counts are warnings.
 
     Raises:
         MusicGenreError: a table lacks a column; the message names both.
     """
+    has_audio = min_duration_s is not None
     require_columns("tracks", tracks, (*TRACK_COLUMNS, *(AUDIO_COLUMNS if has_audio else ())))
     require_columns("splits", splits, SPLIT_COLUMNS)
     require_columns("spectrograms", index, (*INDEX_COLUMNS, *STATISTICS))
     suites = [
-        _tracks_suite(tracks, min_duration_s if has_audio else None),
+        _tracks_suite(tracks, min_duration_s),
         _spectrograms_suite(index, splits, shape or _most_common_shape(index)),
         _splits_suite(splits, tracks),
         _genres_suite(index, splits["genre"]),
