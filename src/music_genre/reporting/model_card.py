@@ -14,6 +14,7 @@ from markupsafe import Markup
 from music_genre.evaluation.results import EVALUATED_SPLITS, ModelResult
 from music_genre.files import folder_sha256
 from music_genre.models.bundle import BundleManifest, read_manifest
+from music_genre.models.serialization import CLASSIFIER_SUFFIX, NETWORK_SUFFIX
 from music_genre.reporting.rendering import markdown_to_html, render_html, render_markdown, rows
 from music_genre.tracking.provenance import GIT_COMMIT_TAG, GIT_DIRTY_TAG, PATCH_FILE
 
@@ -22,7 +23,7 @@ N_LICENCES = 10  # most frequent licences that are listed
 MAX_DESCRIPTION_CHARS = 5000  # of a version's description in a tracking store's database
 UNKNOWN_LICENCE = "unknown"
 SYNTHETIC = "sample"  # the data source whose audio is synthesized
-LIBRARIES = {".keras": "keras", ".skops": "sklearn", ".onnx": "onnx"}  # Hugging Face's names, by a model file's suffix
+LIBRARIES = {NETWORK_SUFFIX: "keras", CLASSIFIER_SUFFIX: "sklearn", ".onnx": "onnx"}  # Hugging Face's names
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _front_matter(context: CardContext) -> str:
     metadata: dict[str, Any] = {
         "license": "other",
         "license_name": "depends-on-the-licences-of-the-training-data",
-        "library_name": LIBRARIES.get(Path(context.manifest.members[0].file).suffix, "keras"),
+        "library_name": LIBRARIES[Path(context.manifest.members[0].file).suffix],
         "pipeline_tag": "audio-classification",
         "tags": ["audio-classification", "music", "music-genre-classification", "mel-spectrogram"],
         "metrics": ["accuracy", "f1"],
