@@ -20,8 +20,8 @@ from mlflow.models import Model
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.evaluation.results import ModelResult
 from music_genre.registry.gate import PASSED, REFUSED, CriterionName, GateResult
-from music_genre.registry.history import CHAMPION as CHAMPION
 from music_genre.registry.history import (
+    CHAMPION,
     ROLLED_BACK,
     champion_periods,
     interrupted_rollback,
