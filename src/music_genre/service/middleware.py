@@ -122,21 +122,21 @@ def _log_request(context: RequestContext, scope: Scope, status: int, seconds: fl
 class ErrorFormatMiddleware(HttpMiddleware):
     """Give the errors that BentoML and FastAPI return by themselves the format of the API.
 
-    Exception handlers of the application would not do: BentoML's own router answers paths that nobody serves.
+    Exception handlers of the application do not see all of them: BentoML's own router responds to unknown paths.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held: list[Message] = []
+        error_messages: list[Message] = []
 
         async def send_formatted(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= 400:
-                held.append(message)
-            elif not held:
+                error_messages.append(message)
+            elif not error_messages:
                 await send(message)
             else:
-                held.append(message)
+                error_messages.append(message)
                 if not message.get("more_body", False):
-                    await _send_error(held, scope, receive, send)
+                    await _send_error(error_messages, scope, receive, send)
 
         await self.app(scope, receive, send_formatted)
 
