@@ -103,7 +103,7 @@ vendor:  ## download the web page's library again; its files must have the diges
 	&& cp "$$folder"/package/{LICENSE,package.json,dist/wavesurfer.esm.js} $(WAVESURFER)/ \
 	&& cd $(WAVESURFER) && $(if $(VENDOR_CHECK),sha256sum --check SHA256SUMS,sha256sum LICENSE package.json wavesurfer.esm.js >SHA256SUMS)
 
-samples: setup  ## synthesise the clips that the web page offers
+samples: setup  ## synthesize the clips that the web page offers
 	python tools/demo_clips.py
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay

@@ -22,7 +22,7 @@ from timing import in_process, interleaved, ratios, spread, table, write
 
 from music_genre.compute import CHUNK_SIZE
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
-from music_genre.datasets.synthesis import synthesise
+from music_genre.datasets.synthesis import synthesize
 from music_genre.features.cache import CLIPS_PER_SHARD, write_shard
 from music_genre.features.extraction import extract_files
 from music_genre.params import load_params
@@ -91,7 +91,7 @@ def prepare_clips(folder: Path, n_files: int) -> str:
             (folder / path.name).symlink_to(path)
         return f"{len(complete)} recordings of music"
     for number in range(n_files):
-        left, right = (synthesise("Rock", number, take, 30.0, 7) for take in (0, 1))
+        left, right = (synthesize("Rock", number, take, 30.0, 7) for take in (0, 1))
         soundfile.write(folder / f"{number}.mp3", np.stack([left, right], axis=1), SAMPLE_RATE_HZ, format="MP3")
     return f"{n_files} synthetic clips"
 

@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesise
+from music_genre.datasets.synthesis import SAMPLE_RATE_HZ, STYLES, synthesize
 
 CLIPS_DIR = Path(__file__).parents[1] / "src/music_genre/service/static/samples"
 SEED = 2024
@@ -34,7 +34,7 @@ def write_clips(folder: Path) -> None:
 
 def _section(genre: str, duration_s: int) -> np.ndarray:
     """(samples,) at ``SAMPLE_RATE_HZ``."""
-    return synthesise(genre, ARTIST, 0, duration_s, SEED)
+    return synthesize(genre, ARTIST, 0, duration_s, SEED)
 
 
 def _concatenate_with_fades(sections: list[np.ndarray]) -> np.ndarray:

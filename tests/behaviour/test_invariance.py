@@ -19,7 +19,7 @@ import soundfile
 import soxr
 
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
-from music_genre.datasets.synthesis import STYLES, synthesise
+from music_genre.datasets.synthesis import STYLES, synthesize
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch, format_prediction
@@ -83,7 +83,7 @@ def predict(model: tuple[ModelBundle, float]) -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="module")
 def recordings() -> list[np.ndarray]:
     """A recording by each artist of each genre, (samples,) float32."""
-    return [synthesise(genre, artist, 0, RECORDING_SECONDS, 7) for genre in STYLES for artist in ARTISTS]
+    return [synthesize(genre, artist, 0, RECORDING_SECONDS, 7) for genre in STYLES for artist in ARTISTS]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def first_seconds(recording: np.ndarray, start_seconds: float = 0.0) -> np.ndarr
     return recording[start : start + CLIP_SECONDS * SAMPLE_RATE_HZ]
 
 
-def test_genres_of_new_artists_are_recognised(genres: list[str]) -> None:
+def test_genres_of_new_artists_are_recognized(genres: list[str]) -> None:
     # Without this the invariances below would say nothing: a constant prediction has them all.
     assert genres == [genre for genre in STYLES for _ in ARTISTS]
 

@@ -15,7 +15,7 @@ from scipy import signal
 from music_genre.datasets.fma import METADATA
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.sample import TrackSpec, generate, plan_collection
-from music_genre.datasets.synthesis import STYLES, synthesise
+from music_genre.datasets.synthesis import STYLES, synthesize
 
 SECONDS = 1.0
 SEED = 7
@@ -68,7 +68,7 @@ def test_same_seed_gives_the_same_table(collections: list[Path]) -> None:
 def test_files_hold_the_synthesised_audio(collections: list[Path]) -> None:
     for clip in plan_collection(3, SEED)[: len(STYLES)]:
         decoded, rate = soundfile.read(collections[0] / clip.path)
-        source = synthesise(clip.genre, clip.artist, clip.track, SECONDS, SEED)
+        source = synthesize(clip.genre, clip.artist, clip.track, SECONDS, SEED)
         assert rate == SAMPLE_RATE_HZ
         assert decoded.shape == source.shape == (int(SECONDS * SAMPLE_RATE_HZ),)
         assert np.corrcoef(decoded.ravel(), source.ravel())[0, 1] > 0.95, clip
@@ -152,7 +152,7 @@ def test_fewer_than_three_tracks_per_genre_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_genre_is_refused() -> None:
     with pytest.raises(ValueError, match="no style for genre 'Polka'"):
-        synthesise("Polka", 0, 0, SECONDS, SEED)
+        synthesize("Polka", 0, 0, SECONDS, SEED)
 
 
 def test_clips_are_audible_and_not_clipped(collections: list[Path]) -> None:
@@ -167,14 +167,14 @@ def test_clips_are_audible_and_not_clipped(collections: list[Path]) -> None:
 @pytest.mark.parametrize("genre", STYLES)
 def test_seed_artist_and_track_change_the_music(genre: str) -> None:
     numbers = [(0, 0, SEED), (1, 0, SEED), (0, 1, SEED), (0, 0, SEED + 1)]
-    clips = {synthesise(genre, artist, track, SECONDS, seed).tobytes() for artist, track, seed in numbers}
+    clips = {synthesize(genre, artist, track, SECONDS, seed).tobytes() for artist, track, seed in numbers}
     assert len(clips) == len(numbers)
 
 
 def test_nearest_centroid_classifier_separates_the_styles() -> None:
     artists = range(4)
     spectra = np.stack(
-        [[mean_log_mel(synthesise(genre, artist, 0, 3.0, SEED)) for artist in artists] for genre in STYLES]
+        [[mean_log_mel(synthesize(genre, artist, 0, 3.0, SEED)) for artist in artists] for genre in STYLES]
     )
     hits = []
     for left_out in artists:

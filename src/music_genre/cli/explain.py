@@ -53,7 +53,7 @@ def visualize_filters(
 ) -> None:
     """Plot what activates a convolution's filters.
 
-    For each filter, the spectrogram that maximises its activation.
+    For each filter, the spectrogram that maximizes its activation.
     """
     output = output or Path(f"{model}_{layer.replace('/', '_')}.png")
     project = ProjectPaths.find()

@@ -19,7 +19,7 @@ DRUM_GAINS: dict[str, tuple[float, ...]] = {"x": (1.0,), "o": (0.5,), ".": ()}
 
 
 def decay(count: int, attack_s: float, fall_s: float) -> FloatArray:
-    """Envelope (count,): a linear rise in `attack_s` times a fall to 1/e every `fall_s`."""
+    """Envelope (count,): a linear rise in ``attack_s`` times a fall to 1/e every ``fall_s``."""
     time_s = np.arange(count) / SAMPLE_RATE_HZ
     return np.minimum(time_s / attack_s, 1.0) * np.exp(-time_s / fall_s)
 
@@ -49,9 +49,9 @@ def band(sound: FloatArray, low_hz: float = 0.0, high_hz: float = np.inf) -> Flo
 
 
 def pluck(frequency_hz: float, burst: FloatArray, decay_s: float) -> FloatArray:
-    """Karplus-Strong string: `burst`, a period or more, in a loop that averages neighbours; (n,).
+    """Karplus-Strong string: ``burst``, a period or more, in a loop that averages neighbours; (n,).
 
-    The note is cut at three times `decay_s`, the time in which it falls to 1/e or lower.
+    The note is cut at three times ``decay_s``, the time in which it falls to 1/e or lower.
     """
     period = int(SAMPLE_RATE_HZ / frequency_hz - 0.5)  # the average delays by half a sample
     loop = np.zeros(period + 2)
@@ -69,7 +69,7 @@ def partials(
     attack_s: float = 0.01,
     vibrato: float = 0.002,
 ) -> FloatArray:
-    """Harmonics of a tone that wavers by `vibrato`, the higher the sooner gone; (n,)."""
+    """Harmonics of a tone that wavers by ``vibrato``, the higher the sooner gone; (n,)."""
     time_s = np.arange(int(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     wavering_hz = tone_hz * (1.0 + vibrato * sine(6.0, len(time_s)))
     # Powers of the decaying fundamental are its harmonics, each decaying so much the faster.
@@ -79,7 +79,7 @@ def partials(
 
 
 def kick(tone_hz: float, fall_s: float) -> FloatArray:
-    """A drum whose tone drops to `tone_hz`, (n,)."""
+    """A drum whose tone drops to ``tone_hz``, (n,)."""
     count = int(4.0 * fall_s * SAMPLE_RATE_HZ)
     dropping_hz = tone_hz * (1.0 + 3.0 * decay(count, 1e-4, 0.025))
     return sine(dropping_hz, count) * decay(count, 0.002, fall_s)
@@ -100,7 +100,7 @@ def sequence(
     voice: Callable[[float], FloatArray],
     swing: float = 0.0,
 ) -> FloatArray:
-    """Repeat a row of cells over (count,), each `step_s` long, every other one late by `swing`.
+    """Repeat a row of cells over (count,), each ``step_s`` long, every other one late by ``swing``.
 
     A cell holds what the voice is to sound together: frequencies in Hz, or gains; none is a rest.
     """
@@ -116,7 +116,7 @@ def sequence(
 
 
 def beat(count: int, step_s: float, marks: str, drum: FloatArray, swing: float = 0.0) -> FloatArray:
-    """Repeat a drum, "x" loud, "o" soft and "." not at all, a mark every `step_s`; (count,)."""
+    """Repeat a drum, "x" loud, "o" soft and "." not at all, a mark every ``step_s``; (count,)."""
     gains = [DRUM_GAINS[mark] for mark in marks]
     return sequence(count, step_s, gains, lambda gain: gain * drum, swing)
 

@@ -22,7 +22,7 @@ from music_genre.config import ParamsModel
 from music_genre.datasets.fma import METADATA, load_subset
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.registry import Dataset
-from music_genre.datasets.synthesis import STYLES, synthesise
+from music_genre.datasets.synthesis import STYLES, synthesize
 from music_genre.files import atomic_write
 
 LICENSE = "CC0 1.0"
@@ -105,7 +105,7 @@ def generate(root: Path, tracks_per_genre: int, duration_s: float, seed: int) ->
         ValueError: there are too few tracks for three splits.
     """
     tracks = plan_collection(tracks_per_genre, seed)
-    for _ in map_clips(partial(write_clip, root, duration_s=duration_s, seed=seed), tracks, "Synthesising"):
+    for _ in map_clips(partial(write_clip, root, duration_s=duration_s, seed=seed), tracks, "Synthesizing"):
         pass
     # Last, so that a table on disk means that its clips are there, too.
     write_metadata(root / METADATA, tracks, duration_s)
@@ -156,8 +156,8 @@ def assign_roles(n_tracks: int) -> list[tuple[int, int, str]]:
 
 
 def write_clip(root: Path, track: TrackSpec, duration_s: float, seed: int) -> None:
-    """Synthesise one clip and write it to its place below ``root``."""
-    samples = synthesise(track.genre, track.artist, track.track, duration_s, seed)
+    """Synthesize one clip and write it to its place below ``root``."""
+    samples = synthesize(track.genre, track.artist, track.track, duration_s, seed)
     # The grid of 16-bit audio hides the last digit, in which sines differ between processors.
     audio = (np.round(samples * 32768.0) / 32768.0).astype(np.float32)
     with atomic_write(root / track.path) as temporary:

@@ -180,27 +180,27 @@ STYLES: dict[str, Callable[[int, Artist, Generator], FloatArray]] = {
 
 
 def master(track: FloatArray, artist: Artist) -> npt.NDArray[np.float32]:
-    """Equalise, bring to one loudness and limit a track (n,)."""
+    """A track (n,), equalized, brought to one loudness and limited: (n,) float32 in [-CEILING, CEILING]."""
     track = track + artist.treble * band(track, 2000)
     track *= 0.1 / np.sqrt(np.mean(track**2))
     return (CEILING * np.tanh(track / CEILING)).astype(np.float32)
 
 
-def synthesise(genre: str, artist: int, track: int, duration_s: float, seed: int) -> npt.NDArray[np.float32]:
-    """Synthesise one clip; the same arguments give the same clip.
+def synthesize(genre: str, artist: int, track: int, duration_s: float, seed: int) -> npt.NDArray[np.float32]:
+    """Synthesize one clip; the same arguments give the same clip.
 
     Args:
-        genre: A key of `STYLES`.
-        artist: Number within the genre; settles key, tempo, timbre and mix.
-        track: Number within the artist; settles chords and patterns.
-        duration_s: Length of the clip in seconds.
-        seed: Of the whole collection, not negative.
+        genre: a key of ``STYLES``.
+        artist: number within the genre; determines key, tempo, timbre and mix.
+        track: number within the artist; determines chords and patterns.
+        duration_s: length of the clip.
+        seed: of the whole collection, not negative.
 
     Returns:
-        Samples at 44,100 Hz, (duration_s * rate,) float32 in [-1, 1].
+        (duration_s * SAMPLE_RATE_HZ,) float32 in [-1, 1].
 
     Raises:
-        ValueError: If no style has the genre's name.
+        ValueError: no style has the genre's name.
     """
     if genre not in STYLES:
         raise ValueError(f"no style for genre {genre!r}; expected one of {', '.join(STYLES)}")

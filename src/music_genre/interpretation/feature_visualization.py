@@ -1,7 +1,7 @@
-"""What the filters of a convolution respond to: spectrograms that maximise a filter's activation, and how the
+"""What the filters of a convolution respond to: spectrograms that maximize a filter's activation, and how the
 activations of real clips differ between genres.
 
-Activation maximisation follows Erhan et al. (Visualizing higher-layer features of a deep network, 2009). As in Olah et
+Activation maximization follows Erhan et al. (Visualizing higher-layer features of a deep network, 2009). As in Olah et
 al. (Feature visualization, Distill 2017), the ascent changes Fourier coefficients instead of cells, and low frequencies
 more than high ones: the spectrograms become smooth enough to read.
 """
@@ -214,7 +214,7 @@ def similar_images(spectrograms: np.ndarray) -> np.ndarray:
 def activation_maximization(
     model: keras.Model, leaky_model: keras.Model, filters: np.ndarray, scale: np.ndarray, init: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Spectrograms that maximise the activation of one filter each, by gradient ascent.
+    """Spectrograms that maximize the activation of one filter each, by gradient ascent.
 
     Args:
         model: from ``activation_model``.

@@ -4,7 +4,7 @@ MLflow stores what an alias points at, not what it pointed at before, which a ro
 champion is an entry of its own, in a tag of the registered model. The alias and the entry are two writes to the store,
 and a process can be killed between them. As in a database, the change is therefore written ahead: the pending entry
 first, then the alias, then the entry itself. Whoever reads or changes the history next sees from the alias whether the
-pending change took place, and completes it. An alias that was moved by hand is recognised in the same way: it differs
+pending change took place, and completes it. An alias that was moved by hand is recognized in the same way: it differs
 from the last entry, and no pending entry says why.
 """
 
