@@ -108,7 +108,7 @@ def test_every_stage_module_is_a_stage() -> None:
     assert {path.stem for path in (PACKAGE / "pipeline").glob("[a-z]*.py")} == set(STAGES)
 
 
-def test_networks_are_told_from_other_models() -> None:
+def test_networks_are_distinguished_from_other_models() -> None:
     # `ensemble.members` and `interpret` rest on this.
     assert {name for name in MODELS if isinstance(get_model(name), Network)} == {"crnn", "parallel"}
 

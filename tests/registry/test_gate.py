@@ -175,7 +175,7 @@ def test_feature_skew_that_was_not_measured_is_no_criterion(
     assert "max_feature_skew_db" not in {criterion.name for criterion in gate.criteria}
 
 
-def test_metrics_on_test_are_not_judged(
+def test_gate_ignores_metrics_on_test(
     make_result: Callable[..., ModelResult], judge: Callable[..., GateResult]
 ) -> None:
     result = make_result("crnn")
