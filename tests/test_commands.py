@@ -203,8 +203,10 @@ def check_overrides(overrides: list[str]) -> str | None:
         try:
             apply_overrides(file, overrides)
             load_params(file)
-        except (InvalidArgumentError, MusicGenreError) as error:
-            return f"{' '.join(overrides)}: {error.__cause__ or error}"
+        except InvalidArgumentError as error:
+            return str(error.__cause__)
+        except MusicGenreError as error:
+            return str(error)
     return None
 
 
@@ -240,6 +242,12 @@ def overrides_in(text: str) -> list[str]:
     return re.findall(r"-S ['\"]?([\w.]+=[^\s'\"`]+)", text)
 
 
+def introduced_names(text: str) -> list[str]:
+    """The models and data sets whose sections a guide adds to params.yaml."""
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    return [name for block in blocks for name in re.findall(r"^  (\w+):$", block, re.MULTILINE)]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_target_can_be_run(target: str) -> None:
     # The environment is there: these tests run in it.
@@ -261,6 +269,8 @@ def test_make_help_names_every_target() -> None:
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_documented_command_can_be_run(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
+    for name in introduced_names(text):
+        text = text.replace(f"models.{name}.", "models.crnn.").replace(f"data.source={name}", "data.source=folder")
     assert problems(fenced_lines(text)) + problems(quoted_commands(text), n_omitted=2) == []
     assert [problem for override in overrides_in(text) if (problem := check_overrides([override]))] == []
 
