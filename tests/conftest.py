@@ -74,6 +74,7 @@ PARAMS: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What `make test` runs in several processes: each takes whole files, the long ones (integration) first; one
     process takes all files that use the one server of ``integration/service``.
