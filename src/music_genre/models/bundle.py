@@ -162,11 +162,7 @@ def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterato
 
 def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature: float, genres: Sequence[str]) -> None:
     """Store an ensemble's members, the temperature of their average, and the genres in label order."""
-    values = {
-        "members": [asdict(member) for member in members],
-        "temperature": temperature,
-        "genres": list(genres),
-    }
+    values = {"members": [asdict(member) for member in members], "temperature": temperature, "genres": list(genres)}
     path = ensemble_file(models)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
