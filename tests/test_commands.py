@@ -92,8 +92,7 @@ def check_make(arguments: list[str]) -> str | None:
 
 def check_python(arguments: list[str]) -> str | None:
     if arguments[:1] == ["-m"]:
-        found = importlib.util.find_spec(arguments[1])
-        return None if found else f"there is no module {arguments[1]}"
+        return None if importlib.util.find_spec(arguments[1]) else f"there is no module {arguments[1]}"
     if arguments[:1] and arguments[0].endswith(".py") and not (ROOT / arguments[0]).is_file():
         return f"there is no {arguments[0]}"
     return None
@@ -212,12 +211,12 @@ def check_overrides(overrides: list[str]) -> str | None:
 
 def problems(texts: list[str], n_omitted: int = 0) -> list[str]:
     """What is wrong with some shell lines, where each command may omit so many arguments."""
-    found: list[str] = []
+    wrong: list[str] = []
     for text in texts:
         for command in commands(text):
             tried = [check(command + ["NAME"] * number) for number in range(n_omitted + 1)]
-            found += [f"{text}: {tried[0]}"] if None not in tried else []
-    return found
+            wrong += [f"{text}: {tried[0]}"] if None not in tried else []
+    return wrong
 
 
 def fenced_lines(text: str) -> list[str]:
@@ -277,7 +276,7 @@ def test_documented_command_can_be_run(page: Path) -> None:
 
 def test_command_of_a_message_can_be_run() -> None:
     texts = {path.relative_to(ROOT): quoted_commands(path.read_text(encoding="utf-8")) for path in SOURCES}
-    wrong = {str(path): found for path, lines in texts.items() if (found := problems(lines, n_omitted=2))}
+    wrong = {str(path): listed for path, lines in texts.items() if (listed := problems(lines, n_omitted=2))}
     assert sum(map(len, texts.values())) > 5
     assert wrong == {}
 
@@ -310,5 +309,5 @@ def test_documented_setting_exists(page: Path) -> None:
     ],
 )
 def test_wrong_command_is_found(line: str, problem: str) -> None:
-    (found,) = problems([line])
-    assert problem in found
+    (reason,) = problems([line])
+    assert problem in reason

@@ -80,8 +80,8 @@ def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
     hosts = ["py" + r"pi\.org", "files." + "pythonhosted", "registry." + r"npmjs\.org", "[^t]-index" + "-url"]
     paths = ["/ro" + "ot/", "/ho" + "me/", "/work" + "/"]
     pattern = "|".join([*hosts, *paths])
-    found = subprocess.run(["git", "grep", "-nEI", pattern], cwd=ROOT, capture_output=True, text=True)
-    assert (found.stdout, found.stderr) == ("", "")
+    matches = subprocess.run(["git", "grep", "-nEI", pattern], cwd=ROOT, capture_output=True, text=True)
+    assert (matches.stdout, matches.stderr) == ("", "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

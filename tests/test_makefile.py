@@ -1,0 +1,73 @@
+"""``make repro``: registers once, fills a lost tracking store, and fails with code 3 where the gate refuses."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the Makefile and an environment whose programs note that they ran."""
+    for name in ("Makefile", "pyproject.toml", "requirements/cpu.lock", "requirements/bootstrap.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/.installed").touch()
+    (tmp_path / "reports").mkdir()
+    write_program(tmp_path, "dvc", "")
+    write_program(tmp_path, "music-genre", "")
+    return tmp_path
+
+
+def write_program(project: Path, name: str, script: str) -> None:
+    program = project / ".venv/bin" / name
+    program.write_text(f'#!/bin/sh\necho "{name} $*" >>calls.txt\n{script}\n', encoding="utf-8")
+    program.chmod(0o755)
+
+
+def make_repro(project: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """The outcome of ``make repro``, and the commands that it ran."""
+    done = subprocess.run(["make", "repro"], cwd=project, capture_output=True, text=True)
+    return done, (project / "calls.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_what_dvc_has_registered_is_not_registered_again(project: Path) -> None:
+    write_program(project, "dvc", """sleep 0.1; echo '{"verdict": "passed"}' >reports/registration.json""")
+    done, calls = make_repro(project)
+    assert done.returncode == 0, done.stderr
+    assert calls == ["dvc repro", "music-genre versions"]
+
+
+def test_register_fills_the_store_where_dvc_has_nothing_to_do(project: Path) -> None:
+    (project / "reports/registration.json").write_text('{"verdict": "passed"}', encoding="utf-8")
+    done, calls = make_repro(project)
+    assert done.returncode == 0, done.stderr
+    assert calls == ["dvc repro", "music-genre register", "music-genre versions"]
+
+
+def test_refusal_by_the_gate_is_error_3(project: Path) -> None:
+    write_program(project, "dvc", """sleep 0.1; echo '{"verdict": "refused"}' >reports/registration.json""")
+    done, calls = make_repro(project)
+    assert "Error 3" in done.stderr
+    assert calls == ["dvc repro"]
+
+
+def test_earlier_refusal_is_error_3(project: Path) -> None:
+    write_program(project, "music-genre", "exit 3")
+    done, calls = make_repro(project)
+    assert "Error 3" in done.stderr
+    assert calls == ["dvc repro", "music-genre register"]
+
+
+def test_failed_stage_stops_before_the_registry(project: Path) -> None:
+    (project / "reports/registration.json").write_text('{"verdict": "refused"}', encoding="utf-8")
+    write_program(project, "dvc", "exit 255")
+    done, calls = make_repro(project)
+    assert "Error 255" in done.stderr
+    assert calls == ["dvc repro"]
