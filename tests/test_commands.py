@@ -5,6 +5,7 @@ make targets, stages and params are there.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import shutil
@@ -241,6 +242,14 @@ def overrides_in(text: str) -> list[str]:
     return re.findall(r"-S ['\"]?([\w.]+=[^\s'\"`]+)", text)
 
 
+def make(*arguments: str) -> str:
+    """What ``make`` prints, also where ``make test`` runs this."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def introduced_names(text: str) -> list[str]:
     """The models and data sets whose sections a guide adds to params.yaml."""
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
@@ -250,18 +259,14 @@ def introduced_names(text: str) -> list[str]:
 @pytest.mark.parametrize("target", TARGETS)
 def test_make_target_can_be_run(target: str) -> None:
     # The environment is there: these tests run in it.
-    shown = subprocess.run(
-        ["make", "--dry-run", "--old-file=.venv/.installed", target], cwd=ROOT, capture_output=True, text=True
-    )
-    assert shown.returncode == 0, shown.stderr
-    lines = [line for line in shown.stdout.replace("\\\n", " ").splitlines() if not line.startswith("make: ")]
+    shown = make("--dry-run", "--old-file=.venv/.installed", target)
+    lines = [line for line in shown.replace("\\\n", " ").splitlines() if not line.startswith("make: ")]
     assert problems(lines) == []
 
 
 def test_make_help_names_every_target() -> None:
-    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     phony = next(line.split(":")[1].split() for line in MAKEFILE.splitlines() if line.startswith(".PHONY"))
-    assert [line.split()[0] for line in shown.splitlines()] == TARGETS
+    assert [line.split()[0] for line in make("help").splitlines()] == TARGETS
     assert set(TARGETS) == set(phony)
 
 
