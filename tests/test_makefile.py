@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,7 +34,8 @@ def write_program(project: Path, name: str, script: str) -> None:
 
 def make_repro(project: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The outcome of ``make repro``, and the commands that it ran."""
-    done = subprocess.run(["make", "repro"], cwd=project, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", "repro"], cwd=project, env=environment, capture_output=True, text=True)
     return done, (project / "calls.txt").read_text(encoding="utf-8").splitlines()
 
 
