@@ -161,8 +161,9 @@ def test_silence_is_refused(predict: Predict) -> None:
     assert error.value.reason == IssueReason.SILENT
 
 
-@pytest.mark.xfail(strict=True, reason="trained on music alone, the network is sure of noise: 0.98 for International")
 @pytest.mark.parametrize("level", [0.1, 0.01])
 def test_white_noise_is_not_called_confident(level: float, predict: Predict) -> None:
     noise = np.random.default_rng(0).normal(0, level, CLIP_SECONDS * SAMPLE_RATE_HZ).astype(np.float32)
-    assert predict(noise)["confident"] is False
+    prediction = predict(noise)
+    assert prediction["confident"] is False
+    assert [note["code"] for note in prediction["notes"]] == ["steady_level"]

@@ -42,7 +42,8 @@ def intervals(clips: ClipBatch) -> list[tuple[float, float]]:
 def clips_at(*seconds: float) -> ClipBatch:
     """Clips that begin at ``seconds``, of a recording of 9 s."""
     starts = np.array(seconds)
-    return ClipBatch(np.zeros((len(starts), 40, 16)), starts, starts + CLIP_DURATION_S, 9.0)
+    rising = np.broadcast_to(np.linspace(-60, -20, 40)[:, None], (len(starts), 40, 16))
+    return ClipBatch(rising, starts, starts + CLIP_DURATION_S, 9.0)
 
 
 def predict(clips: ClipBatch, probabilities: list[list[float]], timeline: bool = False) -> dict:
@@ -155,3 +156,17 @@ def test_timeline_has_the_prediction_of_each_clip() -> None:
 def test_prediction_is_plain_json() -> None:
     result = predict(clips_at(0, 3), [[1 / 3] * 3] * 2, timeline=True)
     assert json.loads(json.dumps(result)) == result
+
+
+@pytest.mark.parametrize(("level_std_db", "confident"), [(0.3, False), (0.7, True)])
+def test_prediction_of_a_steady_level_is_noted_and_not_confident(level_std_db: float, confident: bool) -> None:
+    level = -40 + level_std_db * np.where(np.arange(40) % 2, 1.0, -1.0)
+    mel = np.broadcast_to(level[:, None], (1, 40, 16))
+    result = predict(ClipBatch(mel, np.zeros(1), np.ones(1), 1.0), [[0.0, 0.0, 1.0]])
+    assert (result["confident"], "notes" in result) == (confident, not confident)
+
+
+def test_one_varied_clip_is_enough_for_confidence() -> None:
+    varied, steady = np.linspace(-60, -20, 40), np.full(40, -40.0)
+    mel = np.repeat(np.stack([varied, steady])[:, :, None], 16, axis=2)
+    assert predict(ClipBatch(mel, np.zeros(2), np.ones(2), 2.0), [[0.0, 0.0, 1.0]] * 2)["confident"]

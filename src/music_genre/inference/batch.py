@@ -59,7 +59,7 @@ def predict_files(model: ModelBundle, confidence_threshold: float, files: Sequen
             yield {"file": str(file), "error": str(clips)}
             continue
         row = format_prediction(clips, model.predict(clips.mel), genres, confidence_threshold, timeline=False)
-        probabilities = row.pop("probabilities")
+        probabilities, _ = row.pop("probabilities"), row.pop("notes", None)
         yield {"file": str(file), **row, **probabilities}
 
 
