@@ -11,7 +11,7 @@ WAVESURFER_VERSION := 8.0.1
 WAVESURFER := src/music_genre/service/static/vendor/wavesurfer
 VENDOR_CHECK := --check
 # One process more than two cores have, because tests wait for servers; tests/conftest.py groups the tests.
-PYTEST := pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder -m
+PYTEST := pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m
 # GPU machines: make repro LOCK=requirements/gpu.lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never

@@ -74,16 +74,24 @@ PARAMS: dict[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `make test` runs in several processes: each takes whole files, the long ones (integration) first; one
-    process takes all files that use the one server of ``integration/service``.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What `make test` runs in several processes: each takes whole files, and one takes all files that use the one
+    server of ``integration/service``.
     """
-    items.sort(key=lambda item: "integration/" not in item.nodeid)
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        group = "service" if "integration/service/" in file else file.replace("/", ".")
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class FileScheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "service" if "integration/service/" in file else file
+
+    return FileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first: else one process would end alone."""
+    items.sort(key=lambda item: "integration/" not in item.nodeid and "behaviour/" not in item.nodeid)
 
 
 def pytest_collection_finish() -> None:
