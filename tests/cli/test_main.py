@@ -166,7 +166,15 @@ def test_interrupted_command_exits_with_130(in_clone: Path, tmp_path: Path) -> N
     pipe = tmp_path / "requests.jsonl"
     os.mkfifo(pipe)
     arguments = [sys.executable, "-m", "music_genre.cli", "drift", "--log", str(tmp_path)]
-    process = subprocess.Popen(arguments, cwd=in_clone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        arguments,
+        cwd=in_clone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts into the background, such as these tests, with this signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     writer = open_when_read(pipe, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
