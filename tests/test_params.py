@@ -175,9 +175,39 @@ def test_unquoted_date_is_refused(params_file: Path) -> None:
     assert "quotes" in message
 
 
-def test_key_that_stands_twice_is_refused(params_file: Path) -> None:
-    params_file.write_text(params_file.read_text(encoding="utf-8") + "seed: 8\n", encoding="utf-8")
-    assert 'duplicate key "seed"' in refusal(params_file)
+def test_key_that_stands_twice_is_refused_with_its_line(params_file: Path) -> None:
+    before = params_file.read_text(encoding="utf-8")
+    params_file.write_text(before + "seed: 8\n", encoding="utf-8")
+    assert f'line {len(before.splitlines()) + 1}: found duplicate key "seed"' in refusal(params_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2026-01-01: 1", "2026-01-01: found datetime.date"),
+        ("? [1, 2]\n: 1", "(1, 2): found (1, 2)"),
+        ("? {a: 1}\n: 1", "unhashable key"),
+        ("x: &x [*x]", "Circular reference"),
+        ("x: &x {y: *x}", "Circular reference"),
+        (f"x: {'[' * 5000}{']' * 5000}", "nested too deep"),
+        (f"x: {'9' * 5000}", "4300 digits"),
+    ],
+    ids=["date", "list", "mapping", "list of itself", "mapping of itself", "deep", "endless number"],
+)
+def test_key_or_value_that_cannot_be_read_is_refused(params_file: Path, text: str, reason: str) -> None:
+    params_file.write_text(f"{params_file.read_text(encoding='utf-8')}{text}\n", encoding="utf-8")
+    assert reason in refusal(params_file)
+
+
+def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read: No such file" in refusal(tmp_path / "params.yaml")
+    assert "cannot be read: Is a directory" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["data.fma.path", "data.folder.path", "data.arrays.path"])
+def test_empty_path_is_no_path_and_not_the_current_folder(tmp_path: Path, key: str) -> None:
+    _, section, name = key.split(".")
+    assert getattr(load_params(write(tmp_path, change(key, ""))).data[section], name) is None
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +290,22 @@ def test_unknown_model_names_the_file_that_is_missing(tmp_path: Path) -> None:
     assert "src/music_genre/models/transformer.py" in message
 
 
+@pytest.mark.parametrize("name", ["my-model", "Cnn", "a b"])
+def test_name_that_no_model_can_have_is_refused_with_the_rule(tmp_path: Path, name: str) -> None:
+    message = refusal(write(tmp_path, change(f"models.{name}", {"recipe": "improved"})))
+    assert f"models.{name} is not a known key: such names are lower-case letters, digits and underscores" in message
+
+
+def test_unknown_data_set_names_the_file_that_is_missing(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, change("data.table", {"path": None})))
+    assert "data.table is not a known key: there is no src/music_genre/datasets/table.py with a DATASET" in message
+
+
+@pytest.mark.parametrize("models", [{}, {"baseline": load_yaml(COMMITTED)["models"]["baseline"]}])
+def test_models_without_a_network_are_refused(tmp_path: Path, models: dict[str, Any]) -> None:
+    assert "models: there is no network among them" in refusal(write(tmp_path, change("models", models)))
+
+
 @pytest.mark.parametrize("name", ["registry", "layers", "ensemble", "params", "../crnn", "CRNN", "7"])
 def test_module_that_is_no_model_is_no_model(tmp_path: Path, name: str) -> None:
     assert f"models.{name} is not a known key" in refusal(write(tmp_path, change("models", {name: {}})))
@@ -296,6 +342,10 @@ def test_module_that_is_no_model_is_no_model(tmp_path: Path, name: str) -> None:
         ("models.parallel.published.learning_rate", 0),
         ("evaluation.target_selective_accuracy", 0),
         ("registry.name", ""),
+        ("registry.name", "a/b"),
+        ("registry.name", "a:b"),
+        ("registry.name", "Music Genre"),
+        ("registry.name", "a" * 64),
         ("registry.gate.min_macro_f1", 2),
     ],
 )

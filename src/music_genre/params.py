@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from music_genre.config import ParamsModel, SectionMap
+from music_genre.config import SECTION_NAME, ParamsModel, SectionMap
 from music_genre.datasets.registry import DataParams, get_dataset
 from music_genre.datasets.splits import SplitParams
 from music_genre.errors import MusicGenreError
@@ -42,6 +42,8 @@ class Params(ParamsModel):
     @model_validator(mode="after")
     def check_members(self) -> Params:
         """The ensemble's members must be networks of ``models``."""
+        if not self.networks:
+            raise ValueError("models: there is no network among them, and the ensemble needs one")
         unknown = [name for name in self.ensemble.members if name not in self.networks]
         if unknown:
             raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.networks)}")
@@ -67,12 +69,10 @@ def load_params(path: Path) -> Params:
     """Read and check ``params.yaml``, as DVC reads it (YAML 1.2).
 
     Raises:
-        MusicGenreError: a key is missing or unknown, or a value is impossible; the message names each.
+        MusicGenreError: the file cannot be read, a key is missing or unknown, or a value is impossible; the message
+            names each.
     """
-    try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise MusicGenreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = _read_yaml(path)
     for key, value in _leaves(values):
         if not isinstance(value, (str, int, float, type(None))):
             raise MusicGenreError(f"{path}: {key}: found {value!r}, which DVC cannot read: put it in quotes")
@@ -84,12 +84,34 @@ def load_params(path: Path) -> Params:
         raise MusicGenreError(f"{path}: {problems}") from error
 
 
+def _read_yaml(path: Path) -> Any:
+    """The values of a YAML file, none of which contains itself."""
+    try:
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        json.dumps(values, default=repr, skipkeys=True)
+    except OSError as error:
+        raise MusicGenreError(f"{path} cannot be read: {error.strerror}") from error
+    except MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise MusicGenreError(f"{path} is not YAML: {line}{error.problem}") from error
+    except RecursionError as error:
+        raise MusicGenreError(f"{path}: values are nested too deep") from error
+    except (
+        YAMLError,
+        ValueError,
+    ) as error:  # ValueError: not UTF-8, an endless number, or a value that contains itself
+        raise MusicGenreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return values
+
+
 def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping or list, with its dotted key."""
+    """Every name and every value that is no mapping or list, with its dotted key."""
     if isinstance(values, (dict, list)):
         items = values.items() if isinstance(values, dict) else enumerate(values)
         for name, value in items:
-            yield from _leaves(value, f"{key}.{name}".lstrip("."))
+            child = f"{key}.{name}".lstrip(".")
+            yield child, name
+            yield from _leaves(value, child)
     else:
         yield key, values
 
@@ -122,11 +144,21 @@ def _describe(problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return f"{key} is missing"
     if problem["type"] == "extra_forbidden":
-        is_model = problem["loc"][0] == "models" and len(problem["loc"]) == 2
-        reason = f": there is no src/music_genre/models/{problem['loc'][1]}.py" if is_model else ""
-        return f"{key} is not a known key{reason}"
+        return f"{key} is not a known key{_describe_unknown_section(problem)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and isinstance(problem["input"], dict):
         # Of a section's values together: the message begins with a key of the section.
         return ".".join([*map(str, problem["loc"]), message])
     return f"{key}: found {problem['input']!r}: {message}"
+
+
+def _describe_unknown_section(problem: ErrorDetails) -> str:
+    """Why there is no such section, where it is one of a model or of a data set; else an empty text."""
+    section, name = map(str, (*problem["loc"], "", "")[:2])
+    described_by = {"models": ("models", "MODEL"), "data": ("datasets", "DATASET")}
+    if section not in described_by or len(problem["loc"]) != 2 or not isinstance(problem["input"], dict):
+        return ""
+    if not SECTION_NAME.fullmatch(name):
+        return ": such names are lower-case letters, digits and underscores"
+    package, attribute = described_by[section]
+    return f": there is no src/music_genre/{package}/{name}.py with a {attribute}"

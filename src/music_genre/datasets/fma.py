@@ -15,7 +15,7 @@ from typing import Literal
 import pandas as pd
 from tqdm import tqdm
 
-from music_genre.config import ParamsModel
+from music_genre.config import OptionalPath, ParamsModel
 from music_genre.datasets.download import RemoteFile, download_file
 from music_genre.datasets.extract import extract
 from music_genre.datasets.registry import Dataset
@@ -54,7 +54,7 @@ class FmaParams(ParamsModel):
     """
 
     subset: Literal["small", "medium", "large", "full"]
-    path: Path | None
+    path: OptionalPath
     mirror: str | None
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import field_validator
 from tqdm import tqdm
 
-from music_genre.config import ParamsModel
+from music_genre.config import OptionalPath, ParamsModel
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
 from music_genre.features.audio import SUPPORTED_SUFFIXES
@@ -30,7 +30,7 @@ class FolderParams(ParamsModel):
         artist_pattern: a regular expression over the file's name whose first group is the artist.
     """
 
-    path: Path | None
+    path: OptionalPath
     artist_pattern: str | None
 
     @field_validator("artist_pattern")
@@ -52,7 +52,9 @@ def download(raw: Path, params: FolderParams, cache: Path, seed: int) -> None:
     Raises:
         MusicGenreError: no folder is named, it holds no audio in genre folders, or there is no space for it.
     """
-    if params.path is None or not params.path.is_dir():
+    if params.path is None:
+        raise MusicGenreError("data.folder.path is empty: name a folder with a folder a genre")
+    if not params.path.is_dir():
         raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
     root = params.path.resolve()
     for folder in root.rglob("*/"):

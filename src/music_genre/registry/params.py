@@ -38,9 +38,9 @@ class RegistryParams(ParamsModel):
     """The section ``registry``.
 
     Args:
-        name: of the registered model.
+        name: of the registered model, as both MLflow and BentoML take it.
         gate: thresholds of the gate.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=63)]
     gate: GateParams
