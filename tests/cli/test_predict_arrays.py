@@ -128,3 +128,14 @@ def test_output_that_cannot_be_written_is_one_line(
     np.savez(tmp_path / "a.npz", mel=clips[0])
     output = tmp_path / "nowhere/a.csv"
     assert str(output) in command("predict", "--input-arrays", tmp_path / "a.npz", "--output", output).reason
+
+
+def test_section_with_the_scale_must_be_there(
+    command: Command, writable_checkout: Path, clips: tuple[np.ndarray, np.ndarray]
+) -> None:
+    from dvc.utils.serialize import modify_yaml
+
+    np.savez("a.npz", mel=clips[0])
+    with modify_yaml("params.yaml") as params:
+        del params["data"]["arrays"]
+    assert "data.arrays" in command("predict", "--input-arrays", "a.npz", "--output", "a.csv").reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,11 +165,11 @@ def test_unreadable_archive_is_named(tmp_path: Path, harm: Callable[[Path], None
     [
         ({"mel": MEL[..., np.newaxis], "label": [0, 1, 2]}, "(3, 8, 4, 1)"),
         ({"mel": MEL[:0], "label": []}, "(0, 8, 4)"),
-        ({"mels": MEL, "label": [0, 1, 2]}, "None"),
+        ({"mel": MEL[:, :0], "label": [0, 1, 2]}, "(3, 0, 4)"),
         ({"mel": MEL, "label": [0, 1]}, "(2,)"),
         ({"mel": MEL, "label": [0, 1, 2], "track_id": [1, 2, 3, 4]}, "(4,)"),
     ],
-    ids=["four axes", "no clips", "no mel", "a label short", "an id too many"],
+    ids=["four axes", "no clips", "no frames", "a label short", "an id too many"],
 )
 def test_arrays_of_wrong_shape_are_reported_with_their_shape(
     tmp_path: Path, named: dict[str, npt.ArrayLike], shape: str
@@ -178,6 +179,32 @@ def test_arrays_of_wrong_shape_are_reported_with_their_shape(
         read_arrays(tmp_path / "test.npz")
     assert "test.npz" in str(caught.value)
     assert shape in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ({"mels": MEL}, "no array mel or arr_0; found mels"),
+        ({}, "no array mel or arr_0; found none"),
+        ({"mel": np.full(MEL.shape, "loud")}, "mel has dtype <U4; expected numbers"),
+        ({"mel": MEL, "track_id": ["a", "b", "c"]}, "track_id has dtype <U1; expected numbers"),
+        ({"mel": MEL, "label": ["Rock", "Jazz", "Rock"]}, "label has dtype <U4; expected numbers"),
+    ],
+    ids=["another name", "empty", "text as mel", "text as ids", "text as labels"],
+)
+def test_arrays_that_are_missing_or_no_numbers_are_named(
+    tmp_path: Path, named: dict[str, npt.ArrayLike], reason: str
+) -> None:
+    np.savez(tmp_path / "test.npz", **{name: np.asarray(array) for name, array in named.items()})
+    with pytest.raises(MusicGenreError, match=re.escape(f"test.npz: {reason}")):
+        read_arrays(tmp_path / "test.npz")
+
+
+def test_file_that_is_no_archive_is_not_said_to_be_a_pickle(tmp_path: Path) -> None:
+    text(tmp_path / "test.npz")
+    with pytest.raises(MusicGenreError, match="not a readable npz archive") as caught:
+        read_arrays(tmp_path / "test.npz")
+    assert "pickle" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["[not json", '{"Rock": 0}', "3", '["Rock", "Rock", "Jazz"]'])

@@ -172,7 +172,10 @@ def predict_arrays(source: Path, output: Path, model: str) -> None:
     arrays = read_arrays(source)
     if not np.isfinite(arrays.mel).all():
         raise MusicGenreError(f"{source}: mel has values that are not finite")
-    scale = load_params(ProjectPaths.find().params).data["arrays"].scale
+    data = load_params(ProjectPaths.find().params).data
+    if "arrays" not in data.names:
+        raise MusicGenreError("params.yaml has no section data.arrays, whose scale says what the values are")
+    scale = data["arrays"].scale
     bundle, _ = load_model(model)
     if arrays.mel.shape[1:] != bundle.manifest.shape:
         raise MusicGenreError(

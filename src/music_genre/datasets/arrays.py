@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from music_genre.config import ParamsModel
+from music_genre.config import OptionalPath, ParamsModel
 from music_genre.datasets.registry import Dataset, ReadySpectrograms
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
@@ -51,7 +51,7 @@ class ArraysParams(ParamsModel):
         scale: what floats are: dB, or natural logarithms of power.
     """
 
-    path: Path | None
+    path: OptionalPath
     scale: Literal["db", "ln_power"]
 
 
@@ -148,18 +148,23 @@ def read_arrays(path: Path) -> ArrayArchive:
         MusicGenreError: not an npz archive, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened as a zip first, because NumPy takes everything else for a pickle and says how to unpickle it.
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise MusicGenreError(f"{path}: not a readable npz archive of plain arrays: {error}") from error
     mel, label, track_id = (
         arrays.get("mel", arrays.get("arr_0")),
         arrays.get("label", arrays.get("arr_1")),
         arrays.get("track_id"),
     )
-    if mel is None or mel.ndim != 3 or not len(mel):
-        shape = None if mel is None else mel.shape
-        raise MusicGenreError(f"{path}: mel has shape {shape}; expected (n, n_frames, n_mels) with n at least 1")
+    if mel is None:
+        raise MusicGenreError(f"{path}: no array mel or arr_0; found {', '.join(arrays) or 'none'}")
+    if mel.ndim != 3 or not mel.size:
+        raise MusicGenreError(f"{path}: mel has shape {mel.shape}; expected (n, n_frames, n_mels), each at least 1")
+    for name, array in (("mel", mel), ("label", label), ("track_id", track_id)):
+        if array is not None and array.dtype.kind not in "biuf":
+            raise MusicGenreError(f"{path}: {name} has dtype {array.dtype}; expected numbers")
     if label is not None and label.ndim == 2:
         label = label[:, 0] if label.shape[1] == 1 else label.argmax(axis=1)
     for name, numbers in (("label", label), ("track_id", track_id)):
