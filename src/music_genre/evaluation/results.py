@@ -1,7 +1,8 @@
 """What ``reports/evaluation`` holds: one writer and one reader of its files.
 
-``<model>/`` has ``metrics.json``, ``per_class.csv``, ``predictions.csv``, the data of plots (``confusion.csv``,
-``calibration_curve.csv``, ``history.csv``) and ``plots/``. Beside the models lie the tables that compare them:
+``<model>/`` has ``metrics.json``, ``per_class.csv``, ``predictions.csv``, the data of DVC's plots (``confusion.csv``,
+``calibration_curve.csv`` and ``risk_coverage.csv``, all of test, and ``history.csv``) and ``plots/``. Beside the models
+lie the tables that compare them:
 ``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``. The folder of the ensemble has four tables more, about its
 members and its calibration.
 """
@@ -135,14 +136,13 @@ def write_result(
         ``metrics.json``: metrics by split; validation's have the ``confidence_threshold``, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    values, per_class, tables, curves = {}, [], [], []
+    values, per_class, tables = {}, [], []
     for split, probabilities in predictions.probabilities.items():
         clips = data.split(split)
         values[split] = metrics.classification_metrics(clips.label, probabilities)
         per_class.append(metrics.per_class(clips.label, probabilities, data.genres).assign(split=split))
         table = metrics.predictions(clips.track_id, clips.label, probabilities, data.genres)
         tables.append(table.assign(split=split))
-        curves.append(metrics.calibration_curve(clips.label, probabilities).assign(split=split))
     labels, probabilities = data.split("validation").label, predictions.probabilities["validation"]
     values["validation"]["confidence_threshold"] = metrics.confidence_threshold(labels, probabilities, target_accuracy)
     (folder / METRICS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -152,7 +152,10 @@ def write_result(
     pd.concat(per_class)[["split", "genre", "precision", "recall", "f1", "support"]].to_csv(
         folder / PER_CLASS, index=False
     )
-    pd.concat(curves)[["split", "confidence", "accuracy", "fraction"]].to_csv(folder / CALIBRATION_CURVE, index=False)
+    # DVC's plots cannot tell the splits of one file apart, so these have test alone, as `confusion.csv` has.
+    labels, probabilities = data.split("test").label, predictions.probabilities["test"]
+    metrics.calibration_curve(labels, probabilities).to_csv(folder / CALIBRATION_CURVE, index=False)
+    metrics.risk_coverage(labels, probabilities).to_csv(folder / RISK_COVERAGE, index=False)
     return values
 
 

@@ -78,10 +78,9 @@ def test_dvc_shows_stages_metrics_params_and_plots(checkout: Path, run: Run) -> 
         *(
             f"reports/evaluation/{name}/{plot}"
             for name in MODELS
-            for plot in ("confusion.csv", "calibration_curve.csv")
+            for plot in ("confusion.csv", "calibration_curve.csv", "risk_coverage.csv")
         ),
         *(f"reports/evaluation/{name}/history.csv" for name in ("baseline", "crnn", "parallel")),
-        "reports/evaluation/risk_coverage.csv",
         "genre_examples.png",
         "filters_first.png",
     ]
