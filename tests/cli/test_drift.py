@@ -74,3 +74,16 @@ def test_requests_of_an_unknown_version_are_refused(
 ) -> None:
     write_log(writable_checkout / "log", requests.assign(version="9"))
     assert "version 9" in command("drift", "--log", "log").reason
+
+
+def test_log_that_is_no_folder_is_refused(command: Command, in_checkout: Path) -> None:
+    for log in ("nowhere", "params.yaml"):
+        assert f"there is no request log: {log} is not a folder" in command("drift", "--log", log).reason
+
+
+def test_log_is_relative_to_the_working_directory(
+    command: Command, writable_checkout: Path, requests: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_log(writable_checkout / "reports/log", requests)
+    monkeypatch.chdir(writable_checkout / "reports")
+    assert "No drift." in command("drift", "--log", "log").out

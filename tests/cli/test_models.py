@@ -198,6 +198,9 @@ def test_refused_model_is_registered_without_alias_and_exits_with_3(command: Com
     assert (written["version"], written["verdict"]) == ("1", "refused")
     assert "min_macro_f1" in [criterion["name"] for criterion in written["criteria"] if not criterion["passed"]]
     assert "failed min_macro_f1" in command("versions").out
+    stopped = command("promote")
+    assert (stopped.code, stopped.out) == (3, "")
+    assert "no version has passed the gate; name one with --version" in stopped.err
     assert "no champion" in command("predict", "params.yaml").reason
 
 

@@ -230,3 +230,10 @@ def test_lost_artifacts_are_one_line(command: Command, writable_checkout: Path, 
             store.execute(f"UPDATE {table} SET {column} = replace({column}, '/mlartifacts/', '/lost/')")
     soundfile.write(writable_checkout / "a.wav", synth_tone("Rock", 1, 3), 22_050)
     assert "music-genre version 1" in command("predict", "a.wav").reason
+
+
+@pytest.mark.parametrize("which", ["crn", "latest", ""])
+def test_unknown_model_is_refused_with_those_that_there_are(command: Command, in_checkout: Path, which: str) -> None:
+    reason = command("predict", "music/Rock/1.mp3", "--model", which).reason
+    assert f"no model {which!r}; there are champion, challenger, the numbers" in reason
+    assert "baseline, crnn, parallel, ensemble" in reason

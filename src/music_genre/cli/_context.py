@@ -52,8 +52,16 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
     from music_genre.models.bundle import temporary_bundle
     from music_genre.params import load_params
     from music_genre.registry import versions
+    from music_genre.registry.history import CHAMPION
+    from music_genre.registry.versions import CHALLENGER
 
-    if model not in load_params(project.params).model_names:
+    names = load_params(project.params).model_names
+    if model not in names:
+        if not model.isdigit() and model not in (CHAMPION, CHALLENGER):
+            raise MusicGenreError(
+                f"no model {model!r}; there are {CHAMPION}, {CHALLENGER}, the numbers of `music-genre versions`,"
+                f" and {', '.join(names)}"
+            )
         client, name = connect(project)
         version = versions.resolve(client, name, model)
         yield versions.download_bundle(version), predictor.threshold_from_tags(version.tags)

@@ -40,7 +40,9 @@ def drift(
         raise MusicGenreError(
             "there is no request log: serve with MUSIC_GENRE_REQUEST_LOG=FOLDER, or name one with --log"
         )
-    requests = read_log(project.root / folder, settings.drift_window)
+    if not folder.is_dir():
+        raise MusicGenreError(f"there is no request log: {folder} is not a folder")
+    requests = read_log(folder, settings.drift_window)
     if len(requests) < settings.drift_min_requests:
         typer.echo(f"{len(requests)} different requests in {folder}; at least {settings.drift_min_requests} are needed")
         return

@@ -143,14 +143,15 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
         force_reason: why a version that the gate refused is promoted nevertheless.
 
     Raises:
-        GateRefusedError: the gate refused the version, and no reason is given.
+        GateRefusedError: the gate refused the version, or every one, and no reason is given.
         MusicGenreError: there is no such version, or the reason is too long.
     """
     if force_reason and len(force_reason) > MAX_REASON_CHARS:
         raise MusicGenreError(f"the reason has {len(force_reason)} characters; the maximum is {MAX_REASON_CHARS}")
     promoted = version or challenger(client, name)
     if promoted is None:
-        raise MusicGenreError(f"{name} has no challenger: no version has passed the gate; name one with --version")
+        error = GateRefusedError if all_versions(client, name) else MusicGenreError
+        raise error(f"{name} has no challenger: no version has passed the gate; name one with --version")
     details = _get_version(client, name, promoted)
     if details.tags.get("verdict") != PASSED and not force_reason:
         raise GateRefusedError(
