@@ -87,6 +87,17 @@ def test_impossible_variable_is_refused_by_name(
     assert "\n" not in str(error.value)
 
 
+def test_empty_request_log_in_the_file_is_none_and_not_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, 'request_log = ""\n')
+    assert load_settings(tmp_path).request_log is None
+
+
+def test_unknown_key_of_the_file_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "shdow = true\n")
+    with pytest.raises(MusicGenreError, match=r"settings\.toml\): shdow is not a setting$"):
+        load_settings(tmp_path)
+
+
 @pytest.mark.parametrize("text", ['shdow = "x"', "shadow = ", 'api_key = ""', "api_key = 17", 'request_log = ["x"]'])
 def test_impossible_file_is_refused_by_its_path(tmp_path: Path, text: str) -> None:
     write(tmp_path, text)

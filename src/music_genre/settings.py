@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from music_genre.config import Count
+from music_genre.config import Count, OptionalPath
 from music_genre.errors import MusicGenreError
 
 SETTINGS_FILE = "settings.toml"
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
-    request_log: Path | None = None
+    request_log: OptionalPath = None
     shadow: bool = False
     drift_js_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drift_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
@@ -70,10 +71,16 @@ def load_settings(folder: Path) -> Settings:
     try:
         settings = Settings(**_read_toml(file))
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        problems = "; ".join(_describe(problem) for problem in error.errors(include_input=False))
         raise MusicGenreError(f"settings ({ENV_PREFIX}... or {file}): {problems}") from error
     log_dir = settings.request_log
     return settings.model_copy(update={"request_log": folder / log_dir}) if log_dir else settings
+
+
+def _describe(problem: ErrorDetails) -> str:
+    """What is wrong with which setting; never its value, which may be secret."""
+    key = ".".join(map(str, problem["loc"]))
+    return f"{key} is not a setting" if problem["type"] == "extra_forbidden" else f"{key}: {problem['msg']}"
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
