@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -18,9 +19,10 @@ import bentoml
 import httpx
 import pytest
 import yaml
+from bentoml.exceptions import BentoMLException
 
 from music_genre.models.bundle import MANIFEST
-from music_genre.service.bento import save_to_bento_store
+from music_genre.service.bento import ChampionBentoModel, save_to_bento_store
 from music_genre.service.served_model import RegistryClient, load_from_bento
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,16 @@ def test_version_is_copied_once_and_replaces_another_model_with_its_tag(
     tag = save_to_bento_store(version, other)
     assert str(tag) == "music-genre:v1"
     assert bentoml.models.get(tag).info.creation_time > created
+
+
+def test_without_a_champion_the_build_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, describe_project: Callable[[Path], None]
+) -> None:
+    describe_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    # BentoML prints the message of its own exceptions only.
+    with pytest.raises(BentoMLException, match="has no champion"):
+        ChampionBentoModel("music-genre").to_info()
 
 
 @pytest.fixture(scope="module")

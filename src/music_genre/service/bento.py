@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bentoml
-from bentoml.exceptions import NotFound
+from bentoml.exceptions import BentoMLException, NotFound
 from bentoml.models import BentoModel
 
+from music_genre.errors import MusicGenreError
 from music_genre.files import folder_sha256
 from music_genre.inference.predictor import CONFIDENCE_THRESHOLD_TAG
 from music_genre.service.served_model import BUNDLE_DIR, VERSION_FILE, RegistryClient
@@ -30,10 +31,17 @@ class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no ty
     """
 
     def to_info(self, alias: str | None = None) -> Any:
-        """Copy the champion into BentoML's store, and describe it."""
-        registry = RegistryClient()
-        version = registry.champion()
-        _, bundle_dir = registry.download(version)
+        """Copy the champion into BentoML's store, and describe it.
+
+        Raises:
+            BentoMLException: there is none, or its files are lost; `bentoml build` prints the reason in one line.
+        """
+        try:
+            registry = RegistryClient()
+            version = registry.champion()
+            _, bundle_dir = registry.download(version)
+        except MusicGenreError as error:
+            raise BentoMLException(str(error)) from error
         return BentoModel(save_to_bento_store(version, bundle_dir)).to_info(alias)
 
     def resolve(self, base_path: Any = None, global_model_store: Any = None) -> None:
