@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre.errors import MusicGenreError
 from music_genre.models.bundle import load_predictor
 from music_genre.models.cpu_kernels.fused import CpuFusedNetwork
 from music_genre.models.params import NetworkParams
@@ -103,6 +104,14 @@ def test_training_lowers_the_loss_and_its_history_has_a_row_an_epoch(data: Train
     assert tuple(history.columns) == HISTORY_COLUMNS
     assert history["epoch"].tolist() == [1, 2, 3, 4]
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_more_segments_than_frames_are_refused_before_training(data: TrainingData, tmp_path: Path) -> None:
+    n_frames = data.training.shape[0]
+    job = TrainJob(data, 1, ignore, tmp_path)
+    with pytest.raises(MusicGenreError, match=rf"models\.crnn\.improved\.n_segments: found {n_frames + 1};"):
+        train_network("crnn", params_of("crnn", "improved", n_segments=n_frames + 1), job)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_same_seed_gives_the_same_bytes_also_after_an_interruption(data: TrainingData, tmp_path: Path) -> None:

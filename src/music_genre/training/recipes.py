@@ -20,10 +20,12 @@ class Recipe(Protocol):
 
     Attributes:
         n_seeds: trainings from seed, seed + 1, ...
+        n_segments: of a clip, that ``combine`` averages over.
         has_fused_networks: whether networks of this recipe have an equivalent in ``models.cpu_kernels``.
     """
 
     n_seeds: int
+    n_segments: int
     has_fused_networks: bool
 
     @property
@@ -58,6 +60,7 @@ class PublishedRecipe:
     """
 
     n_seeds = 1
+    n_segments = 1
     has_fused_networks = True
 
     def __init__(self, params: PublishedParams) -> None:
@@ -104,6 +107,7 @@ class ImprovedRecipe:
     def __init__(self, params: ImprovedParams) -> None:
         self.params = params
         self.n_seeds = params.n_seeds
+        self.n_segments = params.n_segments
 
     def compile(self, model: keras.Model, n_steps: int) -> None:
         """See ``Recipe``; warm-up, decay and moving average are fractions of ``n_steps``."""
@@ -142,7 +146,7 @@ class ImprovedRecipe:
 
     def combine(self, networks: Sequence[keras.Model], input_shape: tuple[int, int]) -> keras.Model:
         """The average over all networks and the ``n_segments`` of a clip."""
-        return average_over_segments(networks, input_shape, self.params.n_segments)
+        return average_over_segments(networks, input_shape, self.n_segments)
 
 
 RECIPES: Mapping[str, Any] = {"published": PublishedRecipe, "improved": ImprovedRecipe}

@@ -83,9 +83,13 @@ def train_network(name: str, params: NetworkParams, job: TrainJob) -> tuple[kera
         count on.
 
     Raises:
-        MusicGenreError: the recipe cannot build a network for clips of this shape.
+        MusicGenreError: the recipe cannot build a network for clips of this shape, or cut them into its segments.
     """
     recipe, input_shape = make_recipe(params.recipe, params.active_recipe), job.data.training.shape
+    if recipe.n_segments > input_shape[0]:
+        raise MusicGenreError(
+            f"models.{name}.{params.recipe}.n_segments: found {recipe.n_segments}; a clip has {input_shape[0]} frames"
+        )
     build = partial(build_network, name, params, input_shape, job.data.n_classes)
     networks: list[keras.Model] = []
     histories: list[pd.DataFrame] = []
