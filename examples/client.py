@@ -18,6 +18,8 @@ def predict(client: httpx.Client, file: Path, timeline: bool = False) -> dict:
 
     Raises:
         httpx.HTTPStatusError: an error; ``error.response.json()["error"]`` has a code and a message.
+        httpx.TransportError: the service does not answer.
+        OSError: the file cannot be read.
     """
     for _ in range(MAX_TRIES):
         with file.open("rb") as audio:
@@ -56,6 +58,9 @@ def main() -> int:
                 print_prediction(file, predict(client, file, options.timeline))
             except httpx.HTTPStatusError as error:
                 print(f"{file}: {error.response.json()['error']['message']}", file=sys.stderr)
+                n_errors += 1
+            except (httpx.TransportError, OSError) as error:
+                print(f"{file}: {error}", file=sys.stderr)
                 n_errors += 1
     return 1 if n_errors else 0
 

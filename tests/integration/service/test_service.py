@@ -421,6 +421,20 @@ def test_example_client_prints_each_prediction_and_each_error(checkout: Path, po
     assert done.returncode == 1
 
 
+def test_example_client_reports_a_missing_file_and_a_service_that_is_not_there(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"no music")
+    files = [str(tmp_path / name) for name in ("missing.mp3", "song.mp3")]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), *files, "--url", f"http://127.0.0.1:{free_port()}"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == files
+
+
 def test_documentation_of_the_api_is_complete(server: httpx.Client) -> None:
     page = server.get("/docs.json").json()
     assert server.get("/openapi.json").json()["paths"]["/predict"] == page["paths"]["/predict"]
