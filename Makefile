@@ -35,6 +35,7 @@ help:  ## list the targets
 setup: $(VENV)/.installed  ## make .venv from the lock (the other targets do it themselves)
 
 $(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
+	@test ! -L $(VENV) || { echo "$(VENV) is a link: a new environment would empty the one it leads to; remove it" >&2; exit 1; }
 	@python=$$(for name in $(PYTHON) python3.11 python3.12 python3 python; do \
 		"$$name" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 		&& command -v "$$name" && break; done) \
@@ -50,7 +51,9 @@ repro: setup  ## from audio to a registered model: dvc repro; error 3: the gate 
 	dvc repro
 	@# Where stage register had nothing to do, the tracking store may still be new or lost: the command fills it.
 	@if test reports/registration.json -nt $(VENV)/.repro-start; then \
-		if grep -q '"verdict": "refused"' reports/registration.json; then exit 3; fi; \
+		if grep -q '"verdict": "refused"' reports/registration.json; then \
+			echo "The gate refused the model; reports/gate.json says why." >&2; exit 3; \
+		fi; \
 	else music-genre register; fi
 	@echo
 	@music-genre versions

@@ -32,11 +32,26 @@ def write_program(project: Path, name: str, script: str) -> None:
     program.chmod(0o755)
 
 
+def make(project: Path, target: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", target], cwd=project, env=environment, capture_output=True, text=True)
+
+
 def make_repro(project: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The outcome of ``make repro``, and the commands that it ran."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(["make", "repro"], cwd=project, env=environment, capture_output=True, text=True)
+    done = make(project, "repro")
     return done, (project / "calls.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_environment_behind_a_link_is_not_emptied(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shared = tmp_path_factory.mktemp("shared") / "environment"
+    (project / ".venv").rename(shared)
+    (project / ".venv").symlink_to(shared)
+    os.utime(shared / ".installed", (0, 0))
+    done = make(project, "setup")
+    assert "Error" in done.stderr
+    assert ".venv is a link" in done.stderr
+    assert (shared / "bin/dvc").is_file()
 
 
 def test_what_dvc_has_registered_is_not_registered_again(project: Path) -> None:
@@ -56,6 +71,7 @@ def test_register_fills_the_store_where_dvc_has_nothing_to_do(project: Path) -> 
 def test_refusal_by_the_gate_is_error_3(project: Path) -> None:
     write_program(project, "dvc", """sleep 0.1; echo '{"verdict": "refused"}' >reports/registration.json""")
     done, calls = make_repro(project)
+    assert "The gate refused the model; reports/gate.json says why." in done.stderr
     assert "Error 3" in done.stderr
     assert calls == ["dvc repro"]
 
