@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/adding-a-dataset.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ START = "from music_genre.service.app import MusicGenre; MusicGenre.inner.on_dep
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
-    [("shadow = 3", "shadow: Input should be a valid boolean"), ("drift = true", "drift: Extra inputs")],
+    [("shadow = 3", "shadow: Input should be a valid boolean"), ("drift = true", "drift is not a setting")],
 )
 def test_impossible_setting_ends_the_service_with_one_line(tmp_path: Path, setting: str, reason: str) -> None:
     (tmp_path / "dvc.yaml").touch()
