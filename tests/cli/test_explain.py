@@ -11,6 +11,7 @@ Command = Callable[..., Any]
 PNG = b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_saliency_map_is_drawn_beside_the_file(in_checkout: Path, command: Command, song_wav: Path) -> None:
     predicted, explained = command("predict", song_wav), command("explain", song_wav)
     assert (explained.code, explained.err) == (0, "")
