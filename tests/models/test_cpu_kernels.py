@@ -51,8 +51,8 @@ def loss_and_gradients(model: keras.Model, clips: np.ndarray) -> tuple[float, li
     ("name", "changes", "batch_size"),
     [
         ("crnn", {}, 1),
-        ("crnn", {"pools": (3, 2, 2)}, 5),
-        ("parallel", EVEN_POOLS | {"reset_after": True}, 5),
+        pytest.param("crnn", {"pools": (3, 2, 2)}, 5, marks=pytest.mark.slow),
+        pytest.param("parallel", EVEN_POOLS | {"reset_after": True}, 5, marks=pytest.mark.slow),
         ("parallel", UNEVEN_POOLS | {"reset_after": False}, 1),
     ],
 )

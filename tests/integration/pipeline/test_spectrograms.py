@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 
 def run_stages(folder: Path, *names: str) -> None:
@@ -101,7 +101,6 @@ def test_changed_track_changes_its_own_shard_only(finished: Path, tmp_path: Path
     assert len(cached_shards(checkout).items() & shards.items()) == len(shards) - 1
 
 
-@pytest.mark.slow
 def test_only_new_clips_of_a_grown_collection_are_extracted(finished: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(finished, checkout)
@@ -133,7 +132,6 @@ def test_clip_that_fails_after_inspection_is_dropped_and_reported(checkout: Path
     assert len(pd.read_parquet(checkout / "data/spectrograms/index.parquet")) == len(tracks) - 1
 
 
-@pytest.mark.slow
 def test_too_many_clips_that_fail_after_inspection_stop_the_run(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
     for path in tracks["path"].iloc[:10]:

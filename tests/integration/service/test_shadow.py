@@ -49,6 +49,7 @@ def listed_stats(folder: Path, version: str) -> Any:
     return {item["version"]: item["shadow"] for item in versions}[version]
 
 
+@pytest.mark.slow
 def test_challengers_predictions_are_compared_but_not_returned(
     served_folder: Path,
     client: MlflowClient,
