@@ -194,6 +194,7 @@ def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
     raise AssertionError("the process did not open the pipe within a minute")
 
 
+@pytest.mark.slow
 def test_closed_pipe_ends_the_command_without_a_traceback(in_clone: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

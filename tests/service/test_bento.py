@@ -149,6 +149,7 @@ def test_requirements_of_a_bento_are_pinned_as_those_of_the_project(bento: Path)
     assert {line.split(";")[0].strip() for line in requirements if line} <= pinned
 
 
+@pytest.mark.slow
 def test_requirements_of_a_bento_suffice_to_load_its_model(bento: Path, tmp_path: Path) -> None:
     lines = (bento / "env/python/requirements.txt").read_text().splitlines()
     required = {normalized(line.split("==")[0]) for line in lines}

@@ -114,6 +114,7 @@ def test_more_segments_than_frames_are_refused_before_training(data: TrainingDat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_also_after_an_interruption(data: TrainingData, tmp_path: Path) -> None:
     def interrupt(row: HistoryRow) -> None:
         if row["epoch"] == 3:

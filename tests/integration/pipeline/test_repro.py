@@ -92,6 +92,7 @@ def model_store(folder: Path) -> MlflowClient:
     return MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
+@pytest.mark.slow
 def test_restored_models_keep_their_runs_and_are_registered_once(checkout: Path, run: Run) -> None:
     client = model_store(checkout)
     refs = {path: path.read_text(encoding="utf-8") for path in checkout.glob("reports/runs/*.json")}
