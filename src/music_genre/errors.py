@@ -20,6 +20,8 @@ class IssueReason(StrEnum):
     MOSTLY_SILENT = "mostly_silent"
     NOT_FINITE = "not_finite"
     DUPLICATE = "duplicate"
+    CORRECTION = "correction"
+    ARTIST_CONFLICT = "artist_conflict"
 
 
 class MusicGenreError(Exception):

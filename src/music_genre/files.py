@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Columns of tables that hold text, also where it looks like a number or like nothing: a genre may be "NA" or "1".
+TEXT_COLUMNS = frozenset(
+    [
+        "genre",
+        "actual",
+        "predicted",
+        "path",
+        "title",
+        "split",
+        "model",
+        "first",
+        "second",
+        "severity",
+        "reason",
+        "detail",
+        "note",
+        "agreement",
+        "calibration",
+        "layer",
+        "suggested",
+        "artist_id",
+    ]
+)
 
 
 @contextmanager
@@ -36,6 +65,57 @@ def atomic_write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_csv(path: Path, text: Collection[str] = ()) -> pd.DataFrame:
+    """A table as it was written: text stays text, and of numbers alone an empty cell is missing.
+
+    Args:
+        path: of a CSV file with a line of column names.
+        text: columns that hold text besides ``TEXT_COLUMNS``.
+    """
+    import pandas as pd
+
+    columns = pd.read_csv(path, nrows=0).columns
+    is_text = [column for column in columns if column in TEXT_COLUMNS or column in text]
+    missing = {column: [""] for column in columns if column not in is_text}
+    return pd.read_csv(path, dtype=dict.fromkeys(is_text, str), keep_default_na=False, na_values=missing)
+
+
+class JsonLines:
+    """Values by name, one a line, which survive a kill: what was appended before it is there.
+
+    Args:
+        path: of the file, which need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any]:
+        """The newest value of each name. A line that was torn by a kill is left out."""
+        values: dict[str, Any] = {}
+        if self.path.exists():
+            for line in self.path.read_bytes().splitlines():
+                try:
+                    name, value = json.loads(line)
+                except ValueError:
+                    continue
+                values[name] = value
+        return values
+
+    @contextmanager
+    def appending(self) -> Iterator[Callable[[str, Any], None]]:
+        """Give a function that appends a name and its value, which JSON can hold."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" if file.tell() else "")  # after a torn line
+
+            def append(name: str, value: Any) -> None:
+                file.write(json.dumps([name, value]) + "\n")
+                file.flush()
+
+            yield append
 
 
 def sha256(*parts: str | bytes) -> str:

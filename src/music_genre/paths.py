@@ -45,8 +45,23 @@ class ProjectPaths:
         return self.root / ".cache"
 
     @property
-    def raw(self) -> Path:
-        return self.root / "data/raw"
+    def outs(self) -> tuple[Path, ...]:
+        """The folders that DVC removes and writes again; nothing of a user's may lie in them, or hold them."""
+        return (self.audio, self.spectrograms, self.root / "data/predictions", self.models, self.reports, self.cache)
+
+    @property
+    def audio(self) -> Path:
+        """The pipeline's own copy of recordings and metadata. ``data/raw`` is the user's: nothing is written there."""
+        return self.root / "data/audio"
+
+    @property
+    def listing(self) -> Path:
+        """What lies at the sources."""
+        return self.root / "data/listing.parquet"
+
+    @property
+    def corrections(self) -> Path:
+        return self.root / "data/corrections.csv"
 
     @property
     def tracks(self) -> Path:
@@ -65,6 +80,11 @@ class ProjectPaths:
     @property
     def splits(self) -> Path:
         return self.root / "data/splits.parquet"
+
+    @property
+    def split_ledger(self) -> Path:
+        """The split that each track was dealt to, for ever."""
+        return self.root / "data/split_ledger.csv"
 
     @property
     def spectrograms(self) -> Path:
@@ -98,6 +118,21 @@ class ProjectPaths:
     @property
     def split_table(self) -> Path:
         return self.reports / "splits.csv"
+
+    @property
+    def split_notes(self) -> Path:
+        """What was asked of the splits and could not be met."""
+        return self.reports / "split_notes.csv"
+
+    @property
+    def split_changes(self) -> Path:
+        """The tracks that fit into no split any more, and why."""
+        return self.reports / "split_changes.csv"
+
+    @property
+    def label_issues(self) -> Path:
+        """The tracks whose labels look wrong."""
+        return self.reports / "label_issues.csv"
 
     @property
     def data_quality(self) -> Path:

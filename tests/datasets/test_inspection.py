@@ -12,16 +12,8 @@ import pytest
 import soundfile
 
 from music_genre.datasets import inspection
-from music_genre.datasets.inspection import (
-    DataIssue,
-    check_issue_rate,
-    drop_leaked_duplicates,
-    inspect_audio,
-    inspect_file,
-    inspect_spectrograms,
-    issue_table,
-    merge_issues,
-)
+from music_genre.datasets.inspection import drop_leaked_duplicates, inspect_audio, inspect_file, inspect_spectrograms
+from music_genre.datasets.issues import DataIssue, check_issue_rate, issue_table, merge_issues
 from music_genre.errors import IssueReason, MusicGenreError
 
 RATE = 22_050

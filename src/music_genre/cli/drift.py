@@ -98,13 +98,12 @@ def predicted_genres(project: ProjectPaths, version: str) -> pd.Series:
     Raises:
         MusicGenreError: the checkout has no evaluation of that version.
     """
-    import pandas as pd
-
     from music_genre.evaluation.results import PREDICTIONS
+    from music_genre.files import read_csv
     from music_genre.registry.listing import list_versions
 
     models = {info.version: info.model for info in list_versions(*connect(project))}
     file = project.evaluation / models.get(version, "") / PREDICTIONS
     if not file.is_file():
         raise MusicGenreError(f"version {version}, which the log is of, has no evaluation here: {file} is missing")
-    return pd.read_csv(file)["predicted"]
+    return read_csv(file)["predicted"]

@@ -21,6 +21,7 @@ from music_genre.cli.experiments import experiments
 from music_genre.cli.explain import explain, visualize_filters
 from music_genre.cli.models import promote, register, rollback, versions
 from music_genre.cli.predict import predict
+from music_genre.cli.review import review
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.runtime import configure_libraries
 
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "experiments": experiments,
     "drift": drift,
     "artist-effect": artist_effect,
+    "review": review,
 }
 
 for name, command in COMMANDS.items():

@@ -7,7 +7,6 @@ Each archive holds ``mel`` (n, n_frames, n_mels), ``label`` (n,) and ``track_id`
 from __future__ import annotations
 
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.config import OptionalPath, ParamsModel
+from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.registry import Dataset, ReadySpectrograms
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
@@ -55,8 +55,8 @@ class ArraysParams(ParamsModel):
     scale: Literal["db", "ln_power"]
 
 
-def download(raw: Path, params: ArraysParams, cache: Path, seed: int) -> None:
-    """Copy the three archives and ``genres.json``.
+def list_files(params: ArraysParams) -> SourceListing:
+    """The three archives and ``genres.json``.
 
     Raises:
         MusicGenreError: no folder is named, or a file is missing.
@@ -65,21 +65,21 @@ def download(raw: Path, params: ArraysParams, cache: Path, seed: int) -> None:
         raise MusicGenreError(
             "data.arrays.path is empty: name the folder that holds training.npz, validation.npz, test.npz"
         )
-    raw.mkdir(parents=True)
-    for name in (*(f"{split}.npz" for split in SPLITS), GENRES):
-        if not (params.path / name).is_file():
-            raise MusicGenreError(f"data.arrays.path: {params.path / name} does not exist")
-        shutil.copyfile(params.path / name, raw / name)
+    files = {name: params.path / name for name in (*(f"{split}.npz" for split in SPLITS), GENRES)}
+    for path in files.values():
+        if not path.is_file():
+            raise MusicGenreError(f"data.arrays.path: {path} does not exist")
+    return SourceListing((params.path,), files)
 
 
-def load_tracks(raw: Path, params: ArraysParams) -> pd.DataFrame:
+def load_tracks(folder: Path, params: ArraysParams) -> pd.DataFrame:
     """Every spectrogram of the three archives, in their order.
 
     Returns:
         columns track_id, path (the archive's name), genre, artist_id, title, license, split; artists are unknown.
     """
-    genres = np.asarray(_read_genres(raw / GENRES))
-    archives = {split: read_arrays(raw / f"{split}.npz") for split in SPLITS}
+    genres = np.asarray(_read_genres(folder / GENRES))
+    archives = {split: read_arrays(folder / f"{split}.npz") for split in SPLITS}
     labels = _zero_based({split: archive.label for split, archive in archives.items()}, len(genres))
     table = pd.concat(
         [pd.DataFrame({"path": f"{split}.npz", "genre": genres[labels[split]], "split": split}) for split in SPLITS],
@@ -107,31 +107,31 @@ def _read_genres(path: Path) -> list[str]:
     return names
 
 
-def value_range(raw: Path, params: ArraysParams) -> np.ndarray:
+def value_range(folder: Path, params: ArraysParams) -> np.ndarray:
     """(n,) largest minus smallest value of every spectrogram, in the order of ``load_tracks``."""
-    arrays = [read_arrays(raw / f"{split}.npz").mel for split in SPLITS]
+    arrays = [read_arrays(folder / f"{split}.npz").mel for split in SPLITS]
     return np.concatenate([mel.max(axis=(1, 2)).astype(np.float64) - mel.min(axis=(1, 2)) for mel in arrays])
 
 
-def clips(raw: Path, tracks: pd.DataFrame, params: ArraysParams) -> ClipSource:
+def clips(folder: Path, tracks: pd.DataFrame, params: ArraysParams) -> ClipSource:
     """The spectrograms of usable tracks.
 
     Args:
-        raw: the folder of the archives.
+        folder: the one of the archives.
         tracks: columns track_id, path.
         params: the scale of floats.
     """
-    listed = load_tracks(raw, params)  # all clips in the order of the archives, also those that are not usable
+    listed = load_tracks(folder, params)  # all clips in the order of the archives, also those that are not usable
     archive = listed.set_index("track_id")["path"].to_dict()
     row = listed.groupby("path").cumcount().set_axis(listed["track_id"]).to_dict()
-    digests = {name: file_sha256(raw / name) for name in sorted(set(archive.values()))}
+    digests = {name: file_sha256(folder / name) for name in sorted(set(archive.values()))}
 
     def extract(track_ids: Sequence[int]) -> Iterator[np.ndarray]:
         name, mel = "", np.empty(0)  # of one archive at a time, as all together may not fit in memory
         for track_id in track_ids:
             if archive[track_id] != name:
                 name = archive[track_id]
-                mel = read_arrays(raw / name).mel
+                mel = read_arrays(folder / name).mel
             yield to_db(mel[row[track_id]], params.scale)
 
     keys = {
@@ -191,4 +191,4 @@ def _zero_based(labels: dict[str, np.ndarray | None], n_genres: int) -> dict[str
     return {split: label - first for split, label in known.items()}
 
 
-DATASET = Dataset(ArraysParams, download, load_tracks, spectrograms=ReadySpectrograms(value_range, clips))
+DATASET = Dataset(ArraysParams, load_tracks, list_files, spectrograms=ReadySpectrograms(value_range, clips))

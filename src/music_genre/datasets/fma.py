@@ -7,20 +7,18 @@ the clips. Each subset contains the smaller ones.
 from __future__ import annotations
 
 import csv
-import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from tqdm import tqdm
 
 from music_genre.config import OptionalPath, ParamsModel
 from music_genre.datasets.download import RemoteFile, download_file
 from music_genre.datasets.extract import extract
+from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
-from music_genre.files import check_free_space, file_size
 
 BASE_URL = "https://os.unil.cloud.switch.ch/fma/"
 GIB = 1 << 30
@@ -37,6 +35,7 @@ METADATA = Path("fma_metadata/tracks.csv")
 COLUMNS = {
     ("track", "genre_top"): "genre",
     ("artist", "id"): "artist_id",
+    ("artist", "name"): "artist",
     ("track", "title"): "title",
     ("track", "license"): "license",
     ("set", "split"): "split",
@@ -58,69 +57,79 @@ class FmaParams(ParamsModel):
     mirror: str | None
 
 
-def download(raw: Path, params: FmaParams, cache: Path, seed: int) -> None:
-    """Bring the metadata and the subset's clips: from the unpacked folder ``params.path``, or by download where none is
-    named. Clips that are missing there are reported when files are inspected.
+def list_files(params: FmaParams) -> SourceListing:
+    """What the subset needs of the unpacked folder ``params.path``; nothing where none is named. Clips that are missing
+    there are reported when files are inspected.
+
+    Raises:
+        MusicGenreError: the folder is not in FMA's layout.
+    """
+    if params.path is None:
+        return SourceListing()
+    root = params.path
+    metadata = root / METADATA
+    if not metadata.is_file():
+        inside = " (name its parent)" if root.name.startswith("fma_") and (root.parent / METADATA).is_file() else ""
+        raise MusicGenreError(
+            f"data.fma.path: {metadata} does not exist{inside}; expected an unpacked fma_metadata.zip there"
+        )
+    folder = _clip_folder(root, params.subset)
+    names = load_subset(root, params.subset)["path"].unique()
+    sources = {name: folder / Path(name).relative_to(f"fma_{params.subset}") for name in names}
+    files = {name: path for name, path in sources.items() if path.is_file()}
+    return SourceListing((root,), {METADATA.as_posix(): metadata, **files})
+
+
+def download(folder: Path, params: FmaParams, cache: Path, seed: int) -> list[str]:
+    """Bring the metadata and the subset's clips by download where no unpacked folder is named.
 
     Args:
-        raw: the folder to fill, not there yet.
+        folder: the folder to fill; what it holds already is kept.
         params: the subset and where it comes from.
         cache: keeps archives for the next time.
         seed: not used.
 
+    Returns:
+        The names of the files.
+
     Raises:
-        MusicGenreError: the folder is not in FMA's layout, or an archive could not be downloaded.
+        MusicGenreError: an archive could not be downloaded.
     """
     if params.path is not None:
-        _copy_subset(raw, params.path, params.subset)
-    else:
-        url = params.mirror or BASE_URL
-        _download_archive(raw, ARCHIVES["metadata"], url, cache, {METADATA.as_posix()})
-        _download_archive(raw, ARCHIVES[params.subset], url, cache, set(load_subset(raw, params.subset)["path"]))
+        return []
+    url = params.mirror or BASE_URL
+    metadata = _download_archive(folder, ARCHIVES["metadata"], url, cache, {METADATA.as_posix()})
+    clips = set(load_subset(folder, params.subset)["path"])
+    return metadata + _download_archive(folder, ARCHIVES[params.subset], url, cache, clips)
 
 
-def _download_archive(raw: Path, archive: RemoteFile, base_url: str, cache: Path, names: set[str]) -> None:
-    """Download a published archive and extract its members ``names``."""
+def _download_archive(
+    folder: Path, archive: RemoteFile, base_url: str, cache: Path, names: Container[str]
+) -> list[str]:
+    """Download a published archive and extract its members ``names``; those that there are."""
     path = cache / archive.name
     # mp3 does not compress: what is extracted is about as large as the archive, and never twice as large.
     download_file(f"{base_url.rstrip('/')}/{archive.name}", path, archive, extra_bytes=archive.bytes)
-    extract(path, raw, names, 2 * archive.bytes)
+    return extract(path, folder, names, 2 * archive.bytes)
 
 
-def _copy_subset(raw: Path, root: Path, subset: str) -> None:
-    """Copy what the subset needs of an unpacked folder."""
-    metadata = root / METADATA
-    if not metadata.is_file():
-        raise MusicGenreError(f"data.fma.path: {metadata} does not exist; expected an unpacked fma_metadata.zip there")
-    (raw / METADATA).parent.mkdir(parents=True)
-    shutil.copyfile(metadata, raw / METADATA)
-    folder = _clip_folder(root, subset)
-    names = load_subset(raw, subset)["path"]
-    sources = {raw / name: folder / Path(name).relative_to(f"fma_{subset}") for name in names}
-    existing = {target: source for target, source in sources.items() if source.is_file()}
-    check_free_space(raw, sum(map(file_size, existing.values())))
-    for target, source in tqdm(existing.items(), desc="Copying clips", unit="clip"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-
-
-def load_tracks(raw: Path, params: FmaParams) -> pd.DataFrame:
+def load_tracks(folder: Path, params: FmaParams) -> pd.DataFrame:
     """The tracks of ``params.subset``; see ``load_subset``."""
-    return load_subset(raw, params.subset)
+    return load_subset(folder, params.subset)
 
 
-def load_subset(raw: Path, subset: str) -> pd.DataFrame:
+def load_subset(folder: Path, subset: str) -> pd.DataFrame:
     """Labelled tracks of a subset, as the metadata lists them.
 
     Args:
-        raw: the folder that holds ``fma_metadata``.
+        folder: the one that holds ``fma_metadata``.
         subset: small, medium, large or full.
 
     Returns:
-        columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split; by track_id. A track that
-        the metadata list twice has two rows.
+        columns track_id, path (relative to ``folder``), genre, artist_id, artist, title, license, split; by track_id. A
+        track that the metadata list twice has two rows.
     """
-    table = _read_metadata(raw / METADATA)
+    table = _read_metadata(folder / METADATA)
     in_subset = table["subset"].isin(SUBSETS[: SUBSETS.index(subset) + 1]) & table["genre"].notna()
     table = table[in_subset].drop(columns="subset").sort_index(kind="stable")
     names = [f"{track_id:06d}" for track_id in table.index]
@@ -160,4 +169,4 @@ def _clip_folder(root: Path, subset: str) -> Path:
     raise MusicGenreError(f"data.fma.path: {root} holds none of {', '.join(folder.name for folder in candidates)}")
 
 
-DATASET = Dataset(FmaParams, download, load_tracks, split_sizes=split_sizes)
+DATASET = Dataset(FmaParams, load_tracks, list_files, download, split_sizes=split_sizes)

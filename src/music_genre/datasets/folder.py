@@ -4,33 +4,81 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import sys
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import pandas as pd
-from pydantic import field_validator
-from tqdm import tqdm
+from pydantic import BeforeValidator, field_validator
 
-from music_genre.config import OptionalPath, ParamsModel
+from music_genre.config import ParamsModel
+from music_genre.datasets.listing import SourceListing, is_readable_folder
+from music_genre.datasets.names import artist_of_folders
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
 from music_genre.features.audio import SUPPORTED_SUFFIXES
-from music_genre.files import check_free_space, file_size
 
 # Audio that libsndfile does not read is listed, too, so that it is reported as undecodable.
 UNSUPPORTED_SUFFIXES = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
+# Of operating systems and of network storage (Synology, QNAP); hidden folders begin with a dot.
+SYSTEM_FOLDERS = frozenset(
+    [
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "found.000",
+        "__macosx",
+        "network trash folder",
+        "temporary items",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "@sharebin",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+    ]
+)
+# Folders of these names hold genres, and are none: their parent was named.
+NO_GENRES = frozenset(
+    [
+        "train",
+        "training",
+        "test",
+        "testing",
+        "val",
+        "valid",
+        "validation",
+        "eval",
+        "dev",
+        "audio",
+        "data",
+        "genres",
+        "genres_original",
+        "music",
+    ]
+)
+
+
+def _paths(value: object) -> object:
+    """One path or several as a list; empty ones are none."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(path for path in values if path)
 
 
 class FolderParams(ParamsModel):
     """The section ``data.folder``.
 
     Args:
-        path: a folder with a folder for each genre.
-        artist_pattern: a regular expression over the file's name whose first group is the artist.
+        path: a folder with a folder for each genre; or several.
+        artist_pattern: a regular expression whose first group is the artist, over a file's path below the folder:
+            ``<genre>/.../<file>``.
     """
 
-    path: OptionalPath
+    path: Annotated[tuple[Path, ...], BeforeValidator(_paths)]
     artist_pattern: str | None
 
     @field_validator("artist_pattern")
@@ -45,94 +93,154 @@ class FolderParams(ParamsModel):
         return pattern
 
 
-def download(raw: Path, params: FolderParams, cache: Path, seed: int) -> None:
-    """Copy every audio file of ``params.path``. Skipped, with a message: links that lead out of it, nowhere or, below a
-    genre, to folders, names that are not UTF-8, and what may not be read.
+def list_files(params: FolderParams) -> SourceListing:
+    """Every audio file in the genre folders of ``params.path``. Left out: hidden and system folders, companions that
+    macOS keeps beside files (``._song.mp3``), links that lead out of the folder, nowhere or, below a genre, to folders,
+    names that are not UTF-8, and what may not be read.
 
     Raises:
-        MusicGenreError: no folder is named, it holds no audio in genre folders, or there is no space for it.
+        MusicGenreError: no folder is named, or what it holds are no genres; the message says what it seems to be.
     """
-    if params.path is None:
+    if not params.path:
         raise MusicGenreError("data.folder.path is empty: name a folder with a folder a genre")
-    if not params.path.is_dir():
-        raise MusicGenreError(f"data.folder.path: {params.path} is not a folder; expected one with a folder a genre")
-    root = params.path.resolve()
-    for folder in root.rglob("*/"):
-        if folder.is_symlink() and folder.parent != root:
-            _report_skipped(folder, "a link to a folder")
-        elif not os.access(folder, os.R_OK | os.X_OK):
-            _report_skipped(folder, "a folder that may not be read")
-    files = []
-    for path in _audio_paths(root):
-        if not (path.is_file() and path.resolve().is_relative_to(root)):
-            _report_skipped(path, "leads out of the folder, or nowhere")
-        elif not _is_utf8(path.relative_to(root)):
-            _report_skipped(path, "a name that is not UTF-8")
-        elif not os.access(path, os.R_OK):
-            _report_skipped(path, "a file that may not be read")
-        else:
-            files.append(path)
-    if not files:
+    files: dict[str, Path] = {}
+    skipped: Counter[str] = Counter()
+    for root, label in zip(params.path, _labels(params.path), strict=True):
+        if not root.is_dir():
+            raise MusicGenreError(
+                f"data.folder.path: {root} is not a folder here; expected one with a folder a genre"
+                " (as an absolute path for experiments in a folder of their own). Where data/audio has a copy,"
+                " `dvc repro --downstream inspect` goes on with that"
+            )
+        found = sorted(_walk(root.resolve(), skipped))
+        _check_layout(root, found)
+        files |= {f"{label}/{name}": root.resolve() / name for name in found if "/" in name}
+    notes = [f"{reason} ({count:,})" if count > 1 else reason for reason, count in sorted(skipped.items())]
+    return SourceListing(params.path, files, tuple(notes))
+
+
+def _labels(roots: tuple[Path, ...]) -> list[str]:
+    """A name for each root: its folder's, with a number where two have the same."""
+    names = [root.resolve().name or "root" for root in roots]
+    return [f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def _walk(root: Path, skipped: Counter[str]) -> Iterator[str]:
+    """Names of audio files, relative to ``root``, with slashes; files that lie directly in it are named, too."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        if not is_readable_folder(folder):
+            skipped[f"a folder that may not be read: {_shown(folder, root)}"] += 1
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    reason = _reason_to_skip_folder(entry, root)
+                    if reason:
+                        skipped[reason] += 1
+                    else:
+                        pending.append(Path(entry.path))
+                elif Path(entry.name).suffix.lower() in SUPPORTED_SUFFIXES | UNSUPPORTED_SUFFIXES:
+                    reason = _reason_to_skip_file(entry, root)
+                    if reason:
+                        skipped[reason] += 1
+                    else:
+                        yield os.path.relpath(entry.path, root).replace(os.sep, "/")
+
+
+def _reason_to_skip_folder(entry: os.DirEntry[str], root: Path) -> str | None:
+    if entry.name.startswith(".") or entry.name.casefold() in SYSTEM_FOLDERS:
+        return f"a hidden or system folder: {_text(entry.name)}"
+    if entry.is_symlink() and Path(entry.path).parent != root:
+        return f"a link to a folder: {_shown(entry.path, root)}"
+    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+        return f"a link that leads out of the folder: {_shown(entry.path, root)}"
+    return None
+
+
+def _reason_to_skip_file(entry: os.DirEntry[str], root: Path) -> str | None:
+    path = Path(entry.path)
+    if entry.name.startswith("._"):
+        return "a companion that macOS keeps beside a file (._name)"
+    if _text(entry.path) != entry.path:
+        return f"a name that is not UTF-8: {_shown(path, root)}"
+    if not entry.is_file() or not path.resolve().is_relative_to(root):
+        return f"leads out of the folder, or nowhere: {_shown(path, root)}"
+    if not os.access(path, os.R_OK):
+        return f"a file that may not be read: {_shown(path, root)}"
+    return None
+
+
+def _check_layout(root: Path, names: list[str]) -> None:
+    """Refuse a folder whose folders are no genres, with the likely cause."""
+    paths = [name.split("/") for name in names]
+    genres = {parts[0] for parts in paths if len(parts) > 1}
+    if paths and not genres:
+        raise MusicGenreError(
+            f"data.folder.path: {root} holds {len(paths)} audio files and no folder with any: it looks like one genre;"
+            f" name its parent, {root.resolve().parent}"
+        )
+    if not genres:
         expected = ", ".join(sorted(SUPPORTED_SUFFIXES))
         raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {expected}")
-    check_free_space(raw, sum(map(file_size, files)))
-    for path in tqdm(files, desc="Copying clips", unit="clip"):
-        target = raw / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    inner = {parts[1] for parts in paths if len(parts) > 2}
+    if len(genres) == 1 and len(inner) > 1 and not any(len(parts) == 2 for parts in paths):
+        only = root / min(genres)
+        raise MusicGenreError(
+            f"data.folder.path: all audio of {root} lies in one folder, {only.name}, which holds {len(inner)} more"
+            f" ({', '.join(sorted(inner)[:3])}): if those are the genres, name {only}"
+        )
+    if all(genre.casefold() in NO_GENRES for genre in genres):
+        folders = ", ".join(str(root / genre) for genre in sorted(genres))
+        raise MusicGenreError(
+            f"data.folder.path: the folders of {root} are {', '.join(sorted(genres))}, which are no genres; name what"
+            f" holds the genres, as a list where it is several: {folders}"
+        )
 
 
-def load_tracks(raw: Path, params: FolderParams) -> pd.DataFrame:
-    """Tracks of a copied collection, numbered by path.
+def load_tracks(audio: Path, params: FolderParams) -> pd.DataFrame:
+    """Tracks of a copied collection.
 
     Args:
-        raw: the folder of genre folders.
-        params: with the pattern that gives an artist; none where it does not match. An artist that the file's tags name
-            takes its place when files are inspected.
+        audio: the pipeline's copy: ``<name of a folder>/<genre>/...``.
+        params: with the pattern that gives an artist. Where it gives none, the folder below the genre's does. An artist
+            that the file's tags name takes its place when files are inspected.
 
     Returns:
-        columns track_id, path, genre, artist_id, title, license, split; license and split are null.
+        columns track_id (null: by the audio), path, genre, artist_id, title, license, split; license and split are
+        null.
     """
-    paths = [path.relative_to(raw) for path in _audio_paths(raw) if path.is_file()]
-    table = pd.DataFrame({"track_id": range(1, len(paths) + 1), "path": [path.as_posix() for path in paths]})
-    table["genre"] = pd.array([path.parts[0] for path in paths], dtype="string")
-    table["artist_id"] = pd.array([_artist(path, params.artist_pattern) for path in paths], dtype="string")
-    table["title"] = pd.array([path.stem for path in paths], dtype="string")
+    rows = []
+    for name in sorted(_copied_files(audio)):
+        genre, *below = name.split("/")[1:]
+        artist = _artist(name.split("/", 1)[1], params.artist_pattern) or artist_of_folders(tuple(below))
+        rows.append((name, genre, artist, PurePosixPath(name).stem))
+    table = pd.DataFrame(rows, columns=["path", "genre", "artist_id", "title"], dtype="string")
     for column in ("license", "split"):
-        table[column] = pd.array([None] * len(paths), dtype="string")
+        table[column] = pd.array([None] * len(table), dtype="string")
+    table.insert(0, "track_id", pd.array([None] * len(table), dtype="Int64"))
     return table
 
 
-def _audio_paths(root: Path) -> list[Path]:
-    """Files and links with an audio file's suffix in genre folders, by path. Hidden folders are no genres, and
-    ``._song.mp3``, in which macOS keeps attributes on other file systems, is no audio.
-    """
-    suffixes = SUPPORTED_SUFFIXES | UNSUPPORTED_SUFFIXES
-    return sorted(
-        path
-        for path in root.glob("*/**/*")
-        if path.suffix.lower() in suffixes
-        and not path.name.startswith("._")
-        and not path.relative_to(root).parts[0].startswith(".")
-        and (path.is_symlink() or path.is_file())
-    )
+def _copied_files(audio: Path) -> Iterator[str]:
+    """Names of the files in the pipeline's copy, relative to it; with some DVC settings they are links."""
+    for folder, _, names in os.walk(audio):
+        prefix = os.path.relpath(folder, audio).replace(os.sep, "/")
+        yield from (f"{prefix}/{name}" for name in names)
 
 
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _report_skipped(path: Path, reason: str) -> None:
-    tqdm.write(f"skipped {str(path)!a}: {reason}", file=sys.stderr)
-
-
-def _artist(path: Path, pattern: str | None) -> str | None:
-    match = re.search(pattern, path.stem) if pattern else None
+def _artist(name: str, pattern: str | None) -> str | None:
+    match = re.search(pattern, name) if pattern else None
     return match.group(1) if match else None
 
 
-DATASET = Dataset(FolderParams, download, load_tracks, artists_from_tags=True)
+def _text(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _shown(path: str | Path, root: Path) -> str:
+    return ascii(os.path.relpath(path, root))
+
+
+DATASET = Dataset(FolderParams, load_tracks, list_files, artists_from_tags=True)

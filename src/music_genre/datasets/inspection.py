@@ -5,92 +5,109 @@ What needs the audio itself is found here, track by track; what shows only in ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from music_genre.compute import map_clips
+from music_genre.datasets.copying import ManifestEntry, read_manifest
+from music_genre.datasets.identity import identify, track_id_of
+from music_genre.datasets.issues import DataIssue, issue_table
+from music_genre.datasets.names import artist_keys
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.features.audio import TRUNCATION_TOLERANCE_S, AudioInfo, decoder_crashed, is_silent, probe
-from music_genre.files import file_sha256
+from music_genre.files import JsonLines, file_sha256, sha256
 
 MAX_DURATION_S = 3600.0  # longer files are dropped
 MAX_SILENT_FRACTION = 0.5  # a clip with more silence is mostly silent
-MAX_TRACKS_SHOWN = 3  # of a refused collection, in the error message
+MIN_TAGGED, MAX_ARTIST_GENRES = 6, 0.8  # of so many tracks, more whose genre is their artist are no accident
 
-AUDIO_COLUMNS = {"duration_s": "Float64", "sample_rate_hz": "Int64", "channels": "Int64", "sha256": "string"}
-
-
-@dataclass(frozen=True)
-class DataIssue:
-    """A row of ``faults.csv``."""
-
-    track_id: int
-    path: str
-    severity: Literal["dropped", "warned"]
-    reason: IssueReason
-    detail: str
+AUDIO_COLUMNS = {
+    "duration_s": "Float64",
+    "sample_rate_hz": "Int64",
+    "channels": "Int64",
+    "sha256": "string",
+    "audio_sha256": "string",
+}
+INSPECTION_VERSION = 1  # of what is kept: raise it where the same file gives other values
 
 
 @dataclass(frozen=True)
 class InspectedFile:
-    """A file's audio and digest, or why it cannot be used.
+    """A file's audio and digests, or why it cannot be used.
 
     Args:
         info: None where the file cannot be decoded.
-        sha256: of the content; None where there is no file, or where it ended the decoder.
-        error: reason and detail; None where the file can be used.
+        sha256: of the content; None where there is no file.
+        audio_sha256: of the recording, see ``identity``.
+        artist: by the file's tags.
+        error: reason and detail; None where the file can be decoded.
     """
 
     info: AudioInfo | None
     sha256: str | None
+    audio_sha256: str
+    artist: str | None
     error: tuple[IssueReason, str] | None
+
+    @classmethod
+    def from_probe(cls, probed: dict[str, Any], digest: str, audio_sha256: str, artist: str | None) -> InspectedFile:
+        """From what ``_probe`` gave."""
+        if "error" in probed:
+            reason, detail = probed["error"]
+            return cls(None, digest, audio_sha256, artist, (IssueReason(reason), detail))
+        return cls(AudioInfo(**probed["info"]), digest, audio_sha256, artist, None)
 
 
 def inspect_audio(
-    tracks: pd.DataFrame, raw: Path, min_duration_s: float, artists_from_tags: bool = False
+    tracks: pd.DataFrame, audio: Path, min_duration_s: float, cache: Path, artists_from_tags: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Decode the file of every track.
+    """Decode the file of every track whose audio has not been decoded before.
 
     Args:
-        tracks: columns track_id, path (relative to ``raw``), genre, artist_id, title, license, split.
-        raw: the folder of the collection.
+        tracks: columns track_id (null: it follows from the audio), path (relative to ``audio``), genre, artist_id,
+            title, license, split.
+        audio: the folder of the collection.
         min_duration_s: shorter clips are dropped.
+        cache: folder that keeps what was found, by content.
         artists_from_tags: an artist that a file's tags name takes the place of the listed one.
 
     Returns:
         usable tracks (``tracks`` with ``AUDIO_COLUMNS``) and issues (the columns of ``DataIssue``), both by track_id.
     """
-    is_duplicate = tracks["track_id"].duplicated()
+    is_duplicate = tracks["track_id"].notna() & tracks["track_id"].duplicated()
     issues = [
         DataIssue(int(row.track_id), row.path, "dropped", IssueReason.DUPLICATE, "listed before under the same id")
         for row in tracks[is_duplicate].itertuples()
     ]
     tracks = tracks[~is_duplicate].copy()
-    inspect = partial(inspect_file, raw, min_duration_s=min_duration_s)
-    inspected = list(map_clips(inspect, tracks["path"].tolist(), "Inspecting", on_crash=_crashed))
+    inspected = inspect_files(audio, tracks["path"].tolist(), cache)
     infos = [file.info for file in inspected]
     tracks["duration_s"] = [info.duration_s if info else None for info in infos]
     tracks["sample_rate_hz"] = [info.sample_rate_hz if info else None for info in infos]
     tracks["channels"] = [info.channels if info else None for info in infos]
     tracks["sha256"] = [file.sha256 for file in inspected]
-    if artists_from_tags:
-        tags = pd.Series([info.artist if info else None for info in infos], tracks.index, "string")
-        tracks["artist_id"] = tags.fillna(tracks["artist_id"])
+    tracks["audio_sha256"] = [file.audio_sha256 for file in inspected]
     tracks = tracks.astype(AUDIO_COLUMNS)
+    ids = tracks["audio_sha256"].map(track_id_of, na_action="ignore").astype("Int64")
+    tracks["track_id"] = tracks["track_id"].fillna(ids).astype("int64")
+    if artists_from_tags:
+        tags = pd.Series([file.artist for file in inspected], tracks.index, "string")
+        tracks["artist_id"] = tags.fillna(tracks["artist_id"])
+    usable = []
     for track_id, path, file in zip(tracks["track_id"], tracks["path"], inspected, strict=True):
-        if file.error:
-            issues.append(DataIssue(int(track_id), path, "dropped", *file.error))
+        error = file.error or (file.info and _reason_to_drop(file.info, min_duration_s))
+        usable.append(error is None)
+        if error:
+            issues.append(DataIssue(int(track_id), path, "dropped", *error))
         elif file.info:
             issues += [DataIssue(int(track_id), path, "warned", *warning) for warning in _warnings(file.info)]
-    usable = [file.error is None for file in inspected]
-    tracks, duplicates = drop_leaked_duplicates(tracks[usable])
-    return tracks.sort_values("track_id", ignore_index=True), issue_table(issues + duplicates)
+    return tracks[usable].sort_values(["track_id", "path"], ignore_index=True), issue_table(issues)
 
 
 def inspect_spectrograms(tracks: pd.DataFrame, value_range: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -114,85 +131,105 @@ def inspect_spectrograms(tracks: pd.DataFrame, value_range: np.ndarray) -> tuple
     return tracks.assign(**empty)[usable].reset_index(drop=True), issue_table(issues)
 
 
-def inspect_file(raw: Path, path: str, min_duration_s: float) -> InspectedFile:
-    """Decode one file."""
-    file = raw / path
-    if not file.is_file():
-        return InspectedFile(None, None, (IssueReason.MISSING, "listed, but there is no such file"))
-    digest = file_sha256(file)
-    try:
-        info = probe(file, MAX_DURATION_S + 1)
-    except AudioError as error:
-        return InspectedFile(None, digest, (error.reason, error.detail))
-    return InspectedFile(info, digest, _reason_to_drop(info, min_duration_s))
-
-
-def drop_leaked_duplicates(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[DataIssue]]:
-    """Drop training copies of files that validation or test hold, too.
-
-    Copies in one split, or without a split as yet, are kept; one warning, under the lowest of their track ids, names
-    the others.
+def inspect_files(audio: Path, paths: Sequence[str], cache: Path) -> list[InspectedFile]:
+    """What each file holds. Only recordings that were never inspected are decoded: a file that was renamed or tagged
+    anew is known by its audio.
 
     Args:
-        tracks: columns track_id, path, split (may be null), sha256.
+        audio: the folder of the collection, with the digests that ``copying`` knows.
+        paths: relative to it.
+        cache: folder that keeps what was found.
     """
-    issues, leaked = [], []
-    for _, copies in tracks.sort_values("track_id").groupby("sha256"):
-        if len(copies) == 1:
+    manifest = read_manifest(audio)
+    digests = {path: _sha256(audio, path, manifest.get(path)) for path in paths}
+    by_file, by_audio = (JsonLines(cache / f"{name}-{INSPECTION_VERSION}.jsonl") for name in ("files", "recordings"))
+    first_path = {digest: path for path, digest in reversed(digests.items()) if digest}
+    identities = _complete(
+        by_file, first_path, partial(_identify, audio), "Reading tags", lambda path: (file_sha256(audio / path), None)
+    )
+    recordings = {identities[digest][0]: path for digest, path in reversed(first_path.items())}
+    probed = _complete(by_audio, recordings, partial(_probe, audio), "Inspecting", _crashed)
+    inspected = []
+    for path in paths:
+        digest = digests[path]
+        if digest is None:
+            error = (IssueReason.MISSING, "listed, but there is no such file")
+            inspected.append(InspectedFile(None, None, sha256(path), None, error))
             continue
-        split = next((name for name in ("test", "validation", "training") if (copies["split"] == name).any()), None)
-        kept_ids = copies.loc[copies["split"].isna() | (copies["split"] == split), "track_id"].tolist()
-        for row in copies.itertuples():
-            others = copies[copies["track_id"] != row.track_id]
-            detail = f"the same file as {', '.join(map(str, others['track_id']))}"
-            if row.track_id not in kept_ids:
-                leaked.append(row.Index)
-                detail = f"{detail}, held out"
-                issues.append(DataIssue(int(row.track_id), row.path, "dropped", IssueReason.DUPLICATE, detail))
-            elif len(kept_ids) > 1 and row.track_id == kept_ids[0]:
-                issues.append(DataIssue(int(row.track_id), row.path, "warned", IssueReason.DUPLICATE, detail))
-    return tracks.drop(index=leaked), issues
+        audio_sha256, artist = identities[digest]
+        inspected.append(InspectedFile.from_probe(probed[audio_sha256], digest, audio_sha256, artist))
+    return inspected
 
 
-def check_issue_rate(issues: pd.DataFrame, n_tracks: int, max_skipped_fraction: float) -> None:
-    """Refuse a collection of which too much was dropped.
+def _sha256(audio: Path, path: str, entry: ManifestEntry | None) -> str | None:
+    """The digest of a file, from the manifest where it has one; None where there is no file."""
+    file = audio / path
+    if not file.is_file():
+        return None
+    return entry.sha256 if entry and entry.sha256 and entry.size == file.stat().st_size else file_sha256(file)
+
+
+def _complete(
+    cache: JsonLines,
+    paths: Mapping[str, str],
+    function: Callable[[str], Any],
+    description: str,
+    on_crash: Callable[[str], Any],
+) -> dict[str, Any]:
+    """Values by name; ``function`` gives those that the cache lacks, from the path of each."""
+    values = cache.read()
+    missing = [name for name in paths if name not in values]
+    results = map_clips(function, [paths[name] for name in missing], description, on_crash)
+    with cache.appending() as append:
+        for name, value in zip(missing, results, strict=True):
+            append(name, value)
+            values[name] = value
+    return values
+
+
+def _identify(audio: Path, path: str) -> tuple[str, str | None]:
+    identity = identify(audio / path)
+    return identity.audio_sha256, identity.artist
+
+
+def _probe(audio: Path, path: str) -> dict[str, Any]:
+    """What a file holds, or what is wrong with it, as JSON can hold it."""
+    try:
+        return {"info": asdict(probe(audio / path, MAX_DURATION_S + 1))}
+    except AudioError as error:
+        return {"error": [error.reason, error.detail]}
+
+
+def _crashed(path: str) -> dict[str, Any]:
+    error = decoder_crashed(path)
+    return {"error": [error.reason, error.detail]}
+
+
+def check_genres(tracks: pd.DataFrame) -> None:
+    """Refuse usable tracks of fewer than two genres, and folders of artists that were taken for genres.
 
     Args:
-        issues: the columns of ``DataIssue``.
-        n_tracks: all that were listed.
-        max_skipped_fraction: that may be dropped.
+        tracks: columns genre, artist_id.
 
     Raises:
-        MusicGenreError: more tracks were dropped, or all.
+        MusicGenreError: with the likely cause.
     """
-    dropped = issues[issues["severity"] == "dropped"]
-    if n_tracks and len(dropped) < n_tracks and len(dropped) <= max_skipped_fraction * n_tracks:
-        return
-    first = "; ".join(f"{row.path} {row.reason}" for row in dropped.head(MAX_TRACKS_SHOWN).itertuples())
-    raise MusicGenreError(
-        f"{len(dropped)} of {n_tracks} tracks cannot be used, data.max_skipped_fraction allows"
-        f" {max_skipped_fraction:.0%}: {first or 'no track is listed'}; data/faults.csv has all"
-    )
-
-
-def issue_table(issues: Iterable[DataIssue]) -> pd.DataFrame:
-    """The columns of ``DataIssue``, by track_id and reason."""
-    columns = [field.name for field in fields(DataIssue)]
-    return _sorted(pd.DataFrame([asdict(issue) | {"reason": issue.reason.value} for issue in issues], columns=columns))
-
-
-def merge_issues(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The issues that several stages found, in one table."""
-    return _sorted(pd.concat([table for table in tables if len(table)] or [tables[0]]))
-
-
-def _sorted(issues: pd.DataFrame) -> pd.DataFrame:
-    return issues.sort_values(["track_id", "reason"], ignore_index=True)
-
-
-def _crashed(path: str) -> InspectedFile:
-    error = decoder_crashed(path)
-    return InspectedFile(None, None, (error.reason, error.detail))
+    genres = sorted(tracks["genre"].dropna().unique())
+    if len(genres) < 2:
+        raise MusicGenreError(
+            f"usable tracks are of {'one genre only, ' + genres[0] if genres else 'no genre'}; two or more are needed"
+            " to tell apart: data/faults.csv says what was dropped, and data.source where tracks come from"
+        )
+    tagged = tracks.dropna(subset=["artist_id", "genre"])
+    is_artist = [
+        artist_keys(genre) == artist_keys(artist)
+        for genre, artist in zip(tagged["genre"], tagged["artist_id"], strict=True)
+    ]
+    if len(tagged) >= MIN_TAGGED and np.mean(is_artist) > MAX_ARTIST_GENRES:
+        raise MusicGenreError(
+            f"the genres are named as the artists of their tracks ({', '.join(genres[:3])}): data.folder.path is one"
+            " level too deep; name the folder that holds a folder a genre"
+        )
 
 
 def _reason_to_drop(info: AudioInfo, min_duration_s: float) -> tuple[IssueReason, str] | None:

@@ -82,14 +82,16 @@ class SampleParams(ParamsModel):
     duration_s: Annotated[float, Field(gt=0, le=600)]
 
 
-def download(raw: Path, params: SampleParams, cache: Path, seed: int) -> None:
-    """Generate the collection in ``raw``."""
-    generate(raw, params.tracks_per_genre, params.duration_s, seed)
+def download(folder: Path, params: SampleParams, cache: Path, seed: int) -> list[str]:
+    """Generate the collection in ``folder``; the names of its files."""
+    generate(folder, params.tracks_per_genre, params.duration_s, seed)
+    clips = [track.path.as_posix() for track in plan_collection(params.tracks_per_genre, seed)]
+    return [METADATA.as_posix(), *clips]
 
 
-def load_tracks(raw: Path, params: SampleParams) -> pd.DataFrame:
+def load_tracks(folder: Path, params: SampleParams) -> pd.DataFrame:
     """The tracks that the metadata list; see ``fma.load_subset``."""
-    return load_subset(raw, "small")
+    return load_subset(folder, "small")
 
 
 def generate(root: Path, tracks_per_genre: int, duration_s: float, seed: int) -> None:
@@ -212,4 +214,4 @@ def metadata_of(track: TrackSpec, duration_s: float) -> dict[tuple[str, str], st
     }
 
 
-DATASET = Dataset(SampleParams, download, load_tracks)
+DATASET = Dataset(SampleParams, load_tracks, download=download)

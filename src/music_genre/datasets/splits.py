@@ -1,20 +1,27 @@
-"""Split tracks into training, validation and test: by the data set's own split, by artist or at random."""
+"""Split tracks into training, validation and test: by the data set's own split, by artist or at random.
+
+A track keeps its split as long as it exists, by way of a ledger of former splits; only new ones are dealt.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import model_validator
 
 from music_genre.config import Fraction, ParamsModel
+from music_genre.datasets.grouping import Group, deal_groups, group_tracks
+from music_genre.datasets.names import artist_keys
 from music_genre.errors import MusicGenreError
+from music_genre.files import atomic_write_text
 
 SPLITS = ("training", "validation", "test")
-MAX_FOLDS = 20  # more only where a fraction is smaller than one fold of these
+MIN_HELD_OUT = 5  # a genre with fewer validation clips has figures that mean little
+LEDGER_COLUMNS = ("method", "track_id", "split")
 
 SplitMethod = Literal["official", "artist", "random"]
 
@@ -43,47 +50,89 @@ class SplitParams(ParamsModel):
             )
         return self
 
+    @property
+    def fractions(self) -> dict[str, float]:
+        """What each split is to have of the tracks."""
+        held_out = {"validation": self.validation_fraction, "test": self.test_fraction}
+        return {"training": 1 - sum(held_out.values()), **held_out}
 
-def assign_splits(
-    tracks: pd.DataFrame,
-    validation_fraction: float,
-    test_fraction: float,
-    seed: int,
-    method: SplitMethod = "official",
-) -> pd.DataFrame:
-    """Give every track its split.
 
-    Official splits are kept where every track has one. Otherwise whole groups are assigned, stratified by genre: tracks
-    of one artist, and copies of one file, stay together.
+@dataclass(frozen=True)
+class SplitResult:
+    """Which track is in which split, and why not as asked for.
 
     Args:
-        tracks: columns track_id, genre, artist_id (may be null), split (official or null), sha256 (may be null).
-        validation_fraction: of the tracks.
-        test_fraction: of the tracks.
-        seed: decides which groups go where.
-        method: ``artist`` ignores an official split, ``random`` ignores artists, too.
+        splits: columns track_id, genre, artist_id, split; by track_id. Tracks whose artists are linked have the same
+            artist_id.
+        left_out: columns track_id, path, genre, split (the former one, or null), reason: tracks that fit into no split,
+            because their artists are in two.
+        dealt: track_id -> split of all tracks without an official split, also of those left out.
+        notes: columns genre, split, wanted, found, note: what could not be met.
+    """
 
-    Returns:
-        columns track_id, genre, artist_id, split; by track_id.
+    splits: pd.DataFrame
+    left_out: pd.DataFrame
+    dealt: dict[int, str]
+    notes: pd.DataFrame
+
+
+def assign_splits(
+    tracks: pd.DataFrame, params: SplitParams, seed: int, former: Mapping[int, str] | None = None
+) -> SplitResult:
+    """Give every track its split.
+
+    Official splits are kept where every track of a source has one. Former splits are kept, too. New tracks go where
+    their artists are; whole groups of the others, tracks of linked artists and copies of one recording, are dealt so
+    that the fractions come closest in every genre and in all.
+
+    Args:
+        tracks: columns track_id, genre, artist_id (may be null), split (official or null), audio_sha256 (may be null);
+            where there are, source, path and artist (the artists' names beside an id).
+        params: fractions and method.
+        seed: decides between groups that fit equally well.
+        former: split by track_id, of an earlier time.
 
     Raises:
-        MusicGenreError: a split's name is unknown, or there are too few artists for the fractions.
+        MusicGenreError: the name of an official split is unknown.
     """
-    if is_official(tracks, method):
-        unknown = sorted(set(tracks["split"]) - set(SPLITS))
-        if unknown:
-            raise MusicGenreError(f"the data set's split names {', '.join(unknown)}; expected {', '.join(SPLITS)}")
-        names = tracks["split"].to_numpy()
-    else:
-        group_columns = ("sha256",) if method == "random" else ("artist_id", "sha256")
-        names = _group_split(tracks, validation_fraction, test_fraction, seed, group_columns)
-    table = tracks[["track_id", "genre", "artist_id"]].assign(split=pd.array(names, dtype="string"))
-    return table.sort_values("track_id", ignore_index=True)
+    tracks = tracks.sort_values("track_id", ignore_index=True)
+    official = official_tracks(tracks, params.method)
+    _check_names(tracks.loc[official, "split"])
+    fixed = tracks["split"].where(official)
+    fixed = fixed.fillna(tracks["track_id"].map(former or {})).astype("string")
+    grouping = group_tracks(
+        tracks["track_id"].tolist(), _keys(tracks, params.method), fixed.fillna("").tolist(), official.tolist()
+    )
+    splits = pd.Series(grouping.split, dtype="string").replace("", pd.NA)
+    is_left_out = pd.Series(grouping.conflict) != ""
+    is_new = splits.isna() & ~is_left_out
+    groups = [
+        Group(str(name), rows["genre"].value_counts().to_dict(), min(rows["track_id"]))
+        for name, rows in tracks[is_new].groupby(pd.Series(grouping.group)[is_new])
+    ]
+    counts = tracks[~official].assign(split=splits).groupby(["genre", "split"]).size()
+    totals = tracks.loc[~official & ~is_left_out, "genre"].value_counts().to_dict()
+    chosen = deal_groups(groups, counts.to_dict(), totals, params.fractions, seed)
+    splits = splits.fillna(pd.Series(grouping.group).astype(str).map(chosen).where(is_new)).astype("string")
+    table = tracks[["track_id", "genre"]].assign(artist_id=_group_names(tracks, grouping.group), split=splits)
+    left_out = tracks.reindex(columns=["track_id", "path", "genre"]).assign(split=fixed, reason=grouping.conflict)
+    dealt = splits.fillna(fixed)[~official].dropna()
+    kept = table[~is_left_out].reset_index(drop=True)
+    return SplitResult(
+        kept,
+        left_out[is_left_out].reset_index(drop=True),
+        dict(zip(tracks.loc[dealt.index, "track_id"].tolist(), dealt.tolist(), strict=True)),
+        _notes(kept, official[~is_left_out].to_numpy(), params.fractions),
+    )
 
 
-def is_official(tracks: pd.DataFrame, method: SplitMethod) -> bool:
-    """Whether the data set's own split is kept: the method is ``official``, and every track has a split."""
-    return method == "official" and bool(tracks["split"].notna().all())
+def official_tracks(tracks: pd.DataFrame, method: SplitMethod) -> pd.Series:
+    """(n,) bool: whether the data set's own split of a track is kept: the method is ``official``, and every track of
+    its source has a split.
+    """
+    source = tracks["source"] if "source" in tracks else pd.Series("", tracks.index)
+    has_split = tracks["split"].notna()
+    return has_split.groupby(source).transform("all") & (method == "official")
 
 
 def split_table(splits: pd.DataFrame) -> pd.DataFrame:
@@ -94,77 +143,87 @@ def split_table(splits: pd.DataFrame) -> pd.DataFrame:
     return wide.set_axis(["_".join(pair) for pair in wide.columns], axis=1).reset_index()
 
 
-def _group_split(
-    tracks: pd.DataFrame, validation_fraction: float, test_fraction: float, seed: int, group_columns: Sequence[str]
-) -> np.ndarray:
-    """(n,) split names; tracks with the same value in one of ``group_columns`` get the same split."""
-    from sklearn.model_selection import StratifiedGroupKFold  # slow to import, and needed here alone
-
-    groups = _connected_groups(tracks, group_columns)
-    n_artists = int(tracks.assign(group=groups).groupby("genre")["group"].nunique().min())
-    if n_artists < len(SPLITS):
-        raise MusicGenreError(
-            f"a genre has {n_artists} artists; three splits that share no artist need at least {len(SPLITS)}"
-        )
-    plan = _plan_folds(validation_fraction, test_fraction, n_artists)
-    splitter = StratifiedGroupKFold(plan.n_folds, shuffle=True, random_state=seed)
-    fold = np.empty(len(tracks), dtype=np.int64)
-    for number, (_, members) in enumerate(splitter.split(tracks, tracks["genre"], groups)):
-        fold[members] = number
-    return np.select([fold < plan.n_test, fold < plan.n_test + plan.n_validation], ["test", "validation"], "training")
+def ledger_method(method: SplitMethod) -> str:
+    """The method that tracks without an official split are dealt by."""
+    return "random" if method == "random" else "artist"
 
 
-@dataclass(frozen=True)
-class _FoldPlan:
-    """So many equal folds, of which validation and test take some."""
+def read_ledger(path: Path) -> dict[str, dict[int, str]]:
+    """Former splits: by method, split by track_id. Empty where there is no file.
 
-    n_folds: int
-    n_validation: int
-    n_test: int
-
-    @classmethod
-    def nearest(cls, n_folds: int, validation_fraction: float, test_fraction: float) -> _FoldPlan:
-        """The plan with ``n_folds`` folds whose fractions are nearest; each split has at least one fold."""
-        return cls(n_folds, max(1, round(validation_fraction * n_folds)), max(1, round(test_fraction * n_folds)))
-
-    def error(self, validation_fraction: float, test_fraction: float) -> float:
-        """How far the plan's fractions are from the given ones; rounded, so that equally good plans are equal."""
-        validation_error = abs(self.n_validation / self.n_folds - validation_fraction)
-        return round(validation_error + abs(self.n_test / self.n_folds - test_fraction), 6)
-
-
-def _plan_folds(validation_fraction: float, test_fraction: float, n_artists: int) -> _FoldPlan:
-    """The plan nearest to the fractions, with as few folds as possible and at most one per artist of the genre that
-    has the fewest.
+    Raises:
+        MusicGenreError: the file is not such a table.
     """
-    max_folds = min(n_artists, max(MAX_FOLDS, round(1 / min(validation_fraction, test_fraction))))
-    candidates = [
-        _FoldPlan.nearest(n_folds, validation_fraction, test_fraction) for n_folds in range(len(SPLITS), max_folds + 1)
+    ledger: dict[str, dict[int, str]] = {}
+    if not path.exists():
+        return ledger
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if lines[:1] != [",".join(LEDGER_COLUMNS)]:
+        raise MusicGenreError(f"{path}: expected the columns {', '.join(LEDGER_COLUMNS)} in its first line")
+    for number, line in enumerate(lines[1:], start=2):
+        method, _, rest = line.partition(",")
+        track_id, _, split = rest.partition(",")
+        if method not in ("artist", "random") or not track_id.isdigit() or split not in SPLITS:
+            raise MusicGenreError(f"{path}, line {number}: found {line[:60]!r}; expected method, track_id, split")
+        ledger.setdefault(method, {})[int(track_id)] = split
+    return ledger
+
+
+def write_ledger(path: Path, ledger: Mapping[str, Mapping[int, str]]) -> None:
+    """Replace the ledger as a whole; the same content is the same bytes."""
+    lines = [
+        f"{method},{track_id},{split}"
+        for method in sorted(ledger)
+        for track_id, split in sorted(ledger[method].items())
     ]
-    candidates = [plan for plan in candidates if plan.n_validation + plan.n_test < plan.n_folds]
-    if not candidates:
-        raise MusicGenreError(
-            f"split: {n_artists} artists in a genre are too few for validation_fraction {validation_fraction:g}"
-            f" and test_fraction {test_fraction:g}"
-        )
-    return min(candidates, key=lambda plan: (plan.error(validation_fraction, test_fraction), plan.n_folds))
+    atomic_write_text(path, "\n".join([",".join(LEDGER_COLUMNS), *lines]) + "\n")
 
 
-def _connected_groups(tracks: pd.DataFrame, group_columns: Sequence[str]) -> np.ndarray:
-    """(n,) the number of each track's group. Tracks with the same value in a column are linked; a group is all that
-    links connect.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+def _check_names(splits: pd.Series) -> None:
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown:
+        raise MusicGenreError(f"the data set's split names {', '.join(unknown)}; expected {', '.join(SPLITS)}")
 
-    rows, columns, n_nodes = [], [], len(tracks)
-    for column in group_columns:
-        codes, values = pd.factorize(tracks[column])
-        known = np.flatnonzero(codes >= 0)
-        rows.append(known)
-        columns.append(codes[known] + n_nodes)
-        n_nodes += len(values)
-    source, target = np.concatenate(rows), np.concatenate(columns)
-    graph = coo_array((np.ones(len(source), bool), (source, target)), shape=(n_nodes, n_nodes))
-    labels: np.ndarray = connected_components(graph, directed=False)[1][: len(tracks)]
-    return labels
+
+def _keys(tracks: pd.DataFrame, method: SplitMethod) -> list[tuple[str, ...]]:
+    """What links each track to others: its recording and, unless the method is random, its artists."""
+    empty = pd.Series(pd.NA, tracks.index, "string")
+    recordings = tracks.get("audio_sha256", empty)
+    names = tracks.get("artist", empty)
+    sources = tracks.get("source", empty)
+    keys = []
+    for recording, artist_id, name, source in zip(recordings, tracks["artist_id"], names, sources, strict=True):
+        linked = [] if pd.isna(recording) else [f"recording {recording}"]
+        if method != "random":
+            if pd.isna(name):
+                linked += [f"artist {key}" for key in artist_keys(None if pd.isna(artist_id) else str(artist_id))]
+            else:  # the id counts within its source, the name everywhere
+                linked += [f"id {source} {artist_id}", *(f"artist {key}" for key in artist_keys(str(name)))]
+        keys.append(tuple(linked))
+    return keys
+
+
+def _group_names(tracks: pd.DataFrame, groups: Iterable[int]) -> pd.Series:
+    """(n,) the first artist of each track's group, by name; null where no artist is known."""
+    return tracks["artist_id"].groupby(pd.Series(groups)).transform("min").astype("string")
+
+
+def _notes(splits: pd.DataFrame, official: object, fractions: Mapping[str, float]) -> pd.DataFrame:
+    """What could not be met: too few clips of a genre, and shares that are off by more than one track."""
+    columns = ["genre", "split", "wanted", "found", "note"]
+    rows = []
+    dealt = splits[~pd.Series(official, splits.index, dtype=bool)]
+    for genre, tracks in splits.groupby("genre"):
+        own = dealt[dealt["genre"] == genre]
+        for split in SPLITS:
+            found, wanted = int((tracks["split"] == split).sum()), round(fractions[split] * len(own), 1)
+            largest = own.loc[own["split"] == split, "artist_id"].value_counts()
+            if found == 0:
+                n_artists = tracks["artist_id"].nunique()
+                rows.append((genre, split, wanted, found, f"no {split} clip; the genre has {n_artists} artists"))
+            elif split == "validation" and found < MIN_HELD_OUT:
+                rows.append((genre, split, wanted, found, f"below {MIN_HELD_OUT} clips figures mean little"))
+            elif len(own) and abs(int((own["split"] == split).sum()) - wanted) > max(1.0, 0.1 * wanted):
+                cause = f"{largest.index[0]} alone has {largest.iloc[0]}" if len(largest) else "kept from before"
+                rows.append((genre, split, wanted, int((own["split"] == split).sum()), cause))
+    return pd.DataFrame(rows, columns=columns)

@@ -41,8 +41,8 @@ def accuracy_by_split(
     for seed in tqdm(seeds, desc="Training on both splits", unit="pair"):
         row: dict[str, float] = {}
         for method in METHODS:
-            assigned = assign_splits(tracks, split_params.validation_fraction, split_params.test_fraction, seed, method)
-            split = assigned.set_index("track_id")["split"]
+            params = split_params.model_copy(update={"method": method})
+            split = assign_splits(tracks, params, seed).splits.set_index("track_id")["split"]
             is_train = (split.loc[tracks["track_id"]] == "training").to_numpy()
             svm = baseline.fit(features[is_train], labels[is_train], baseline_params)
             row[method] = float(np.mean(svm.predict(features[~is_train]) == labels[~is_train]))

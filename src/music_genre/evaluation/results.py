@@ -19,6 +19,7 @@ import pandas as pd
 
 from music_genre.evaluation import metrics
 from music_genre.features.store import SpectrogramStore
+from music_genre.files import read_csv
 
 EVALUATED_SPLITS = ("validation", "test")
 METRICS, PER_CLASS, PREDICTIONS = "metrics.json", "per_class.csv", "predictions.csv"
@@ -100,13 +101,13 @@ class ModelResult:
 
 def read_result(evaluation: Path, name: str) -> ModelResult:
     """A model's evaluation from ``reports/evaluation``."""
-    comparison, folder = pd.read_csv(evaluation / COMPARISON), evaluation / name
+    comparison, folder = read_csv(evaluation / COMPARISON), evaluation / name
     return ModelResult(
         name,
         int(comparison.loc[comparison["model"] == name, "parameters"].iloc[0]),
         read_metrics(folder),
-        pd.read_csv(folder / PER_CLASS),
-        pd.read_csv(folder / PREDICTIONS),
+        read_csv(folder / PER_CLASS),
+        read_csv(folder / PREDICTIONS),
     )
 
 
@@ -118,7 +119,7 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
 
 def read_history(folder: Path) -> pd.DataFrame:
     """``history.csv`` of a model's folder: a row for each epoch."""
-    return pd.read_csv(folder / HISTORY)
+    return read_csv(folder / HISTORY)
 
 
 def write_result(

@@ -60,7 +60,6 @@ class AudioInfo:
         invalid_fraction: of the samples of the downmix: NaN, infinite or beyond ``MAX_ABS_SAMPLE``.
         silent_fraction: of the tenths of a second: root mean square below ``QUIET_BLOCK_DBFS``.
         header_duration_s: length by the header.
-        artist: by the file's tags.
     """
 
     duration_s: float
@@ -70,7 +69,6 @@ class AudioInfo:
     invalid_fraction: float
     silent_fraction: float
     header_duration_s: float
-    artist: str | None
 
 
 def decode(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
@@ -115,7 +113,7 @@ def probe(path: Path, max_seconds: float) -> AudioInfo:
     peak, n_samples, n_invalid, n_silent, n_blocks = 0.0, 0, 0, 0, 0
     with _open(path) as file:
         rate, channels = int(file.samplerate), int(file.channels)
-        header_frames, artist = _header_frames(file), file.artist.strip() or None
+        header_frames = _header_frames(file)
         for samples, invalid in _mono_blocks(file, int(max_seconds * rate)):
             n_samples += len(samples)
             n_invalid += invalid
@@ -133,7 +131,6 @@ def probe(path: Path, max_seconds: float) -> AudioInfo:
         invalid_fraction=n_invalid / n_samples,
         silent_fraction=n_silent / max(n_blocks, 1),
         header_duration_s=header_frames / rate,
-        artist=artist,
     )
 
 

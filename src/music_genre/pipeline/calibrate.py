@@ -26,7 +26,7 @@ def main(project: ProjectPaths) -> None:
         print(f"{member.name}: weight {member.weight:.3f}, temperature {member.temperature:.3f}")
     print(f"average: temperature {temperature:.3f}")
     connect(project.root)
-    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    provenance = collect_provenance(project.root, params.data.source_name, project.lock)
     with best_effort_run(ENSEMBLE, params.active(ENSEMBLE), provenance) as logger:
         ref = logger.log_model(project.models, ENSEMBLE, data, provenance.data_digest)
         if ref:

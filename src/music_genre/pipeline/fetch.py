@@ -1,9 +1,11 @@
-"""Bring the collection to ``data/raw``, whole or not at all."""
+"""Bring the collection to ``data/audio``: copies of the user's files, and what is downloaded or made."""
 
 from __future__ import annotations
 
-import shutil
+from functools import partial
 
+from music_genre.datasets.copying import update_copy
+from music_genre.datasets.listing import read_listing
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -13,13 +15,16 @@ from music_genre.pipeline import stage
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     downloads = project.cache / "fetch"
-    staging = downloads / "raw"
-    shutil.rmtree(staging, ignore_errors=True)
     downloads.mkdir(parents=True, exist_ok=True)
-    params.data.download(staging, downloads, params.seed)
-    shutil.rmtree(project.raw, ignore_errors=True)
-    project.raw.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(staging, project.raw)  # a rename, unless the two are on different disks
+    listed = read_listing(project.listing)
+    copied = {file.name.partition("/")[0] for file in listed}
+    update_copy(
+        project.audio,
+        listed,
+        downloads,
+        partial(params.data.download, project.audio, downloads, params.seed),
+        [f"{name}/" for name in params.data.sources if name not in copied],
+    )
 
 
 if __name__ == "__main__":

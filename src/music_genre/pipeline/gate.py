@@ -26,7 +26,7 @@ def main(project: ProjectPaths) -> None:
     selected = select_candidate(results, params.registry.gate, params.seed)
     with temporary_bundle(project.models, selected.name, data) as bundle:
         size_mb = bundle_size_mb(bundle)
-        skew_db, notes = measure_feature_skew(project.raw, project.tracks, data, read_manifest(bundle).transform)
+        skew_db, notes = measure_feature_skew(project.audio, project.tracks, data, read_manifest(bundle).transform)
     data_quality = bool(json.loads(project.data_checks.read_text(encoding="utf-8"))["success"])
     gate = evaluate_gate(results, selected, params.registry.gate, data_quality, size_mb, skew_db, notes)
     gate.write(project.gate)
@@ -34,12 +34,12 @@ def main(project: ProjectPaths) -> None:
 
 
 def measure_feature_skew(
-    raw: Path, tracks: Path, data: SpectrogramStore, transform: MelConfig | None
+    folder: Path, tracks: Path, data: SpectrogramStore, transform: MelConfig | None
 ) -> tuple[float | None, list[str]]:
     """The skew of some validation clips' features in dB, or None and a note why it cannot be measured.
 
     Args:
-        raw: ``data/raw``.
+        folder: ``data/audio``.
         tracks: ``data/tracks.parquet``.
         data: the stored features.
         transform: of the model's bundle.
@@ -49,9 +49,9 @@ def measure_feature_skew(
     clips = data.split("validation")
     positions = feature_positions(clips)
     paths = pd.read_parquet(tracks).set_index("track_id")["path"].loc[clips.track_id[positions]]
-    audio = [raw / path for path in paths]
+    audio = [folder / path for path in paths]
     if not all(path.is_file() for path in audio):
-        return None, ["feature skew: not measured, data/raw has no audio here; `dvc pull data/raw` fetches it"]
+        return None, ["feature skew: not measured, data/audio has no audio here; `dvc pull data/audio` fetches it"]
     return feature_skew_db(transform, audio, clips.read(positions)), []
 
 

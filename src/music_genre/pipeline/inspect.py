@@ -1,8 +1,11 @@
-"""List the tracks and inspect every file: ``tracks.parquet`` and ``inspection.csv``."""
+"""List the tracks, inspect every file, apply corrections: ``tracks.parquet`` and ``inspection.csv``."""
 
 from __future__ import annotations
 
-from music_genre.datasets.inspection import check_issue_rate
+import sys
+
+from music_genre.datasets.corrections import read_corrections
+from music_genre.datasets.issues import check_issue_rate
 from music_genre.errors import MusicGenreError
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -12,8 +15,10 @@ from music_genre.pipeline import stage
 @stage
 def main(project: ProjectPaths) -> None:
     data = load_params(project.params).data
-    listed = data.load_tracks(project.raw)
-    tracks, issues = data.inspect(listed, project.raw)
+    listed, notes = data.load_tracks(project.audio)
+    print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
+    inspected = data.inspect(listed, project.audio, project.cache / "inspect", read_corrections(project.corrections))
+    tracks, issues = inspected.tracks, inspected.issues
     issues.to_csv(project.inspection, index=False)
     try:
         check_issue_rate(issues, len(listed), data.max_skipped_fraction)
@@ -23,6 +28,12 @@ def main(project: ProjectPaths) -> None:
     tracks.to_parquet(project.tracks, index=False)
     counts = ", ".join(f"{count} {reason}" for reason, count in issues["reason"].value_counts().items())
     print(f"{len(tracks)} of {len(listed)} tracks, {tracks['genre'].nunique()} genres; issues: {counts or 'none'}")
+    n_corrected = int((tracks["genre"] != tracks["listed_genre"]).sum())
+    if n_corrected or inspected.unknown_ids:
+        print(
+            f"{project.corrections}: {n_corrected} genres corrected;"
+            f" {len(inspected.unknown_ids)} corrections of tracks that are not here"
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation.results import ModelResult, read_result
 from music_genre.features.store import SpectrogramStore
-from music_genre.files import atomic_write_text, folder_sha256
+from music_genre.files import atomic_write_text, folder_sha256, read_csv
 from music_genre.models.bundle import temporary_bundle
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
@@ -147,11 +147,11 @@ def complete_run(
     client: MlflowClient, project: ProjectPaths, name: str, params: Params, data: SpectrogramStore
 ) -> RunRef:
     """The run of a trained model, with the files of its reports; created from ``models/`` where the store lacks it."""
-    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    provenance = collect_provenance(project.root, params.data.source_name, project.lock)
     with temporary_bundle(project.models, name, data) as bundle:
         ref = runs.find_run(client, folder_sha256(bundle))
     if ref is None:
-        history = pd.read_csv(project.history(name)) if project.history(name).is_file() else None
+        history = read_csv(project.history(name)) if project.history(name).is_file() else None
         ref = runs.restore_run(project.models, name, params.active(name), provenance, data, history)
     files = RunFiles(
         evaluation=project.evaluation / name,

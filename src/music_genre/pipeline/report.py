@@ -20,6 +20,7 @@ from music_genre.evaluation.results import (
     read_result,
 )
 from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.files import read_csv
 from music_genre.interpretation import plots
 from music_genre.interpretation.interpret_network import CLUSTERS, FAITHFULNESS, FILTERS
 from music_genre.models.bundle import PREDICT_BATCH_SIZE, temporary_bundle
@@ -41,26 +42,29 @@ def main(project: ProjectPaths) -> None:
     )
     save_figure(examples, project.genre_examples_plot)
     evaluation, ensemble = project.evaluation, project.evaluation / ENSEMBLE
-    predictions = pd.read_csv(ensemble / PREDICTIONS_BY_MODEL)
+    predictions = read_csv(ensemble / PREDICTIONS_BY_MODEL, text=(*params.ensemble.members, ENSEMBLE))
     agreement = ensemble / AGREEMENT_BY_GENRE
     context = RunReportContext(
         name=params.registry.name,
-        source=params.data.source,
+        source=params.data.source_name,
         recipes={name: params.models[name].recipe for name in params.networks},
         members=params.ensemble.members,
-        splits=pd.read_csv(project.split_table),
-        issues=pd.read_csv(project.faults),
+        splits=read_csv(project.split_table),
+        split_notes=read_csv(project.split_notes),
+        issues=read_csv(project.faults),
+        corrected=tracks[tracks["genre"] != tracks["listed_genre"]],
+        label_issues=read_csv(project.label_issues),
         checks=read_json(project.data_checks),
         gate=gate,
-        comparison=pd.read_csv(evaluation / COMPARISON),
-        mcnemar=pd.read_csv(evaluation / MCNEMAR),
+        comparison=read_csv(evaluation / COMPARISON),
+        mcnemar=read_csv(evaluation / MCNEMAR),
         per_class={name: read_result(evaluation, name).per_class for name in params.model_names},
         clips=predictions.merge(tracks[["track_id", "path", "title"]], on="track_id", how="left"),
-        agreement=pd.read_csv(agreement) if len(params.ensemble.members) > 1 else None,
-        confusions=pd.read_csv(ensemble / TOP_CONFUSIONS),
+        agreement=read_csv(agreement) if len(params.ensemble.members) > 1 else None,
+        confusions=read_csv(ensemble / TOP_CONFUSIONS),
         interpretations=read_interpretations(project, params.models.names),
         plots={path.relative_to(project.reports).as_posix() for path in project.reports.rglob("*.png")},
-        audio=os.path.relpath(project.raw, project.reports),
+        audio=os.path.relpath(project.audio, project.reports),
         card=render_selected_card(project, params, data, tracks, gate.model),
     )
     project.run_report.write_text(render_run_report(context), encoding="utf-8")
@@ -73,7 +77,7 @@ def render_selected_card(
     """The card of the selected model, without what its MLflow run knows."""
     result, clips = read_result(project.evaluation, name), join_clips(data.index, tracks)
     with temporary_bundle(project.models, name, data) as bundle:
-        tags = {"data_source": params.data.source}
+        tags = {"data_source": params.data.source_name}
         return render_card(build_context(params.registry.name, result, bundle, clips, tags))
 
 
@@ -82,8 +86,8 @@ def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[
     folders = {name: project.interpretation(name) for name in names}
     return {
         name: Interpretation(
-            pd.read_csv(folder / FILTERS),
-            pd.read_csv(folder / FAITHFULNESS),
+            read_csv(folder / FILTERS),
+            read_csv(folder / FAITHFULNESS),
             read_json(folder / CLUSTERS),
         )
         for name, folder in folders.items()

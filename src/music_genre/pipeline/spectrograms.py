@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from music_genre.datasets.inspection import DataIssue, issue_table
+from music_genre.datasets.issues import DataIssue, issue_table
 from music_genre.datasets.splits import SPLITS
 from music_genre.features.cache import build_store
 from music_genre.params import load_params
@@ -16,7 +16,7 @@ from music_genre.pipeline import stage
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks, splits = pd.read_parquet(project.tracks), pd.read_parquet(project.splits)
-    clips = params.data.clips(project.raw, tracks, params.spectrogram)
+    clips = params.data.clips(project.audio, tracks, params.spectrogram)
     cache = project.cache / "spectrograms"
     failed = build_store(project.spectrograms, cache, splits, SPLITS, clips, params.data.min_duration_s)
     paths = tracks.set_index("track_id")["path"]

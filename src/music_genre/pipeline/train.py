@@ -30,7 +30,7 @@ def main(project: ProjectPaths) -> None:
     training_data = TrainingData(clips, data.split("validation"), len(data.genres))
     # A server that does not answer is reported now, not after training.
     connect(project.root)
-    provenance = collect_provenance(project.root, params.data.source, project.lock)
+    provenance = collect_provenance(project.root, params.data.source_name, project.lock)
     with best_effort_run(name, params.active(name), provenance) as logger:
         start = time.monotonic()
         path = project.models / name / "model"

@@ -6,10 +6,11 @@ import json
 
 import pandas as pd
 
-from music_genre.datasets.inspection import check_issue_rate, merge_issues
-from music_genre.datasets.splits import is_official
+from music_genre.datasets.issues import check_issue_rate, left_out_issues, merge_issues
+from music_genre.datasets.splits import official_tracks
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import INDEX
+from music_genre.files import read_csv
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -22,19 +23,19 @@ from music_genre.validation.runner import validate
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     data, tracks = params.data, pd.read_parquet(project.tracks)
-    inspection, failed = pd.read_csv(project.inspection), pd.read_csv(project.spectrogram_faults)
-    issues = merge_issues([inspection, failed])
+    inspection, failed = read_csv(project.inspection), read_csv(project.spectrogram_faults)
+    issues = merge_issues([inspection, left_out_issues(read_csv(project.split_changes)), failed])
     issues.to_csv(project.faults, index=False)
     n_tracks = len(tracks) + int((inspection["severity"] == "dropped").sum())
     check_issue_rate(issues, n_tracks, data.max_skipped_fraction)
-    has_audio = data.dataset.has_audio
+    has_audio, is_official = data.has_audio, official_tracks(tracks, params.split.method)
     suites = dataset_suites(
         tracks,
         pd.read_parquet(project.splits),
         pd.read_parquet(project.spectrograms / INDEX),
         (params.spectrogram.n_frames, params.spectrogram.n_mels) if has_audio else None,
         min_duration_s=data.min_duration_s if has_audio else None,
-        allow_artist_overlap=params.split.method == "random" or is_official(tracks, params.split.method),
+        allow_artist_overlap=params.split.method == "random" or bool(is_official.any()),
         expected_split_sizes=data.split_sizes,
     )
     site = project.data_quality / "site"

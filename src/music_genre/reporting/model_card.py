@@ -56,13 +56,15 @@ class CardContext:
 
 
 def join_clips(index: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
-    """Every clip with the columns genre, split, artist_id and license.
+    """Every clip with the columns genre, split, artist_id, license and listed_genre.
 
     Args:
         index: of the spectrograms.
         tracks: ``tracks.parquet``.
     """
-    return index[["track_id", "genre", "split"]].merge(tracks[["track_id", "artist_id", "license"]], on="track_id")
+    return index[["track_id", "genre", "split"]].merge(
+        tracks[["track_id", "artist_id", "license", "listed_genre"]], on="track_id"
+    )
 
 
 def build_context(
@@ -109,7 +111,8 @@ def render_card(context: CardContext) -> str:
         card=context,
         front_matter=Markup(_front_matter(context)),  # noqa: S704  # YAML escapes what it writes
         source=context.tags.get("data_source", "unknown"),
-        synthetic=context.tags.get("data_source") == SYNTHETIC,
+        synthetic=SYNTHETIC in context.tags.get("data_source", "").split("+"),
+        n_corrected=int((context.clips["genre"] != context.clips["listed_genre"]).sum()),
         input_text=_input_text(manifest),
         calibrated=set(temperatures) != {1.0},
         splits=rows(by_split.reindex(["training", *EVALUATED_SPLITS]).dropna().astype(int).reset_index()),

@@ -15,6 +15,7 @@ from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTE
 from music_genre.reporting.rendering import render_html, rows
 
 MAX_CLIPS = 8  # of a table of clips
+MAX_CORRECTIONS, MAX_LABEL_ISSUES = 50, 10  # rows shown
 MAX_CONFUSIONS = 10
 
 
@@ -43,7 +44,10 @@ class RunReportContext:
         recipes: by network, ``models.<name>.recipe``.
         members: the models that the ensemble averages.
         splits: ``reports/splits.csv``.
+        split_notes: ``reports/split_notes.csv``.
         issues: ``data/faults.csv``.
+        corrected: columns track_id, path, listed_genre, genre: tracks whose labels were corrected.
+        label_issues: ``reports/label_issues.csv``.
         checks: ``summary.json`` of the data checks.
         gate: the gate's result.
         comparison: ``comparison.csv``.
@@ -63,7 +67,10 @@ class RunReportContext:
     recipes: Mapping[str, str]
     members: Sequence[str]
     splits: pd.DataFrame
+    split_notes: pd.DataFrame
     issues: pd.DataFrame
+    corrected: pd.DataFrame
+    label_issues: pd.DataFrame
     checks: Mapping[str, Any]
     gate: GateResult
     comparison: pd.DataFrame
@@ -86,11 +93,14 @@ def render_run_report(context: RunReportContext) -> str:
         "run_report.html.j2",
         report=context,
         ensemble=ENSEMBLE,
-        synthetic=context.source == SYNTHETIC,
+        synthetic=SYNTHETIC in context.source.split("+"),
         criteria=[_criterion(criterion) for criterion in context.gate.criteria],
         selected=test[context.gate.model],
         n_tracks=int(context.splits[[c for c in context.splits if c.endswith("_tracks")]].to_numpy().sum()),
         splits=rows(context.splits),
+        split_notes=rows(context.split_notes),
+        corrected=rows(context.corrected.head(MAX_CORRECTIONS)),
+        label_issues=rows(context.label_issues.head(MAX_LABEL_ISSUES)),
         issues=context.issues.groupby(["severity", "reason"]).size().to_dict(),
         suites=_suites(context.checks),
         failed_expectations=_failed_expectations(context.checks),

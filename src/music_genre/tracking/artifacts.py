@@ -20,7 +20,7 @@ from mlflow.entities import DatasetInput, InputTag
 
 from music_genre.evaluation.results import PER_CLASS, read_metrics
 from music_genre.features.store import SpectrogramStore
-from music_genre.files import file_sha256, folder_sha256, sha256
+from music_genre.files import file_sha256, folder_sha256, read_csv, sha256
 from music_genre.tracking.models import RunRef, dataset, with_prefix
 
 EVALUATION_TAG = "evaluation_digest"
@@ -77,7 +77,7 @@ def log_evaluation(client: MlflowClient, run: RunRef, reports: Path, data: Spect
     digest, logged = folder_sha256(reports), client.get_run(run.run_id).data
     if logged.tags.get(EVALUATION_TAG) == digest:
         return
-    per_class = pd.read_csv(reports / PER_CLASS)
+    per_class = read_csv(reports / PER_CLASS)
     names = metric_names(per_class["genre"].unique())
     for split, values in read_metrics(reports).items():
         metrics = with_prefix(split, values) | _per_class_metrics(split, per_class, names)
