@@ -92,9 +92,9 @@ def apply_corrections(tracks: pd.DataFrame, issues: pd.DataFrame, corrections: p
             f" {', '.join(sorted(genres.values()))}, or {DROP}"
         )
     is_known = wanted.index.isin(tracks["track_id"])
-    corrected = tracks["track_id"].map(wanted)
+    corrected = tracks["track_id"].map(wanted.to_dict()).astype("string")
     is_dropped = corrected.eq(DROP).fillna(False).astype(bool)
-    names = corrected.map(lambda name: genres.get(name.casefold(), name), na_action="ignore")
+    names = corrected.map({name: genres.get(name.casefold(), name) for name in wanted}).astype("string")
     tracks["genre"] = names.where(~is_dropped).fillna(tracks["genre"]).astype("string")
     reasons = corrections.set_index("track_id")["reason"]
     found = [

@@ -99,7 +99,7 @@ def assign_splits(
     official = official_tracks(tracks, params.method)
     _check_names(tracks.loc[official, "split"])
     fixed = tracks["split"].where(official)
-    fixed = fixed.fillna(tracks["track_id"].map(former or {})).astype("string")
+    fixed = fixed.astype("string").fillna(tracks["track_id"].map(former or {}).astype("string"))
     grouping = group_tracks(
         tracks["track_id"].tolist(), _keys(tracks, params.method), fixed.fillna("").tolist(), official.tolist()
     )
@@ -113,7 +113,7 @@ def assign_splits(
     counts = tracks[~official].assign(split=splits).groupby(["genre", "split"]).size()
     totals = tracks.loc[~official & ~is_left_out, "genre"].value_counts().to_dict()
     chosen = deal_groups(groups, counts.to_dict(), totals, params.fractions, seed)
-    splits = splits.fillna(pd.Series(grouping.group).astype(str).map(chosen).where(is_new)).astype("string")
+    splits = splits.fillna(pd.Series(grouping.group).astype(str).map(chosen).where(is_new).astype("string"))
     table = tracks[["track_id", "genre"]].assign(artist_id=_group_names(tracks, grouping.group), split=splits)
     left_out = tracks.reindex(columns=["track_id", "path", "genre"]).assign(split=fixed, reason=grouping.conflict)
     dealt = splits.fillna(fixed)[~official].dropna()

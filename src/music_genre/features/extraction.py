@@ -39,13 +39,14 @@ def audio_clips(raw: Path, tracks: pd.DataFrame, transform: MelConfig) -> ClipSo
 
     Args:
         raw: the folder of the collection.
-        tracks: columns track_id, path (relative to ``raw``), sha256.
+        tracks: columns track_id, path (relative to ``raw``), audio_sha256: a recording has the same spectrogram
+            whatever tags its file has.
         transform: see ``MelConfig``.
     """
     tracks = tracks.set_index("track_id")
     settings = sha256(transform.model_dump_json(), f" {FEATURES_VERSION}")
     return ClipSource(
-        (tracks["sha256"] + f" {settings}").to_dict(),
+        (tracks["audio_sha256"] + f" {settings}").to_dict(),
         lambda track_ids: extract_files(raw, tracks.loc[list(track_ids), "path"].tolist(), transform),
         transform,
     )

@@ -29,7 +29,10 @@ def main(project: ProjectPaths) -> None:
     issues = find_label_issues(np.concatenate(features), splits, recordings, data.genres, seed)
     tracks = pd.read_parquet(project.tracks)
     issues.merge(tracks[["track_id", "path", "title"]], on="track_id").to_csv(project.label_issues, index=False)
-    print(f"{len(issues)} of {len(splits)} labels look wrong; `music-genre review` is to listen and decide")
+    print(
+        f"{len(issues)} of {len(splits)} tracks sound like another genre to a model that knows other artists;"
+        " `music-genre review` is to listen and decide"
+    )
 
 
 if __name__ == "__main__":
