@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from music_genre.datasets.arrays import ArraysParams, clips, download, load_tracks, read_arrays, value_range
+from music_genre.datasets.arrays import ArraysParams, clips, list_files, load_tracks, read_arrays, value_range
 from music_genre.errors import MusicGenreError
 
 SPLITS = ("training", "validation", "test")
@@ -46,12 +46,8 @@ def params(path: Path | None = None) -> ArraysParams:
     return ArraysParams(path=path, scale="db")
 
 
-def tracks(raw: Path) -> pd.DataFrame:
-    return load_tracks(raw, params())
-
-
-def fetch(raw: Path, path: Path | None) -> None:
-    download(raw, params(path), raw.with_name("cache"), seed=0)
+def tracks(folder: Path) -> pd.DataFrame:
+    return load_tracks(folder, params())
 
 
 def test_tracks_are_in_the_order_of_the_archives_with_their_genres(tmp_path: Path) -> None:
@@ -245,29 +241,27 @@ def test_cache_key_of_a_spectrogram_changes_with_its_archive_row_and_scale(tmp_p
     assert {track_id for track_id in before if before[track_id] != after[track_id]} == {25, 26, 27}
 
 
-def test_only_the_three_archives_and_genres_are_copied(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    there.mkdir()
-    write(there, mel=MEL, label=[0, 1, 2])
-    (there / "other.npz").write_bytes(b"")
-    fetch(tmp_path / "raw", there)
-    names = {path.name for path in (tmp_path / "raw").iterdir()}
-    assert names == {"training.npz", "validation.npz", "test.npz", "genres.json"}
-    assert (tmp_path / "raw/test.npz").read_bytes() == (there / "test.npz").read_bytes()
+FILES = ("training.npz", "validation.npz", "test.npz", "genres.json")
 
 
-@pytest.mark.parametrize("name", ["training.npz", "validation.npz", "test.npz", "genres.json"])
+def test_only_the_three_archives_and_genres_are_listed(tmp_path: Path) -> None:
+    write(tmp_path, mel=MEL, label=[0, 1, 2])
+    (tmp_path / "other.npz").write_bytes(b"")
+    listing = list_files(params(tmp_path))
+    assert listing.files == {name: tmp_path / name for name in FILES}
+    assert listing.roots == (tmp_path,)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    there = tmp_path / "there"
-    there.mkdir()
-    write(there, mel=MEL, label=[0, 1, 2])
-    (there / name).unlink()
+    write(tmp_path, mel=MEL, label=[0, 1, 2])
+    (tmp_path / name).unlink()
     with pytest.raises(MusicGenreError) as caught:
-        fetch(tmp_path / "raw", there)
+        list_files(params(tmp_path))
     assert "data.arrays.path" in str(caught.value)
-    assert str(there / name) in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
 
 
-def test_missing_path_is_reported_by_its_key(tmp_path: Path) -> None:
+def test_missing_path_is_reported_by_its_key() -> None:
     with pytest.raises(MusicGenreError, match=r"data\.arrays\.path"):
-        fetch(tmp_path / "raw", None)
+        list_files(params(None))

@@ -19,8 +19,19 @@ from zipfile import ZIP_BZIP2, ZipFile
 import pytest
 
 from music_genre.datasets import fma
+from music_genre.datasets.copying import update_copy
 from music_genre.datasets.download import RemoteFile
-from music_genre.datasets.fma import ARCHIVES, METADATA, SUBSETS, FmaParams, load_subset, load_tracks, split_sizes
+from music_genre.datasets.fma import (
+    ARCHIVES,
+    METADATA,
+    SUBSETS,
+    FmaParams,
+    list_files,
+    load_subset,
+    load_tracks,
+    split_sizes,
+)
+from music_genre.datasets.listing import stat_files
 from music_genre.errors import MusicGenreError
 
 COLUMNS = [
@@ -33,6 +44,7 @@ COLUMNS = [
     ("track", "license"),
     ("track", "title"),
 ]
+NEEDED = {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
 # track_id: artist, split, subset, genre, license, title
 ROWS = {
     140: ("3", "test", "medium", "Folk", "CC BY", "Third"),
@@ -55,6 +67,7 @@ def write_metadata(root: Path, columns: list[tuple[str, str]] = COLUMNS) -> Path
         for track_id, (artist, split, subset, genre, licence, title) in ROWS.items():
             values = {
                 ("artist", "id"): artist,
+                ("artist", "name"): f"Artist {artist}",
                 ("set", "split"): split,
                 ("set", "subset"): subset,
                 ("track", "genre_top"): genre,
@@ -81,8 +94,13 @@ def params(path: Path | None, subset: str = "small", mirror: str | None = None) 
     return FmaParams.model_validate({"subset": subset, "path": path, "mirror": mirror})
 
 
-def fetch(raw: Path, section: FmaParams, cache: Path) -> None:
-    fma.download(raw, section, cache, seed=0)
+def fetch(audio: Path, section: FmaParams, cache: Path) -> list[str]:
+    return fma.download(audio, section, cache, seed=0)
+
+
+def copy(audio: Path, section: FmaParams) -> None:
+    """What the stages scan and fetch do with an unpacked folder."""
+    update_copy(audio, stat_files(list_files(section).files or {}), audio.with_name("cache"), list, [])
 
 
 @pytest.mark.parametrize(
@@ -104,13 +122,14 @@ def test_each_subset_contains_the_smaller_ones_and_no_unlabelled_track(
 def test_track_has_the_values_of_the_metadata(tmp_path: Path) -> None:
     write_metadata(tmp_path)
     table = load_subset(tmp_path, "small")
-    assert set(table.columns) == {"track_id", "path", "genre", "artist_id", "title", "license", "split"}
+    assert set(table.columns) == {"track_id", "path", "genre", "artist_id", "artist", "title", "license", "split"}
     first, second = table.to_dict("records")
     assert first == {
         "track_id": 2,
         "path": "fma_small/000/000002.mp3",
         "genre": "Hip-Hop",
         "artist_id": "1",
+        "artist": "Artist 1",
         "title": 'Food, "live"\nagain',
         "license": "CC BY-NC",
         "split": "training",
@@ -217,58 +236,82 @@ def test_truncated_metadata_is_named(tmp_path: Path, content: str) -> None:
     assert str(path) in str(caught.value)
 
 
-def test_only_files_of_the_subset_are_copied(tmp_path: Path) -> None:
-    there, raw = tmp_path / "there", tmp_path / "raw"
+def test_only_files_of_the_subset_are_listed(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    write_clips(tmp_path, "medium", 2, 3, 5, 140)
+    listing = list_files(params(tmp_path))
+    assert listing.roots == (tmp_path,)
+    assert listing.files == {
+        METADATA.as_posix(): tmp_path / METADATA,
+        "fma_small/000/000002.mp3": tmp_path / "fma_medium/000/000002.mp3",
+        "fma_small/000/000005.mp3": tmp_path / "fma_medium/000/000005.mp3",
+    }
+
+
+def test_listed_files_are_copied_as_they_are(tmp_path: Path) -> None:
+    there, audio = tmp_path / "there", tmp_path / "audio"
     write_metadata(there)
     write_clips(there, "medium", 2, 3, 5, 140)
-    fetch(raw, params(there), tmp_path / "cache")
-    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
-    assert (raw / "fma_small/000/000005.mp3").read_bytes() == b"clip 5"
-    assert (raw / METADATA).read_bytes() == (there / METADATA).read_bytes()
+    copy(audio, params(there))
+    assert files(audio) == {*NEEDED, "manifest.csv"}
+    assert (audio / "fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert (audio / METADATA).read_bytes() == (there / METADATA).read_bytes()
 
 
 def test_own_archive_of_the_subset_is_preferred(tmp_path: Path) -> None:
-    there, raw = tmp_path / "there", tmp_path / "raw"
-    write_metadata(there)
-    write_clips(there, "full", 2, 5)
-    write_clips(there, "small", 2, 5)
-    (there / "fma_small/000/000002.mp3").write_bytes(b"own")
-    fetch(raw, params(there), tmp_path / "cache")
-    assert (raw / "fma_small/000/000002.mp3").read_bytes() == b"own"
+    write_metadata(tmp_path)
+    write_clips(tmp_path, "full", 2, 5)
+    write_clips(tmp_path, "small", 2, 5)
+    listed = list_files(params(tmp_path)).files or {}
+    assert listed["fma_small/000/000002.mp3"] == tmp_path / "fma_small/000/000002.mp3"
 
 
-def test_missing_clip_of_a_folder_is_still_listed(tmp_path: Path) -> None:
-    there, raw = tmp_path / "there", tmp_path / "raw"
+def test_missing_clip_of_a_folder_is_still_a_track(tmp_path: Path) -> None:
+    there, audio = tmp_path / "there", tmp_path / "audio"
     write_metadata(there)
     write_clips(there, "small", 5)
-    fetch(raw, params(there), tmp_path / "cache")
-    assert files(raw) == {METADATA.as_posix(), "fma_small/000/000005.mp3"}
-    assert load_subset(raw, "small")["track_id"].tolist() == [2, 5]
+    copy(audio, params(there))
+    assert files(audio) == {METADATA.as_posix(), "fma_small/000/000005.mp3", "manifest.csv"}
+    assert load_subset(audio, "small")["track_id"].tolist() == [2, 5]
 
 
 def test_clips_of_a_folder_are_not_copied_without_enough_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    there, raw = tmp_path / "there", tmp_path / "raw"
-    write_metadata(there)
+    there, audio = tmp_path / "there", tmp_path / "audio"
+    size = write_metadata(there).stat().st_size
     write_clips(there, "small", 2, 5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
-    with pytest.raises(MusicGenreError, match=r"raw: needs 12\.0B; .*has 3\.00B free"):
-        fetch(raw, params(there), tmp_path / "cache")
-    assert files(raw) == {METADATA.as_posix()}
+    with pytest.raises(MusicGenreError, match=rf"audio: needs {size + 12}B; .*has 3\.00B free"):
+        copy(audio, params(there))
+    assert files(audio) == {"manifest.csv"}
 
 
 def test_folder_without_metadata_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError) as caught:
-        fetch(tmp_path / "raw", params(tmp_path / "nowhere"), tmp_path / "cache")
+        list_files(params(tmp_path / "nowhere"))
     assert "data.fma.path" in str(caught.value)
     assert str(tmp_path / "nowhere" / METADATA) in str(caught.value)
 
 
+def test_folder_of_clips_is_refused_with_its_parent(tmp_path: Path) -> None:
+    write_metadata(tmp_path)
+    write_clips(tmp_path, "small", 2)
+    with pytest.raises(MusicGenreError, match=r"fma_small/fma_metadata/tracks\.csv does not exist \(name its parent\)"):
+        list_files(params(tmp_path / "fma_small"))
+
+
 def test_smaller_archive_is_not_used_for_a_larger_subset(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    write_metadata(there)
-    write_clips(there, "small", 2, 5)
+    write_metadata(tmp_path)
+    write_clips(tmp_path, "small", 2, 5)
     with pytest.raises(MusicGenreError, match="fma_medium, fma_large, fma_full"):
-        fetch(tmp_path / "raw", params(there, "medium"), tmp_path / "cache")
+        list_files(params(tmp_path, "medium"))
+
+
+def test_named_folder_is_listed_or_else_the_subset_is_downloaded(tmp_path: Path) -> None:
+    write_metadata(tmp_path / "there")
+    write_clips(tmp_path / "there", "small", 2, 5)
+    assert list_files(params(None)).files is None
+    assert fetch(tmp_path / "audio", params(tmp_path / "there"), tmp_path / "cache") == []
+    assert not (tmp_path / "audio").exists()
 
 
 class Published:
@@ -310,15 +353,12 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
         server.shutdown()
 
 
-NEEDED = {METADATA.as_posix(), "fma_small/000/000002.mp3", "fma_small/000/000005.mp3"}
-
-
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_files_of_the_subset_are_downloaded_without_a_folder(published: Published, tmp_path: Path, ending: str) -> None:
-    fetch(tmp_path / "raw", params(None, mirror=published.address + ending), tmp_path / "cache")
-    assert files(tmp_path / "raw") == NEEDED
-    assert (tmp_path / "raw/fma_small/000/000005.mp3").read_bytes() == b"clip 5"
-    assert load_subset(tmp_path / "raw", "small")["track_id"].tolist() == [2, 5]
+    names = fetch(tmp_path / "audio", params(None, mirror=published.address + ending), tmp_path / "cache")
+    assert set(names) == files(tmp_path / "audio") == NEEDED
+    assert (tmp_path / "audio/fma_small/000/000005.mp3").read_bytes() == b"clip 5"
+    assert load_subset(tmp_path / "audio", "small")["track_id"].tolist() == [2, 5]
     assert published.requests == ["/fma/fma_metadata.zip", "/fma/fma_small.zip"]
 
 
@@ -327,16 +367,16 @@ def test_published_address_is_used_without_a_mirror(
 ) -> None:
     assert fma.BASE_URL == "https://os.unil.cloud.switch.ch/fma/"
     monkeypatch.setattr(fma, "BASE_URL", f"{published.address}/")
-    fetch(tmp_path / "raw", params(None), tmp_path / "cache")
-    assert files(tmp_path / "raw") == NEEDED
+    fetch(tmp_path / "audio", params(None), tmp_path / "cache")
+    assert files(tmp_path / "audio") == NEEDED
 
 
 def test_downloaded_archives_are_reused(published: Published, tmp_path: Path) -> None:
-    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
-    shutil.rmtree(tmp_path / "raw")
+    fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "audio")
     published.requests.clear()
-    fetch(tmp_path / "raw", params(None, mirror="http://127.0.0.1:9/gone"), tmp_path / "cache")
-    assert files(tmp_path / "raw") == NEEDED
+    fetch(tmp_path / "audio", params(None, mirror="http://127.0.0.1:9/gone"), tmp_path / "cache")
+    assert files(tmp_path / "audio") == NEEDED
     assert published.requests == []
 
 
@@ -344,7 +384,7 @@ def test_metadata_are_kept_when_the_clips_have_a_wrong_checksum(published: Publi
     good = (published.folder / "fma_small.zip").read_bytes()
     (published.folder / "fma_small.zip").write_bytes(good[:-1] + b"?")
     with pytest.raises(MusicGenreError, match=r"fma_small\.zip.*SHA-1"):
-        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+        fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
     (published.folder / "fma_small.zip").write_bytes(good)
     published.requests.clear()
     fetch(tmp_path / "again", params(None, mirror=published.address), tmp_path / "cache")
@@ -352,11 +392,19 @@ def test_metadata_are_kept_when_the_clips_have_a_wrong_checksum(published: Publi
     assert published.requests == ["/fma/fma_small.zip"]
 
 
+def test_clips_that_were_extracted_before_are_kept(published: Published, tmp_path: Path) -> None:
+    fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
+    before = {name: (tmp_path / "audio" / name).stat().st_ino for name in NEEDED}
+    names = fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
+    assert set(names) == NEEDED
+    assert {name: (tmp_path / "audio" / name).stat().st_ino for name in NEEDED} == before
+
+
 def test_missing_clip_of_an_archive_is_not_an_error(published: Published, tmp_path: Path) -> None:
     (tmp_path / "small/fma_small/000/000002.mp3").unlink()
     published.publish("small", tmp_path / "small")
-    fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
-    assert files(tmp_path / "raw") == NEEDED - {"fma_small/000/000002.mp3"}
+    fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
+    assert files(tmp_path / "audio") == NEEDED - {"fma_small/000/000002.mp3"}
 
 
 def test_clips_are_not_downloaded_without_enough_space(
@@ -365,13 +413,13 @@ def test_clips_are_not_downloaded_without_enough_space(
     monkeypatch.setitem(ARCHIVES, "small", RemoteFile("fma_small.zip", "0" * 40, 8 * 10**9))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10 * 10**9))
     with pytest.raises(MusicGenreError, match=r"fma_small\.zip: needs 16\.0GB; .*has 10\.0GB free"):
-        fetch(tmp_path / "raw", params(None, mirror=published.address), tmp_path / "cache")
+        fetch(tmp_path / "audio", params(None, mirror=published.address), tmp_path / "cache")
     assert published.requests == ["/fma/fma_metadata.zip"]
 
 
 def test_mirror_without_archives_is_reported(published: Published, tmp_path: Path) -> None:
     with pytest.raises(MusicGenreError, match=r"/nowhere/fma_metadata\.zip: 404 .*data\.fma\.mirror"):
-        fetch(tmp_path / "raw", params(None, mirror=f"{published.address}/nowhere"), tmp_path / "cache")
+        fetch(tmp_path / "audio", params(None, mirror=f"{published.address}/nowhere"), tmp_path / "cache")
 
 
 def test_every_subset_has_its_archive() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,41 @@ def test_only_arrays_have_no_audio() -> None:
 def test_split_sizes_are_those_of_the_selected_data_set(name: str, known: bool) -> None:
     data = DATA.model_copy(update={"source": name})
     assert (data.split_sizes is not None) == known
+
+
+def test_several_sources_are_one_collection(tmp_path: Path) -> None:
+    section = DATA["folder"].model_copy(update={"path": (tmp_path / "music",)})
+    sample = DATA["sample"].model_copy(update={"tracks_per_genre": 3, "duration_s": 0.1})
+    data = DATA.model_copy(update={"source": ("sample", "folder"), "sample": sample, "folder": section})
+    (tmp_path / "music/ROCK").mkdir(parents=True)
+    (tmp_path / "music/ROCK/a.mp3").touch()
+    listing = data.list_files()
+    assert listing.files == {"folder/music/ROCK/a.mp3": tmp_path / "music/ROCK/a.mp3"}
+    assert listing.roots == (tmp_path / "music",)
+    names = data.download(tmp_path / "audio", tmp_path / "cache", seed=7)
+    assert all((tmp_path / "audio" / name).is_file() for name in names)
+    shutil.copytree(tmp_path / "music", tmp_path / "audio/folder/music")
+    tracks, notes = data.load_tracks(tmp_path / "audio")
+    assert (data.source_name, list(data.source_sections())) == ("sample+folder", ["sample", "folder"])
+    assert tracks["source"].value_counts().to_dict() == {"sample": 24, "folder": 1}
+    assert {*tracks.loc[tracks["source"] == "sample", "path"], "sample/fma_metadata/tracks.csv"} == set(names)
+    assert tracks.iloc[-1][["path", "genre"]].tolist() == ["folder/music/ROCK/a.mp3", "Rock"]
+    assert notes == ["'ROCK', 'Rock' are one genre: Rock"]
+
+
+def test_split_sizes_of_several_sources_are_unknown() -> None:
+    assert DATA.model_copy(update={"source": ("fma", "sample")}).split_sizes is None
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (["fma", "fma"], "each once"),
+        ([], "name one source"),
+        (["fma", "nowhere"], "found 'nowhere'"),
+        (["arrays", "fma"], r"arrays\+fma: ready spectrograms cannot be combined"),
+    ],
+)
+def test_sources_that_cannot_be_combined_are_refused(source: list[str], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        type(DATA).model_validate(DATA.model_dump(mode="json") | {"source": source})

@@ -14,7 +14,7 @@ from scipy import signal
 
 from music_genre.datasets.fma import METADATA
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
-from music_genre.datasets.sample import TrackSpec, generate, plan_collection
+from music_genre.datasets.sample import SampleParams, TrackSpec, download, generate, load_tracks, plan_collection
 from music_genre.datasets.synthesis import STYLES, synthesize
 
 SECONDS = 1.0
@@ -72,6 +72,16 @@ def test_files_hold_the_synthesised_audio(collections: list[Path]) -> None:
         assert rate == SAMPLE_RATE_HZ
         assert decoded.shape == source.shape == (int(SECONDS * SAMPLE_RATE_HZ),)
         assert np.corrcoef(decoded.ravel(), source.ravel())[0, 1] > 0.95, clip
+
+
+def test_download_names_every_file_of_the_collection(tmp_path: Path) -> None:
+    section = SampleParams(tracks_per_genre=3, duration_s=0.1)
+    names = download(tmp_path / "audio", section, tmp_path / "cache", seed=SEED)
+    written = [path for path in (tmp_path / "audio").rglob("*") if path.is_file()]
+    assert sorted(names) == sorted(path.relative_to(tmp_path / "audio").as_posix() for path in written)
+    tracks = load_tracks(tmp_path / "audio", section)
+    assert {METADATA.as_posix(), *tracks["path"]} == set(names)
+    assert tracks["artist"].str.fullmatch(r".+ Machine \d+").all()
 
 
 def test_table_lists_exactly_the_files(collections: list[Path]) -> None:
