@@ -46,8 +46,12 @@ $(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
 	uv pip install --quiet --no-deps --no-build-isolation --offline --python $(VENV)/bin/python --editable .
 	@touch $@
 
+# An experiment removes and writes outs before any stage runs, so what would be lost is refused before DVC starts.
+CHECK_SOURCES := python -c 'from music_genre.pipeline import scan; scan.check()'
+
 repro: setup  ## from audio to a registered model: dvc repro; error 3: the gate refused the model
 	@touch $(VENV)/.repro-start
+	@$(CHECK_SOURCES)
 	dvc repro
 	@# Where stage register had nothing to do, the tracking store may still be new or lost: the command fills it.
 	@if test reports/registration.json -nt $(VENV)/.repro-start; then \
@@ -63,6 +67,7 @@ repro: setup  ## from audio to a registered model: dvc repro; error 3: the gate 
 		"reports/index.html   the report of the run, on one page that opens from disk"
 
 sweep: setup  ## queue and train experiments, compared on validation (SWEEP_PARAMS='key=a,b ...' SWEEP_STAGE=train@...)
+	@$(CHECK_SOURCES)
 	dvc repro validate
 	dvc exp run --queue $(SWEEP_PARAMS:%=-S '%') $(SWEEP_STAGE)
 	dvc exp run --run-all

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from music_genre.datasets.identity import FIRST_ID, LAST_ID, identify, track_id_of
+from music_genre.files import file_sha256
 
 RATE = 22_050
 GOLDEN_ID = 874822358211060
@@ -71,3 +72,10 @@ def test_id_of_a_recording_never_changes(tmp_path: Path) -> None:
     samples = (np.arange(RATE) % 100 / 200).astype(np.float32)
     soundfile.write(tmp_path / "saw.wav", samples, RATE, subtype="PCM_16")
     assert track_id_of(identify(tmp_path / "saw.wav").audio_sha256) == GOLDEN_ID
+
+
+def test_playlist_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "song.wav")
+    playlist = tmp_path / "list.mp3"
+    playlist.write_text("ffconcat version 1.0\nfile song.wav\n", encoding="utf-8")
+    assert identify(playlist).audio_sha256 == file_sha256(playlist)

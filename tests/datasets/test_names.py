@@ -34,7 +34,9 @@ def test_several_artists_of_a_track_have_a_key_each(credit: str) -> None:
     assert artist_keys(credit) == ("the ones", "two")
 
 
-@pytest.mark.parametrize("credit", ["AC/DC", "Earth, Wind & Fire", "Simon & Garfunkel", "Daft Punk", "Lofty", "Feathers"])
+@pytest.mark.parametrize(
+    "credit", ["AC/DC", "Earth, Wind & Fire", "Simon & Garfunkel", "Daft Punk", "Lofty", "Feathers"]
+)
 def test_signs_and_letters_within_a_name_do_not_divide_it(credit: str) -> None:
     assert artist_keys(credit) == (credit.casefold(),)
 

@@ -44,7 +44,7 @@ def test_several_sources_are_one_collection(tmp_path: Path) -> None:
     (tmp_path / "music/ROCK/a.mp3").touch()
     listing = data.list_files()
     assert listing.files == {"folder/music/ROCK/a.mp3": tmp_path / "music/ROCK/a.mp3"}
-    assert listing.roots == (tmp_path / "music",)
+    assert data.roots == (tmp_path / "music",)
     names = data.download(tmp_path / "audio", tmp_path / "cache", seed=7)
     assert all((tmp_path / "audio" / name).is_file() for name in names)
     shutil.copytree(tmp_path / "music", tmp_path / "audio/folder/music")

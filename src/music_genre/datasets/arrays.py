@@ -69,7 +69,7 @@ def list_files(params: ArraysParams) -> SourceListing:
     for path in files.values():
         if not path.is_file():
             raise MusicGenreError(f"data.arrays.path: {path} does not exist")
-    return SourceListing((params.path,), files)
+    return SourceListing(files)
 
 
 def load_tracks(folder: Path, params: ArraysParams) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def list_files(params: FmaParams) -> SourceListing:
     names = load_subset(root, params.subset)["path"].unique()
     sources = {name: folder / Path(name).relative_to(f"fma_{params.subset}") for name in names}
     files = {name: path for name, path in sources.items() if path.is_file()}
-    return SourceListing((root,), {METADATA.as_posix(): metadata, **files})
+    return SourceListing({METADATA.as_posix(): metadata, **files})
 
 
 def download(folder: Path, params: FmaParams, cache: Path, seed: int) -> list[str]:

@@ -116,7 +116,7 @@ def list_files(params: FolderParams) -> SourceListing:
         _check_layout(root, found)
         files |= {f"{label}/{name}": root.resolve() / name for name in found if "/" in name}
     notes = [f"{reason} ({count:,})" if count > 1 else reason for reason, count in sorted(skipped.items())]
-    return SourceListing(params.path, files, tuple(notes))
+    return SourceListing(files, tuple(notes))
 
 
 def _labels(roots: tuple[Path, ...]) -> list[str]:

@@ -13,6 +13,10 @@ from music_genre.files import file_sha256
 # Numbers of 15 digits, which spreadsheets and JavaScript keep exactly; above those that published data sets give.
 FIRST_ID, LAST_ID = 10**12, 10**15 - 1
 
+# Kinds of files that hold their own audio: others, such as playlists, would have FFmpeg open what they name.
+FORMATS = "aac,aiff,amr,ape,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,mpc,mpc8,ogg,rm,w64,wav,wv"
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -38,7 +42,7 @@ def identify(path: Path) -> Identity:
 
     digest = hashlib.sha256()
     try:
-        with av.open(path, metadata_errors="replace") as container:
+        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
             stream = container.streams.audio[0]
             codec = stream.codec_context
             digest.update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,13 +26,11 @@ class SourceListing:
     """What a data set takes from outside the project.
 
     Args:
-        roots: folders and files that belong to the user.
         files: by its name in the pipeline's copy (relative, with slashes), where each file lies.
         skipped: what was left out, in words.
     """
 
-    roots: tuple[Path, ...] = ()
-    files: Mapping[str, Path] | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
 
 
@@ -104,7 +102,7 @@ def write_listing(path: Path, files: Sequence[ListedFile], sections: Mapping[str
         sections: by the name of each source, its values in ``params.yaml``: stage ``fetch`` depends on the listing
             alone.
     """
-    columns = {field: [getattr(file, field) for file in files] for field in SCHEMA.names}
+    columns = {name: [getattr(file, name) for file in files] for name in SCHEMA.names}
     metadata = {SECTIONS_KEY: json.dumps(sections, sort_keys=True, default=str)}
     with atomic_write(path) as temporary:
         pq.write_table(pa.table(columns, SCHEMA.with_metadata(metadata)), temporary)

@@ -51,7 +51,8 @@ class Dataset:
         params: class of its section in ``params.yaml``.
         load_tracks: what its folder of ``data/audio`` lists: from (the folder, its section) to columns track_id (null:
             by the audio), path (relative to the folder), genre, artist_id, title, license, split (official or null).
-        list_files: from its section to the user's files, outside the project, that it takes.
+        list_files: from its section to the user's files, outside the project, that it takes: they lie in or below the
+            section's ``path``.
         download: brings or makes what does not come from the user's files: from (the folder, its section, a folder that
             keeps downloads from run to run, the seed) to the names of its files. What is there already may stay.
         artists_from_tags: whether an artist that a file's tags name takes the place of the listed one.
@@ -135,17 +136,21 @@ class DataParams(SectionMap):
         """The values of each source's section."""
         return {name: section.model_dump(mode="json") for name, _, section in self._parts()}
 
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The user's folders and files, outside the project, that sections name as ``path``."""
+        paths = [getattr(section, "path", None) for _, _, section in self._parts()]
+        return tuple(root for path in paths if path for root in (path if isinstance(path, tuple) else (path,)))
+
     def list_files(self) -> SourceListing:
         """What the sources take from outside the project; names begin with the source's."""
-        roots: list[Path] = []
         files: dict[str, Path] = {}
         skipped: list[str] = []
         for name, dataset, section in self._parts():
             listing = dataset.list_files(section)
-            roots += listing.roots
             skipped += listing.skipped
-            files |= {f"{name}/{file}": path for file, path in (listing.files or {}).items()}
-        return SourceListing(tuple(roots), files, tuple(skipped))
+            files |= {f"{name}/{file}": path for file, path in listing.files.items()}
+        return SourceListing(files, tuple(skipped))
 
     def download(self, audio: Path, cache: Path, seed: int) -> list[str]:
         """Bring or make what does not come from the user's files; the names, relative to ``audio``."""
