@@ -48,7 +48,7 @@ def extract(archive: Path, target: Path, include: Container[str], max_bytes: int
         target.mkdir(parents=True, exist_ok=True)
         for path in sorted(staging.iterdir()) if staging.exists() else ():
             shutil.rmtree(target / path.name, ignore_errors=True)
-            path.rename(target / path.name)
+            shutil.move(path, target / path.name)  # which may be on another disk
         shutil.rmtree(staging, ignore_errors=True)
     return [info.filename for info in members]
 
