@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CHECK = "python -c from music_genre.pipeline import scan; scan.check()"
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/.installed").touch()
     (tmp_path / "reports").mkdir()
+    write_program(tmp_path, "python", "")
     write_program(tmp_path, "dvc", "")
     write_program(tmp_path, "music-genre", "")
     return tmp_path
@@ -54,18 +56,26 @@ def test_environment_behind_a_link_is_not_emptied(project: Path, tmp_path_factor
     assert (shared / "bin/dvc").is_file()
 
 
+def test_overlapping_source_stops_before_dvc(project: Path) -> None:
+    write_program(project, "python", "echo 'scan: /music overlaps' >&2; exit 1")
+    done, calls = make_repro(project)
+    assert done.returncode != 0
+    assert "overlaps" in done.stderr
+    assert calls == [CHECK]
+
+
 def test_what_dvc_has_registered_is_not_registered_again(project: Path) -> None:
     write_program(project, "dvc", """sleep 0.1; echo '{"verdict": "passed"}' >reports/registration.json""")
     done, calls = make_repro(project)
     assert done.returncode == 0, done.stderr
-    assert calls == ["dvc repro", "music-genre versions"]
+    assert calls == [CHECK, "dvc repro", "music-genre versions"]
 
 
 def test_register_fills_the_store_where_dvc_has_nothing_to_do(project: Path) -> None:
     (project / "reports/registration.json").write_text('{"verdict": "passed"}', encoding="utf-8")
     done, calls = make_repro(project)
     assert done.returncode == 0, done.stderr
-    assert calls == ["dvc repro", "music-genre register", "music-genre versions"]
+    assert calls == [CHECK, "dvc repro", "music-genre register", "music-genre versions"]
 
 
 def test_refusal_by_the_gate_is_error_3(project: Path) -> None:
@@ -73,14 +83,14 @@ def test_refusal_by_the_gate_is_error_3(project: Path) -> None:
     done, calls = make_repro(project)
     assert "The gate refused the model; reports/gate.json says why." in done.stderr
     assert "Error 3" in done.stderr
-    assert calls == ["dvc repro"]
+    assert calls == [CHECK, "dvc repro"]
 
 
 def test_earlier_refusal_is_error_3(project: Path) -> None:
     write_program(project, "music-genre", "exit 3")
     done, calls = make_repro(project)
     assert "Error 3" in done.stderr
-    assert calls == ["dvc repro", "music-genre register"]
+    assert calls == [CHECK, "dvc repro", "music-genre register"]
 
 
 def test_failed_stage_stops_before_the_registry(project: Path) -> None:
@@ -88,4 +98,4 @@ def test_failed_stage_stops_before_the_registry(project: Path) -> None:
     write_program(project, "dvc", "exit 255")
     done, calls = make_repro(project)
     assert "Error 255" in done.stderr
-    assert calls == ["dvc repro"]
+    assert calls == [CHECK, "dvc repro"]
