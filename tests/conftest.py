@@ -28,10 +28,10 @@ STORE_VARIABLES = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME")  # would s
 STAGES_BEFORE_REGISTER = """
 import sys
 from music_genre.pipeline import (
-    calibrate, compare, evaluate, fetch, gate, inspect, spectrograms, split, train, validate
+    calibrate, compare, evaluate, fetch, gate, inspect, label_quality, scan, spectrograms, split, train, validate
 )
 
-for stage in (fetch, inspect, split, spectrograms, validate):
+for stage in (scan, fetch, inspect, split, spectrograms, validate, label_quality):
     stage.main()
 for name in ("baseline", "crnn", "parallel"):
     sys.argv[1:] = [name]
@@ -221,7 +221,7 @@ def recovered_checkout(
     """
 
     def fill(folder: Path) -> None:
-        lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", "music", "raw", ".cache")
+        lost = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", "music", "audio", ".cache")
         shutil.copytree(trained_checkout, folder, ignore=lost, dirs_exist_ok=True)
         # At the same time, because it saves ten seconds: stage `register` makes `checkout` of `trained_checkout`.
         recovering = start_module(folder, "music_genre.cli", "register")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 import shutil
@@ -195,6 +197,20 @@ def test_interrupted_extraction_leaves_no_half_folder(
     # The next call may include other members; those of the first must not come along.
     extract(archive, tmp_path / "audio", {"music/003/3.mp3"}, 10**6)
     assert set(files(tmp_path / "audio")) == {"music/003/3.mp3"}
+
+
+def test_archive_may_be_on_another_disk(tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.rename
+
+    def rename(source: str | Path, target: str | Path) -> None:
+        if Path(source).is_relative_to(archive.parent) and not Path(target).is_relative_to(archive.parent):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    extract(archive, tmp_path / "audio", set(MEMBERS), 10**6)
+    assert files(tmp_path / "audio") == MEMBERS
+    assert not archive.with_name("music.zip.extracting").exists()
 
 
 @pytest.mark.parametrize("method", [9, 99])

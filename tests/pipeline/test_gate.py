@@ -16,7 +16,7 @@ from music_genre.pipeline import gate
 def copy(trained_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the stage reads, in another folder, which is the working directory."""
     folder = tmp_path / "copy"
-    left_out = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", "music", ".cache", "gate.json")
+    left_out = shutil.ignore_patterns("mlflow.db*", "mlartifacts", "runs", ".cache", "gate.json")
     shutil.copytree(trained_checkout, folder, ignore=left_out)
     monkeypatch.chdir(folder)
     return folder
@@ -58,11 +58,13 @@ def test_gate_json_has_the_same_bytes_in_another_folder(trained_checkout: Path, 
 
 
 def test_note_says_that_feature_skew_was_not_measured_without_audio(copy: Path) -> None:
-    shutil.rmtree(copy / "data/raw")
+    shutil.rmtree(copy / "data/audio")
     gate.main()
     values = read(copy)
     assert "max_feature_skew_db" not in {criterion["name"] for criterion in values["criteria"]}
-    assert values["notes"] == ["feature skew: not measured, data/raw has no audio here; `dvc pull data/raw` fetches it"]
+    assert values["notes"] == [
+        "feature skew: not measured, data/audio has no audio here; `dvc pull data/audio` fetches it"
+    ]
 
 
 def test_refusal_is_printed_and_no_failure_of_the_stage(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

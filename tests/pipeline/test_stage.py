@@ -1,4 +1,4 @@
-"""The entry point that all stages share, and stage ``fetch``."""
+"""The entry point that all stages share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from music_genre.datasets import sample
 from music_genre.paths import ProjectPaths
-from music_genre.pipeline import fetch, stage
+from music_genre.pipeline import stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,25 +40,6 @@ def test_unexpected_error_keeps_its_traceback(checkout: Path) -> None:
 
     with pytest.raises(FileNotFoundError):
         stage(work)()
-
-
-def test_cache_may_be_on_another_disk(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(raw: Path, *_: object) -> None:
-        (raw / "Rock").mkdir(parents=True)
-        (raw / "Rock/song.mp3").write_bytes(b"sound")
-
-    real = os.rename
-
-    def rename(source: str | Path, target: str | Path) -> None:
-        if ".cache" in Path(source).parts and ".cache" not in Path(target).parts:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", rename)
-    monkeypatch.setattr(sample, "DATASET", replace(sample.DATASET, download=fill))
-    fetch.main()
-    assert (checkout / "data/raw/Rock/song.mp3").read_bytes() == b"sound"
-    assert not (checkout / ".cache/fetch/raw").exists()
 
 
 @pytest.mark.parametrize(("set_by_user", "expected"), [(None, "1"), ("0", "0")])

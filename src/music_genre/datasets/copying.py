@@ -106,7 +106,7 @@ def _copy_files(
 
 
 def _key(file: ListedFile) -> str:
-    return f"{file.name} {file.path} {file.size} {file.mtime_ns}"
+    return f"{file.name} {file.path} {file.size} {file.mtime}"
 
 
 def _copy(source: Path, target: Path, before: ManifestEntry | None) -> ManifestEntry:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from music_genre.errors import MusicGenreError
 from music_genre.files import atomic_write
 
-SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64()), ("name", pa.string())])
+SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("mtime", pa.int64()), ("name", pa.string())])
 SECTIONS_KEY = b"sections"  # of the table's metadata
 
 
@@ -41,13 +41,13 @@ class ListedFile:
     Args:
         path: where the file lies, absolute.
         size: in bytes.
-        mtime_ns: when it was last changed, in nanoseconds since 1970.
+        mtime: when it was last changed, in nanoseconds since 1970.
         name: its place in ``data/audio``.
     """
 
     path: str
     size: int
-    mtime_ns: int
+    mtime: int
     name: str
 
 
@@ -128,7 +128,7 @@ class Changes:
     @classmethod
     def between(cls, before: Sequence[ListedFile], after: Sequence[ListedFile]) -> Changes:
         """Compare two listings. A file is known by where it lies."""
-        old, new = ({file.path: (file.size, file.mtime_ns) for file in files} for files in (before, after))
+        old, new = ({file.path: (file.size, file.mtime) for file in files} for files in (before, after))
         changed = sum(old[path] != new[path] for path in old.keys() & new.keys())
         return cls(len(new.keys() - old.keys()), len(old.keys() - new.keys()), changed)
 
