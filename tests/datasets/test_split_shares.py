@@ -1,0 +1,93 @@
+"""Shares hold, whatever the collection looks like; what cannot be met is said."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from music_genre.datasets.splits import SplitParams, SplitResult, assign_splits
+
+PARAMS = SplitParams(method="artist", validation_fraction=0.1, test_fraction=0.1)
+
+
+def split(rows: list[tuple[str, str | None]], former: dict[int, str] | None = None) -> SplitResult:
+    """Of tracks numbered from 1, (genre, artist) each."""
+    table = pd.DataFrame(rows, columns=["genre", "artist_id"]).astype("string")
+    table = table.assign(track_id=range(1, len(rows) + 1), split=pd.array([None] * len(rows), "string"))
+    return assign_splits(table, PARAMS, 7, former)
+
+
+def counts(result: SplitResult, genre: str) -> dict[str, int]:
+    in_genre = result.splits[result.splits["genre"] == genre]
+    return {name: int(count) for name, count in in_genre["split"].value_counts().sort_index().items()}
+
+
+def notes(result: SplitResult) -> dict[tuple[str, str], str]:
+    table = result.notes
+    return dict(zip(zip(table["genre"], table["split"], strict=True), table["note"], strict=True))
+
+
+def test_genre_of_three_tracks_costs_the_others_nothing() -> None:
+    rows = [(f"Genre {g}", f"Artist {g} {number}") for g in range(4) for number in range(20)]
+    result = split([*rows, *(("Rare", f"Rare {number}") for number in range(3))])
+    assert [counts(result, f"Genre {g}") for g in range(4)] == [{"test": 2, "training": 16, "validation": 2}] * 4
+    assert counts(result, "Rare") == {"test": 1, "training": 1, "validation": 1}
+
+
+def test_compilations_are_dealt_track_by_track() -> None:
+    rows = [("Rock", "Various Artists" if number % 2 else f"Artist {number}") for number in range(40)]
+    rows += [("Pop", f"Other {number}") for number in range(40)]
+    result = split(rows)
+    assert counts(result, "Rock") == {"test": 4, "training": 32, "validation": 4}
+
+
+def test_artist_with_a_third_of_a_genre_is_trained_on() -> None:
+    rows = [("Rock", "Big" if number < 20 else f"Artist {number}") for number in range(60)]
+    result = split([*rows, *(("Pop", f"Other {number}") for number in range(60))])
+    assert counts(result, "Rock") == {"test": 6, "training": 48, "validation": 6}
+    assert set(result.splits.loc[result.splits["artist_id"] == "Big", "split"]) == {"training"}
+
+
+@pytest.mark.parametrize(("artists", "expected"), [(1, {"training"}), (2, {"training", "validation"})])
+def test_genre_with_too_few_artists_is_said(artists: int, expected: set[str]) -> None:
+    rows = [("Rock", f"Artist {number % artists}") for number in range(30)]
+    result = split([*rows, *(("Pop", f"Other {number}") for number in range(30))])
+    assert counts(result, "Rock").keys() == expected
+    assert notes(result)["Rock", "test"] == f"no test clip; the genre has {artists} artists"
+
+
+def test_few_validation_clips_are_said() -> None:
+    result = split([(genre, f"{genre} {number}") for genre in ("Rock", "Pop") for number in range(20)])
+    assert notes(result)["Rock", "validation"] == "below 5 clips figures mean little"
+
+
+def test_share_that_an_artist_spoils_is_said_with_the_artist() -> None:
+    rows = [("Rock", f"Artist {number // 20}") for number in range(60)]
+    result = split([*rows, *(("Pop", f"Other {number}") for number in range(100))])
+    assert counts(result, "Rock") == {"test": 20, "training": 20, "validation": 20}
+    row = result.notes.set_index(["genre", "split"]).loc["Rock", "test"]
+    assert (row["wanted"], row["found"]) == (6.0, 20)
+    assert row["note"].startswith("Artist ")
+    assert row["note"].endswith(" alone has 20")
+
+
+def test_new_track_that_links_two_splits_is_left_out_and_nobody_moves() -> None:
+    rows: list[tuple[str, str | None]] = [(g, f"{g} {number}") for g in ("Rock", "Pop") for number in range(30)]
+    first = split(rows)
+    by_split = first.splits[first.splits["genre"] == "Rock"].groupby("split")["artist_id"].first()
+    later = split([*rows, ("Rock", f"{by_split['test']} feat. {by_split['training']}")], first.dealt)
+    assert later.splits.equals(first.splits)
+    assert later.left_out[["track_id", "reason"]].to_numpy().tolist() == [[61, "its artists are in test and training"]]
+    assert later.dealt == first.dealt
+
+
+def test_track_left_out_for_wrong_tags_is_back_when_they_are_right() -> None:
+    rows: list[tuple[str, str | None]] = [(g, f"{g} {number}") for g in ("Rock", "Pop") for number in range(30)]
+    first = split(rows)
+    held_out = first.splits[first.splits["split"] == "validation"].iloc[0]
+    in_test = first.splits[first.splits["split"] == "test"].iloc[0]
+    wrong = list(rows)
+    wrong[held_out["track_id"] - 1] = (held_out["genre"], in_test["artist_id"])
+    second = split(wrong, first.dealt)
+    assert second.left_out["track_id"].tolist() == [held_out["track_id"]]
+    assert split(rows, first.dealt | second.dealt).splits.equals(first.splits)
