@@ -86,6 +86,11 @@ def test_stage_depends_on_every_module_it_can_reach(stage: str) -> None:
     assert missing == set()
 
 
+def test_scan_alone_runs_every_time() -> None:
+    # No dep of its tells DVC that the user's files have changed.
+    assert [name for name, stage in STAGES.items() if stage.get("always_changed")] == ["scan"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_training_depends_on_its_own_model_and_on_no_other(name: str) -> None:
     deps = listed([dep.replace("${key}", name) for dep in STAGES["train"]["deps"]])

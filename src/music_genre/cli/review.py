@@ -12,7 +12,7 @@ from music_genre.paths import ProjectPaths
 def review(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the page on this machine; 0: any free one.")] = 8765,
 ) -> None:
-    """Decide on labels that look wrong, on a page in the browser.
+    """Listen to labels that look wrong, and decide.
 
     Decisions are written to data/corrections.csv; dvc repro applies them.
     """
