@@ -308,7 +308,7 @@ def test_smaller_archive_is_not_used_for_a_larger_subset(tmp_path: Path) -> None
 def test_named_folder_is_listed_or_else_the_subset_is_downloaded(tmp_path: Path) -> None:
     write_metadata(tmp_path / "there")
     write_clips(tmp_path / "there", "small", 2, 5)
-    assert list_files(params(None)).files is None
+    assert list_files(params(None)).files == {}
     assert fetch(tmp_path / "audio", params(tmp_path / "there"), tmp_path / "cache") == []
     assert not (tmp_path / "audio").exists()
 

@@ -79,3 +79,21 @@ def test_playlist_is_not_followed(tmp_path: Path) -> None:
     playlist = tmp_path / "list.mp3"
     playlist.write_text("ffconcat version 1.0\nfile song.wav\n", encoding="utf-8")
     assert identify(playlist).audio_sha256 == file_sha256(playlist)
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".opus", ".wav", ".aiff"])
+@pytest.mark.parametrize(
+    ("written", "expected"), [("Bj\u00f6rk", "Bj\u00f6rk"), ("  Abba ", "Abba"), ("   ", None), (None, None)]
+)
+def test_artist_is_read_from_tags(tmp_path: Path, suffix: str, written: str | None, expected: str | None) -> None:
+    path, subtype = tmp_path / f"clip{suffix}", "OPUS" if suffix == ".opus" else None
+    form = "OGG" if suffix == ".opus" else None
+    with soundfile.SoundFile(path, "w", 48_000, 1, subtype, format=form) as file:
+        if written:
+            file.artist = written
+        file.write(np.random.default_rng(0).normal(0, 0.1, 48_000))
+    assert identify(path).artist == expected
+
+
+def test_format_without_tags_has_no_artist(tmp_path: Path) -> None:
+    assert identify(write(tmp_path / "clip.au")).artist is None

@@ -185,8 +185,8 @@ def test_few_validation_clips_are_noted_also_of_an_official_split() -> None:
     tracks = collection(12, 12, 2)
     tracks["split"] = ["validation"] * 4 + ["test"] * 4 + ["training"] * 4 + ["validation"] * 5 + ["test"] * 7
     assert notes(tracks, "official") == [
-        ["Genre A", "validation", 0.0, 4, "below 5 clips figures mean little"],
-        ["Genre B", "training", 0.0, 0, "no training clip; the genre has 12 artists"],
+        ["Genre A", "validation", None, 4, "below 5 clips figures mean little"],
+        ["Genre B", "training", None, 0, "no training clip; the genre has 12 artists"],
     ]
 
 

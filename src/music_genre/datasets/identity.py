@@ -56,7 +56,8 @@ def identify(path: Path) -> Identity:
     if not n_bytes:
         return Identity(file_sha256(path), None)
     names = {key.casefold(): value for key, value in tags.items()}
-    return Identity(digest.hexdigest(), names.get("artist", "").strip() or None)
+    artist = names.get("artist", "").strip() or names.get("author", "").strip()  # the latter: AIFF
+    return Identity(digest.hexdigest(), artist or None)
 
 
 def track_id_of(audio_sha256: str) -> int:

@@ -107,7 +107,9 @@ def inspect_audio(
             issues.append(DataIssue(int(track_id), path, "dropped", *error))
         elif file.info:
             issues += [DataIssue(int(track_id), path, "warned", *warning) for warning in _warnings(file.info)]
-    return tracks[np.array(usable, dtype=bool)].sort_values(["track_id", "path"], ignore_index=True), issue_table(issues)
+    return tracks[np.array(usable, dtype=bool)].sort_values(["track_id", "path"], ignore_index=True), issue_table(
+        issues
+    )
 
 
 def inspect_spectrograms(tracks: pd.DataFrame, value_range: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:

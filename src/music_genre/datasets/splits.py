@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import model_validator
 
@@ -21,6 +22,7 @@ from music_genre.files import atomic_write_text
 
 SPLITS = ("training", "validation", "test")
 MIN_HELD_OUT = 5  # a genre with fewer validation clips has figures that mean little
+MAX_SHARE_ERROR = 0.1  # of what is wanted; more is said
 LEDGER_COLUMNS = ("method", "track_id", "split")
 
 SplitMethod = Literal["official", "artist", "random"]
@@ -67,7 +69,7 @@ class SplitResult:
         left_out: columns track_id, path, genre, split (the former one, or null), reason: tracks that fit into no split,
             because their artists are in two.
         dealt: track_id -> split of all tracks without an official split, also of those left out.
-        notes: columns genre, split, wanted, found, note: what could not be met.
+        notes: columns genre, split, wanted (null in an official split), found, note: what could not be met.
     """
 
     splits: pd.DataFrame
@@ -122,7 +124,7 @@ def assign_splits(
         kept,
         left_out[is_left_out].reset_index(drop=True),
         dict(zip(tracks.loc[dealt.index, "track_id"].tolist(), dealt.tolist(), strict=True)),
-        _notes(kept, official[~is_left_out].to_numpy(), params.fractions),
+        _notes(kept, official[~is_left_out].to_numpy(dtype=bool), params.fractions),
     )
 
 
@@ -208,22 +210,30 @@ def _group_names(tracks: pd.DataFrame, groups: Iterable[int]) -> pd.Series:
     return tracks["artist_id"].groupby(pd.Series(groups)).transform("min").astype("string")
 
 
-def _notes(splits: pd.DataFrame, official: object, fractions: Mapping[str, float]) -> pd.DataFrame:
-    """What could not be met: too few clips of a genre, and shares that are off by more than one track."""
-    columns = ["genre", "split", "wanted", "found", "note"]
+def _notes(splits: pd.DataFrame, official: np.ndarray, fractions: Mapping[str, float]) -> pd.DataFrame:
+    """What could not be met: too few clips of a genre, and shares that are off by more than a track."""
     rows = []
-    dealt = splits[~pd.Series(official, splits.index, dtype=bool)]
-    for genre, tracks in splits.groupby("genre"):
-        own = dealt[dealt["genre"] == genre]
+    for genre, tracks in splits.assign(official=official).groupby("genre"):
+        dealt = tracks[~tracks["official"]]
         for split in SPLITS:
-            found, wanted = int((tracks["split"] == split).sum()), round(fractions[split] * len(own), 1)
-            largest = own.loc[own["split"] == split, "artist_id"].value_counts()
-            if found == 0:
-                n_artists = tracks["artist_id"].nunique()
-                rows.append((genre, split, wanted, found, f"no {split} clip; the genre has {n_artists} artists"))
-            elif split == "validation" and found < MIN_HELD_OUT:
-                rows.append((genre, split, wanted, found, f"below {MIN_HELD_OUT} clips figures mean little"))
-            elif len(own) and abs(int((own["split"] == split).sum()) - wanted) > max(1.0, 0.1 * wanted):
-                cause = f"{largest.index[0]} alone has {largest.iloc[0]}" if len(largest) else "kept from before"
-                rows.append((genre, split, wanted, int((own["split"] == split).sum()), cause))
-    return pd.DataFrame(rows, columns=columns)
+            found = tracks[tracks["split"] == split]
+            wanted = round(fractions[split] * len(dealt), 1) if len(dealt) else None
+            note = _note(tracks, found, dealt, split, wanted)
+            if note:
+                rows.append((genre, split, wanted, len(found), note))
+    return pd.DataFrame(rows, columns=["genre", "split", "wanted", "found", "note"])
+
+
+def _note(
+    genre: pd.DataFrame, found: pd.DataFrame, dealt: pd.DataFrame, split: str, wanted: float | None
+) -> str | None:
+    """What is wrong with a genre's tracks in a split; None: nothing."""
+    if found.empty:
+        return f"no {split} clip; the genre has {genre['artist_id'].nunique()} artists"
+    if split == "validation" and len(found) < MIN_HELD_OUT:
+        return f"below {MIN_HELD_OUT} clips figures mean little"
+    own = dealt[dealt["split"] == split]
+    if wanted is None or abs(len(own) - wanted) <= max(1.0, MAX_SHARE_ERROR * wanted):
+        return None
+    artists = (own if len(own) > wanted else dealt)["artist_id"].value_counts()
+    return f"{artists.index[0]} alone has {artists.iloc[0]}" if artists.max() > 1 else "kept from before"

@@ -44,7 +44,8 @@ def main(project: ProjectPaths) -> None:
     n_new = len(result.dealt.keys() - former.keys())
     print(f"{n_new} tracks dealt, {len(result.dealt) - n_new} kept where they were, {len(result.left_out)} left out")
     for note in result.notes.itertuples():
-        print(f"{note.genre}: {note.found} {note.split}, {note.wanted:g} wanted: {note.note}", file=sys.stderr)
+        wanted = "" if pd.isna(note.wanted) else f", {note.wanted:g} wanted"
+        print(f"{note.genre}: {note.found} {note.split} clips{wanted}: {note.note}", file=sys.stderr)
     write_ledger(project.split_ledger, ledger | {method: former | result.dealt} if former or result.dealt else ledger)
 
 
