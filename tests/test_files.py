@@ -12,12 +12,14 @@ import pytest
 
 from music_genre.errors import MusicGenreError
 from music_genre.files import (
+    JsonLines,
     atomic_write,
     atomic_write_text,
     check_free_space,
     file_sha256,
     file_size,
     folder_sha256,
+    read_csv,
     sha256,
     translate_disk_errors,
 )
@@ -91,3 +93,31 @@ def test_disk_errors_become_one_line_about_the_file(tmp_path: Path) -> None:
 def test_size_of_a_missing_file_is_zero(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"four")
     assert (file_size(tmp_path / "file"), file_size(tmp_path / "none")) == (4, 0)
+
+
+def test_text_of_a_table_stays_text_and_an_empty_number_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('genre,crnn,found,share\n1,007,3,0.5\nNA,None,4,\n"",nan,5,1\n', encoding="utf-8")
+    table = read_csv(path, text=["crnn"])
+    assert table["genre"].tolist() == ["1", "NA", ""]
+    assert table["crnn"].tolist() == ["007", "None", "nan"]
+    assert (table["found"].dtype, table["share"].isna().tolist()) == ("int64", [False, True, False])
+
+
+def test_table_without_rows_has_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("track_id,genre\n", encoding="utf-8")
+    assert read_csv(tmp_path / "table.csv").columns.tolist() == ["track_id", "genre"]
+
+
+def test_newest_value_of_a_name_is_read_and_torn_lines_are_left_out(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "cache/lines.jsonl")
+    assert lines.read() == {}
+    with lines.appending() as append:
+        append("a", 1)
+        append("b", [2, None])
+    with lines.path.open("a", encoding="utf-8") as file:
+        file.write('["a", 3')  # by a kill
+    with lines.appending() as append:
+        append("ü\u2028", {"x": 0.1})
+        append("b", "new")
+    assert lines.read() == {"a": 1, "b": "new", "ü\u2028": {"x": 0.1}}

@@ -72,7 +72,7 @@ def as_override(value: object) -> str:
 def plain(value: object) -> object:
     """A value of ``Params`` as the file has it."""
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [plain(item) for item in value] or None  # the file names no path by an empty value
     return str(value) if isinstance(value, Path) else value
 
 
@@ -204,10 +204,32 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: Is a directory" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("key", ["data.fma.path", "data.folder.path", "data.arrays.path"])
-def test_empty_path_is_no_path_and_not_the_current_folder(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "none"), [("data.fma.path", None), ("data.folder.path", ()), ("data.arrays.path", None)]
+)
+@pytest.mark.parametrize("empty", ["", None])
+def test_empty_path_is_no_path_and_not_the_current_folder(
+    tmp_path: Path, key: str, none: object, empty: str | None
+) -> None:
     _, section, name = key.split(".")
-    assert getattr(load_params(write(tmp_path, change(key, ""))).data[section], name) is None
+    assert getattr(load_params(write(tmp_path, change(key, empty))).data[section], name) == none
+
+
+@pytest.mark.parametrize(
+    ("value", "paths"), [("/a", ["/a"]), (["/a", "b c"], ["/a", "b c"]), (["/a", "", None], ["/a"]), ([], [])]
+)
+def test_folder_may_be_one_or_several(tmp_path: Path, value: object, paths: list[str]) -> None:
+    assert load_params(write(tmp_path, change("data.folder.path", value))).data["folder"].path == tuple(
+        map(Path, paths)
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "sources"), [("fma", ("fma",)), ("[fma]", ("fma",)), ("[fma,folder]", ("fma", "folder"))]
+)
+def test_source_may_be_one_or_several(params_file: Path, override: str, sources: tuple[str, ...]) -> None:
+    apply_overrides(params_file, [f"data.source={override}"])
+    assert load_params(params_file).data.sources == sources
 
 
 @pytest.fixture(scope="module")
@@ -397,6 +419,22 @@ def test_artist_pattern_without_an_artist_is_refused(tmp_path: Path, pattern: st
     message = refusal(write(tmp_path, change("data.folder.artist_pattern", pattern)))
     assert "data.folder.artist_pattern" in message
     assert repr(pattern) in message
+
+
+@pytest.mark.parametrize(
+    ("sources", "reason"),
+    [
+        (["fma", "bogus"], "found 'bogus', choose from: arrays, fma, folder, sample"),
+        ([], "found []: name one source, or several in a list, each once"),
+        (["fma", "fma"], "found ['fma', 'fma']: name one source, or several in a list, each once"),
+        (["fma", "arrays"], "ready spectrograms cannot be combined with another source"),
+    ],
+    ids=str,
+)
+def test_sources_that_cannot_be_used_are_refused(tmp_path: Path, sources: list[str], reason: str) -> None:
+    message = refusal(write(tmp_path, change("data.source", sources)))
+    assert "data.source: " in message
+    assert reason in message
 
 
 def test_every_problem_is_named_at_once(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def collection(sound_of_artists: float) -> tuple[pd.DataFrame, np.ndarray]:
     tracks = pd.DataFrame(
         [(genre, f"{genre} {artist}") for genre in ("Folk", "Rock") for artist in range(10) for _ in range(6)],
         columns=["genre", "artist_id"],
-    ).assign(track_id=np.arange(120) * 3, split=None, sha256=[f"{number:064x}" for number in range(120)])
+    ).assign(track_id=np.arange(120) * 3, split=None, audio_sha256=[f"{number:064x}" for number in range(120)])
     own = {artist: random.normal(0, sound_of_artists, 8) for artist in tracks["artist_id"].unique()}
     statistics = np.stack([own[artist] for artist in tracks["artist_id"]]) + random.normal(0, 0.3, (120, 8))
     return tracks, statistics + (tracks["genre"] == "Rock").to_numpy()[:, None] * 0.2

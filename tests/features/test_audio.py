@@ -200,24 +200,6 @@ def test_probe_gives_duration_rate_channels_peak_and_silence(tmp_path: Path) -> 
     assert info.silent_fraction == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("suffix", [".mp3", ".flac", ".ogg", ".opus", ".wav", ".aiff"])
-@pytest.mark.parametrize(
-    ("written", "expected"), [("Bj\u00f6rk", "Bj\u00f6rk"), ("  Abba ", "Abba"), ("   ", None), (None, None)]
-)
-def test_artist_is_read_from_tags(tmp_path: Path, suffix: str, written: str | None, expected: str | None) -> None:
-    path, subtype = tmp_path / f"clip{suffix}", "OPUS" if suffix == ".opus" else None
-    form = "OGG" if suffix == ".opus" else None
-    with soundfile.SoundFile(path, "w", 48_000, 1, subtype, format=form) as file:
-        if written:
-            file.artist = written
-        file.write(noise(1.0, 48_000))
-    assert probe(path, ALL).artist == expected
-
-
-def test_format_without_tags_has_no_artist(tmp_path: Path) -> None:
-    assert probe(write(tmp_path / "clip.au", noise(1.0)), ALL).artist is None
-
-
 @pytest.mark.parametrize(("dbfs", "fraction"), [(-66, 0.5), (-54, 0.0)])
 def test_blocks_below_minus_60_dbfs_are_silent(tmp_path: Path, dbfs: float, fraction: float) -> None:
     samples = noise(4.0, rate=16_000)

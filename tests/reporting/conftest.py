@@ -131,7 +131,24 @@ def context_of() -> Callable[..., RunReportContext]:
             recipes=dict.fromkeys(members, "improved"),
             members=members,
             splits=pd.DataFrame({"genre": list(GENRES), "training_tracks": [5, 6], "test_tracks": [1, 2]}),
+            split_notes=pd.DataFrame(
+                [(GENRES[0], "test", 2.5, 0, "no test clip"), (GENRES[1], "validation", None, 4, "few clips")],
+                columns=["genre", "split", "wanted", "found", "note"],
+            ),
             issues=pd.DataFrame({"track_id": [9], "severity": ["dropped"], "reason": ["silent"]}),
+            corrected=pd.DataFrame(
+                {"track_id": [4], "path": [HOSTILE], "listed_genre": [GENRES[0]], "genre": [GENRES[1]]}
+            ),
+            label_issues=pd.DataFrame(
+                {
+                    "track_id": [5],
+                    "path": ["a.mp3"],
+                    "genre": [GENRES[1]],
+                    "suggested": [GENRES[0]],
+                    "self_confidence": [0.125],
+                    "note": ["the same recording is 6 as Rock"],
+                }
+            ),
             checks={
                 "success": True,
                 "suites": {"tracks": {"success": True, "expectations": [outcome | {"unexpected_count": 17}]}},
@@ -158,7 +175,7 @@ def context_of() -> Callable[..., RunReportContext]:
             agreement=agreement,
             confusions=model_comparison.top_confusions(clips, "ensemble").assign(model="ensemble"),
             card=f"# music-genre: {members[0]}\n\n## Model description\n\nIt classifies {HOSTILE}.\n",
-            audio="../data/raw",
+            audio="../data/audio",
             plots=models | networks | shared | {"genre_examples.png", "evaluation/plots/risk_coverage.png"},
             interpretations={
                 name: Interpretation(

@@ -51,6 +51,7 @@ def context_of(*genres: str) -> CardContext:
         columns=["genre", "split", "artist_id", "license"],
     )
     clips.loc[0, "license"] = None
+    clips["listed_genre"] = clips["genre"]
     members = tuple(BundledMember(name, 0.5, 1.2, f"{name}.keras") for name in ("crnn", "parallel"))
     return CardContext(
         registered_name="music-genre",
@@ -167,8 +168,9 @@ def test_genre_of_any_name_is_text_in_every_form_of_the_card(genre: str, parse: 
     assert len(page.attributes("h2")) == len(HEADINGS) + 2
 
 
-def test_card_of_the_sample_warns_of_synthetic_audio(context: CardContext) -> None:
-    text = render_card(replace(context, tags={**context.tags, "data_source": "sample"}))
+@pytest.mark.parametrize("source", ["sample", "fma+sample"])
+def test_card_of_the_sample_warns_of_synthetic_audio(context: CardContext, source: str) -> None:
+    text = render_card(replace(context, tags={**context.tags, "data_source": source}))
     assert "Its audio is synthetic" in text
     assert "Its predictions for real music mean nothing." in text
     assert "synthetic" not in render_card(context)
@@ -248,6 +250,16 @@ def test_long_card_fits_a_description_that_says_where_the_rest_is() -> None:
 def test_clips_have_their_artists_and_licences() -> None:
     index = pd.DataFrame({"track_id": [2, 1], "genre": ["Folk", "Rock"], "split": ["test", "training"], "row": [0, 1]})
     tracks = pd.DataFrame({"track_id": [1, 2, 3], "artist_id": [7, 8, 9], "license": ["CC0", "CC BY", "MIT"]})
-    clips = join_clips(index, tracks)
+    clips = join_clips(index, tracks.assign(listed_genre=["Rock", "Pop", "Pop"]))
     assert clips["genre"].tolist() == ["Folk", "Rock"]
     assert clips["license"].tolist() == ["CC BY", "CC0"]
+    assert clips["artist_id"].tolist() == [8, 7]
+    assert clips["listed_genre"].tolist() == ["Pop", "Rock"]
+
+
+def test_card_counts_the_labels_that_were_corrected(context: CardContext) -> None:
+    assert "corrected" not in render_card(context)
+    clips = context.clips.copy()
+    clips.loc[:2, "listed_genre"] = "Polka"
+    text = render_card(replace(context, clips=clips))
+    assert "Of its labels, 3 were corrected by hand (`data/corrections.csv`)." in text

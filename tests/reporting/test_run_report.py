@@ -35,7 +35,7 @@ def test_page_loads_nothing_from_outside_and_runs_no_script(context: RunReportCo
 
 def test_every_link_and_plot_resolves(context: RunReportContext, page: Any, tmp_path: Path) -> None:
     reports = tmp_path / "reports"
-    for plot in (*context.plots, "data_quality/site/index.html", "../data/raw/a b/ü.mp3", '../data/raw/c"d.mp3'):
+    for plot in (*context.plots, "data_quality/site/index.html", "../data/audio/a b/ü.mp3", '../data/audio/c"d.mp3'):
         (reports / plot).parent.mkdir(parents=True, exist_ok=True)
         (reports / plot).touch()
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
@@ -120,6 +120,30 @@ def test_issues_and_failed_expectations_are_listed(page: Any) -> None:
     assert page.tables["Failed expectations"][1] == ["tracks", "expect_x", "duration_s", "warning", "17"]
 
 
+def test_splits_that_are_not_as_asked_for_are_listed(page: Any) -> None:
+    assert page.tables["Notes on the splits"] == [
+        ["genre", "split", "note", "wanted", "found"],
+        [RNB, "test", "no test clip", "2.5", "0"],
+        [ROCK, "validation", "few clips", "", "4"],
+    ]
+
+
+def test_corrected_labels_and_those_that_look_wrong_are_listed(page: Any) -> None:
+    assert page.tables["Labels corrected by hand (1)"][1] == ["4", HOSTILE, RNB, ROCK]
+    assert "1 tracks sound like another genre" in " ".join(page.text.split())
+    assert page.tables["Labels that look wrong, most suspicious first"][1] == [
+        *("5", "a.mp3", ROCK, RNB),
+        *("the same recording is 6 as Rock", "12 %"),
+    ]
+
+
+def test_run_without_notes_and_corrections_has_no_table_of_them(context: RunReportContext, parse: Parse) -> None:
+    tables = {name: getattr(context, name).head(0) for name in ("split_notes", "corrected", "label_issues")}
+    page = parse(render_run_report(replace(context, **tables)))
+    assert [caption for caption in page.tables if re.search("Notes on the splits|Labels", caption)] == []
+    assert "sound like another genre" not in page.text
+
+
 def test_gate_is_shown_in_words(context: RunReportContext, parse: Parse) -> None:
     criteria = [
         Criterion(CriterionName.MIN_CLASS_RECALL, 0.01, 0.05, False),
@@ -137,7 +161,9 @@ def test_gate_is_shown_in_words(context: RunReportContext, parse: Parse) -> None
     assert gate.notes[0] in refused.text
 
 
-@pytest.mark.parametrize(("source", "warned"), [("sample", True), ("fma", False)])
+@pytest.mark.parametrize(
+    ("source", "warned"), [("sample", True), ("folder+sample", True), ("fma", False), ("fma+folder", False)]
+)
 def test_only_the_synthetic_sample_is_warned_about(
     context: RunReportContext, parse: Parse, source: str, warned: bool
 ) -> None:
@@ -148,7 +174,7 @@ def test_only_the_synthetic_sample_is_warned_about(
 def test_errors_come_with_titles_and_players(page: Any) -> None:
     (row,) = page.tables["Most confident errors of the ensemble (1 of 1)"][1:]
     assert row == ["2", "Song", ROCK, RNB, ROCK, RNB, "80 %", ""]
-    assert "../data/raw/c%22d.mp3" in [player["src"] for player in page.attributes("audio")]
+    assert "../data/audio/c%22d.mp3" in [player["src"] for player in page.attributes("audio")]
 
 
 def test_clips_without_audio_have_no_player(context: RunReportContext, parse: Parse) -> None:
@@ -220,3 +246,11 @@ def test_long_tables_are_cut(context: RunReportContext, parse: Parse) -> None:
     many = pd.concat([context.clips.assign(track_id=context.clips["track_id"] + 3 * step) for step in range(20)])
     page = parse(render_run_report(replace(context, clips=many)))
     assert len(page.tables["Most confident errors of the ensemble (8 of 20)"]) == 1 + 8
+
+
+def test_long_tables_of_labels_are_cut_and_counted(context: RunReportContext, parse: Parse) -> None:
+    corrected, label_issues = (pd.concat([table] * 60) for table in (context.corrected, context.label_issues))
+    page = parse(render_run_report(replace(context, corrected=corrected, label_issues=label_issues)))
+    assert len(page.tables["Labels corrected by hand (60)"]) == 1 + 50
+    assert len(page.tables["Labels that look wrong, most suspicious first"]) == 1 + 10
+    assert "60 tracks sound like another genre" in page.text

@@ -57,6 +57,7 @@ def make_tables() -> Callable[[], Tables]:
             sample_rate_hz=44_100,
             channels=2,
             sha256=[f"{track_id:064x}" for track_id in ids],
+            audio_sha256=[f"{track_id + N_CLIPS:064x}" for track_id in ids],
         )
         index = splits[["track_id", "split", "genre"]].assign(
             label=0,
