@@ -41,7 +41,9 @@ def test_signs_and_letters_within_a_name_do_not_divide_it(credit: str) -> None:
     assert artist_keys(credit) == (credit.casefold(),)
 
 
-@pytest.mark.parametrize("credit", [None, "", "  ", "Various Artists", "VARIOUS", "V.A.", "va", "<unknown>", "; ;"])
+@pytest.mark.parametrize(
+    "credit", [None, "", "  ", "Various Artists", "VARIOUS", "V.A.", "va", "A Label Compilation", "<unknown>", "; ;"]
+)
 def test_compilations_and_empty_names_are_no_artist(credit: str | None) -> None:
     assert artist_keys(credit) == ()
 

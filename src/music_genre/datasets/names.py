@@ -70,7 +70,11 @@ def artist_keys(credit: str | None) -> tuple[str, ...]:
     if credit is None:
         return ()
     names = (_plain(name).strip("()[] ") for name in SEPARATOR.split(unicodedata.normalize("NFKC", credit)))
-    return tuple(sorted({name for name in names if name and name not in COMPILATIONS}))
+    return tuple(sorted({name for name in names if name and not _is_compilation(name)}))
+
+
+def _is_compilation(name: str) -> bool:
+    return name in COMPILATIONS or name.endswith((" compilation", " sampler", " soundtrack"))
 
 
 def artist_of_folders(parts: tuple[str, ...]) -> str | None:

@@ -1,0 +1,69 @@
+"""Genres whose names look like nothing or like numbers, from the first stage to the last."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from music_genre.evaluation.results import read_result
+from music_genre.files import read_csv
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[3]
+GENRES = ("1", "NA", "None")
+RATE = 22_050
+
+
+@pytest.fixture
+def project(tmp_path: Path, run: Callable[..., str], write_params: Callable[[Path, dict[str, Any]], None]) -> Path:
+    rng = np.random.default_rng(0)
+    for position, genre in enumerate(GENRES):
+        for number in range(10):
+            path = tmp_path / f"music/{genre}/{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tone = np.sin(2 * np.pi * 300 * 3**position * np.arange(4 * RATE) / RATE)
+            soundfile.write(path, 0.2 * tone * rng.uniform(0.5, 1) + rng.normal(0, 0.01, 4 * RATE), RATE)
+    folder = tmp_path / "project"
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "data").mkdir()
+    for name in ("corrections", "split_ledger"):
+        shutil.copy(ROOT / f"data/{name}.csv", folder / "data")
+    published = {"epochs": 2, "batch_size": 4}
+    write_params(
+        folder,
+        {
+            "data": {"source": "folder", "min_duration_s": 1, "folder": {"path": str(tmp_path / "music")}},
+            "split": {"validation_fraction": 0.2, "test_fraction": 0.2},
+            "spectrogram": {"n_mels": 32, "n_frames": 64, "clip_duration_s": 5},
+            "models": {
+                "crnn": {"recipe": "published", "published": published},
+                "parallel": {"improved": published},
+            },
+        },
+    )
+    run(folder, "dvc", "init", "--no-scm", "-q")
+    return folder
+
+
+def test_names_that_look_like_nothing_are_text_in_every_table(project: Path, run: Callable[..., str]) -> None:
+    run(project, "dvc", "repro")
+    for name in ("tracks", "splits"):
+        assert set(pd.read_parquet(project / f"data/{name}.parquet")["genre"]) == set(GENRES)
+    assert set(pd.read_parquet(project / "data/spectrograms/index.parquet")["genre"]) == set(GENRES)
+    assert read_csv(project / "reports/splits.csv")["genre"].tolist() == list(GENRES)
+    for model in ("baseline", "crnn", "parallel", "ensemble"):
+        result = read_result(project / "reports/evaluation", model)
+        assert set(result.per_class["genre"]) == set(GENRES)
+        assert set(result.predictions["actual"]) == set(GENRES)
+        assert set(result.predictions["predicted"]) <= set(GENRES)
+    page = (project / "reports/index.html").read_text(encoding="utf-8")
+    assert all(f"<td>{genre}</td>" in page for genre in GENRES)
