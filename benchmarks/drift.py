@@ -69,7 +69,7 @@ def logged_clips(project: ProjectPaths, data: SpectrogramStore) -> dict[str, pd.
         sys.exit("benchmarks/drift.py: ready spectrograms have no audio to change")
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in CHANGES}
     for track_id in data.index["track_id"]:
-        recording = decode(project.raw / tracks.loc[track_id, "path"], data.transform.clip_duration_s + 1)
+        recording = decode(project.audio / tracks.loc[track_id, "path"], data.transform.clip_duration_s + 1)
         for name, change in CHANGES.items():
             mel = extract_first_clip(change(recording), data.transform).astype(np.float16)
             genre = data.genres[int(predict(mel[None].astype(np.float32))[0].argmax())]
@@ -112,7 +112,9 @@ def main() -> None:
         ]
         for name, draws in drifted.items()
     ]
-    setting = f"{n_requests} requests a draw against the other clips of {len(unchanged)}, source {params.data.source}."
+    setting = (
+        f"{n_requests} requests a draw against the other clips of {len(unchanged)}, source {params.data.source_name}."
+    )
     write("drift", setting, table(["requests", "drift detected", "in"], rows), quick=quick)
 
 

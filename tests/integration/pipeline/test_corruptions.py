@@ -32,6 +32,7 @@ Write = Callable[[Path], None]
 Rows = tuple[tuple[str, str], ...]
 CLEAN: Rows = ()
 USED = "data/spectrograms/index.parquet"
+COPIED = "folder/music"  # in data/audio
 
 
 def dropped(reason: str) -> Rows:
@@ -116,7 +117,7 @@ class Corruption:
         write: writes it.
         issues: its rows (severity, reason).
         listed: whether the collection lists such a track.
-        message: what ``fetch`` prints about it.
+        message: what ``scan`` prints about it.
     """
 
     name: str
@@ -158,16 +159,19 @@ IN_FOLDERS = {
     "a leading dash": Corruption("Rock/-rf.mp3", audio(24), CLEAN),
     "a comma, quotes and a line's end in a name": Corruption("Rock/a,\"b'\nc.mp3", audio(25), CLEAN),
     "a suffix in capitals": Corruption("Rock/LOUD.WAV", audio(26, "WAV"), CLEAN),
-    "a name that is not UTF-8": Corruption("Rock/caf\udce9.mp3", content(b"a song"), CLEAN, False, "not UTF-8"),
-    "a link out of the folder": Corruption("Rock/out.mp3", link_out, CLEAN, False, "out.mp3': leads out"),
+    "a name that is not UTF-8": Corruption(
+        "Rock/caf\udce9.mp3", content(b"a song"), CLEAN, False, "a name that is not UTF-8: 'Rock/caf\\udce9.mp3'"
+    ),
+    "a link out of the folder": Corruption("Rock/out.mp3", link_out, CLEAN, False, "or nowhere: 'Rock/out.mp3'"),
     "a link to nothing": Corruption(
-        "Rock/gone.mp3", lambda path: path.symlink_to("/no/where.mp3"), CLEAN, False, "gone.mp3': leads out"
+        "Rock/gone.mp3", lambda path: path.symlink_to("/no/where.mp3"), CLEAN, False, "or nowhere: 'Rock/gone.mp3'"
     ),
     "a folder under the name of a clip": Corruption("Rock/x.mp3", Path.mkdir, CLEAN, False),
     "what macOS leaves beside a file": Corruption(
-        "Rock/._x.mp3", content(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(4000)), CLEAN, False
+        "Rock/._x.mp3", content(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(4000)), CLEAN, False, "a companion that macOS"
     ),
-    "the same file in two genres": Corruption("Rock/twin.mp3", audio(500), CLEAN),
+    "the same file in two genres": Corruption("Rock/twin.mp3", audio(500), dropped("duplicate")),
+    "the same file twice in a genre": Corruption("Rock/zwilling.mp3", audio(521), dropped("duplicate")),
     "a genre whose only track is faulty": Corruption("Jazz/broken.mp3", content(b"\xff\xfb"), dropped("undecodable")),
     "a genre without any track": Corruption("Polka/notes.txt", content(b"none yet"), CLEAN, False),
 }
@@ -195,7 +199,7 @@ IN_FMA: dict[str, tuple[int, str | None, Write | None, Rows]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """A collection after four stages."""
+    """A collection after the stages up to ``spectrograms``."""
 
     folder: Path
     printed: str
@@ -203,8 +207,14 @@ class Outcome:
     issues: pd.DataFrame
     used: pd.DataFrame
 
-    def rows(self, track_id: int) -> Rows:
-        issues = self.issues[self.issues["track_id"] == track_id]
+    @property
+    def used_paths(self) -> list[str]:
+        return self.tracks.loc[self.tracks["track_id"].isin(self.used["track_id"]), "path"].tolist()
+
+    def rows(self, of: int | str) -> Rows:
+        """The issues of a track or of a file."""
+        known = self.issues["path" if isinstance(of, str) else "track_id"].tolist()
+        issues = self.issues[[value == of for value in known]]
         return tuple(zip(issues["severity"], issues["reason"], strict=True))
 
 
@@ -213,9 +223,9 @@ def good() -> list[tuple[str, int]]:
 
 
 def run(folder: Path) -> Outcome:
-    """The four stages, as DVC runs them."""
+    """The stages, as DVC runs them."""
     printed = ""
-    for name in ("fetch", "inspect", "split", "spectrograms"):
+    for name in ("scan", "fetch", "inspect", "split", "spectrograms"):
         command = [sys.executable, "-m", f"music_genre.pipeline.{name}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"{name}: {done.stderr}"
@@ -253,11 +263,13 @@ def of_fma(folder: Path) -> Outcome:
     path.parent.mkdir(parents=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["", "artist", "set", "set", "track", "track", "track"])
-        writer.writerow(["", "id", "split", "subset", "genre_top", "title", "license"])
-        writer.writerow(["track_id", *[""] * 6])
+        writer.writerow(["", "artist", "artist", "set", "set", "track", "track", "track"])
+        writer.writerow(["", "id", "name", "split", "subset", "genre_top", "title", "license"])
+        writer.writerow(["track_id", *[""] * 7])
         for track_id, split, genre in rows:
-            writer.writerow([track_id, 7 * track_id, split, "small", genre, f"Title {track_id}", "CC0"])
+            writer.writerow(
+                [track_id, 7 * track_id, f"Artist {track_id}", split, "small", genre, f"Title {track_id}", "CC0"]
+            )
     return run(folder)
 
 
@@ -292,15 +304,13 @@ def fma(outcomes: dict[str, Outcome]) -> Outcome:
 def test_corruption_in_folders_of_genres(folders: Outcome, name: str) -> None:
     corruption = IN_FOLDERS[name]
     assert corruption.message in folders.printed
-    assert (folders.folder / "data/raw" / corruption.name).is_file() == corruption.listed
-    listed = pd.concat([folders.tracks, folders.issues])[["path", "track_id"]].drop_duplicates().to_numpy()
-    track_ids = [track_id for path, track_id in listed if path == corruption.name]
-    assert len(track_ids) == corruption.listed
-    for track_id in track_ids:
-        assert folders.rows(track_id) == corruption.issues
-        assert (track_id in set(folders.used["track_id"])) == all(
-            severity == "warned" for severity, _ in corruption.issues
-        )
+    path = f"{COPIED}/{corruption.name}"
+    assert (folders.folder / "data/audio" / path).is_file() == corruption.listed
+    listed = {*folders.tracks["path"], *folders.issues["path"]}
+    assert (path in listed) == corruption.listed
+    assert folders.rows(path) == corruption.issues
+    is_used = corruption.listed and all(severity == "warned" for severity, _ in corruption.issues)
+    assert (path in set(folders.used_paths)) == is_used
 
 
 @pytest.mark.parametrize("name", IN_FMA)
@@ -313,11 +323,11 @@ def test_corruption_in_the_layout_of_fma(fma: Outcome, name: str) -> None:
 
 
 def test_good_tracks_of_folders_are_used(folders: Outcome) -> None:
-    used = folders.tracks[folders.tracks["track_id"].isin(folders.used["track_id"])]
-    assert set(used["path"]) >= {f"{genre}/good {song}.mp3" for genre, song in good()}
     # The only one with an issue is that of which another genre has a copy.
-    reported = set(folders.issues["path"])
-    assert {path for path in reported if "/good " in path} == {"Folk/good 0.mp3"}
+    reported = {path for path in folders.issues["path"] if "/good " in path}
+    assert reported == {f"{COPIED}/Folk/good 0.mp3"}
+    expected = {f"{COPIED}/{genre}/good {song}.mp3" for genre, song in good()} - reported
+    assert {path for path in folders.used_paths if "/good " in path} == expected
 
 
 def test_good_tracks_of_fma_are_used(fma: Outcome) -> None:
@@ -342,11 +352,12 @@ def test_genre_without_usable_tracks_is_no_class(outcomes: dict[str, Outcome], k
     assert json.loads(described)["genres"] == list(GENRES)
 
 
-def test_copy_in_another_genre_is_in_the_same_split(folders: Outcome) -> None:
-    paths = folders.tracks.set_index("path")["track_id"]
-    splits = folders.used.set_index("track_id")["split"]
-    assert splits[paths["Rock/twin.mp3"]] == splits[paths["Folk/good 0.mp3"]]
-    assert folders.rows(paths["Folk/good 0.mp3"]) == warned("duplicate")
+def test_recording_under_two_genres_is_used_under_none_and_says_so(folders: Outcome) -> None:
+    assert folders.rows(f"{COPIED}/Folk/good 0.mp3") == dropped("duplicate")
+    details = folders.issues.set_index("path").loc[f"{COPIED}/Rock/twin.mp3", "detail"]
+    assert details == (
+        f"the same recording as {COPIED}/Folk/good 0.mp3, under Folk, Rock: data/corrections.csv can say which"
+    )
 
 
 def test_every_issue_has_a_detail(outcomes: dict[str, Outcome]) -> None:

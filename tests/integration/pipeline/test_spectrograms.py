@@ -33,6 +33,10 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def splits_of(folder: Path) -> pd.Series:
+    return pd.read_parquet(folder / "data/splits.parquet").set_index("track_id")["split"]
+
+
 def cached_shards(folder: Path) -> dict[str, float]:
     """The finished shards of the cache, and when they were written."""
     finished = (folder / ".cache/spectrograms").glob("*.json")
@@ -48,7 +52,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: C
         path = folder / "music" / ("Hiss", "Hum")[number % 2] / f"{number:02d}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, 2 * 22_050), 22_050)
-    run_stages(folder, "fetch", "inspect", "split")
+    run_stages(folder, "scan", "fetch", "inspect", "split")
     return folder
 
 
@@ -87,31 +91,37 @@ def test_killed_run_resumes_from_finished_shards_to_the_same_bytes(finished: Pat
     assert digests(checkout) == digests(finished)
 
 
-def test_changed_track_changes_its_own_shard_only(finished: Path, tmp_path: Path) -> None:
+def test_changed_recording_changes_no_shard_but_those_of_its_old_and_its_new_split(
+    finished: Path, tmp_path: Path
+) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(finished, checkout)
-    before, shards = digests(checkout), cached_shards(checkout)
-    splits = pd.read_parquet(checkout / "data/splits.parquet").set_index("track_id")["split"]
+    before, shards, old = digests(checkout), cached_shards(checkout), splits_of(checkout)
     track = pd.read_parquet(checkout / "data/tracks.parquet").iloc[0]
-    soundfile.write(checkout / "data/raw" / track["path"], np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
-    run_stages(checkout, "inspect", "split", "spectrograms")
-    assert pd.read_parquet(checkout / "data/splits.parquet").set_index("track_id")["split"].equals(splits)
+    song = checkout / track["path"].removeprefix("folder/")
+    soundfile.write(song, np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
+    run_stages(checkout, "scan", "fetch", "inspect", "split", "spectrograms")
+    new = splits_of(checkout)
+    (added,) = set(new.index) - set(old.index)
+    assert set(old.index) - set(new.index) == {track["track_id"]}
+    assert new.drop(added).equals(old.drop(track["track_id"]))
     changed = {name for name, digest in digests(checkout).items() if before[name] != digest}
-    assert changed == {f"{splits[track['track_id']]}-00000.npy", "index.parquet"}
-    assert len(cached_shards(checkout).items() & shards.items()) == len(shards) - 1
+    touched = {old[track["track_id"]], new[added]}
+    assert changed == {"index.parquet", *(f"{split}-00000.npy" for split in touched)}
+    assert len(cached_shards(checkout).items() & shards.items()) == len(shards) - len(touched)
 
 
 def test_only_new_clips_of_a_grown_collection_are_extracted(finished: Path, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(finished, checkout)
-    # It is the first by name: every other track gets another id, and the splits change.
-    new = "00 new.flac"
+    new, before = "00 new.flac", splits_of(checkout)
     soundfile.write(checkout / "music/Hiss" / new, np.random.default_rng(9).normal(0, 0.1, 50_000), 22_050)
-    run_stages(checkout, "fetch", "inspect", "split")
+    run_stages(checkout, "scan", "fetch", "inspect", "split")
+    assert splits_of(checkout)[before.index].equals(before)
     fresh = tmp_path / "fresh"
     shutil.copytree(checkout, fresh, ignore=shutil.ignore_patterns(".cache"))
     run_stages(fresh, "spectrograms")
-    for clip in (checkout / "data/raw").rglob("*.flac"):
+    for clip in (checkout / "data/audio").rglob("*.flac"):
         if clip.name != new:
             clip.unlink()
     run_stages(checkout, "spectrograms")
@@ -121,7 +131,7 @@ def test_only_new_clips_of_a_grown_collection_are_extracted(finished: Path, tmp_
 
 def test_clip_that_fails_after_inspection_is_dropped_and_reported(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
-    (checkout / "data/raw" / tracks["path"].iloc[3]).write_text("no audio any more")
+    (checkout / "data/audio" / tracks["path"].iloc[3]).write_text("no audio any more")
     shutil.rmtree(checkout / ".cache/spectrograms", ignore_errors=True)
     run_stages(checkout, "spectrograms", "validate")
     faults = pd.read_csv(checkout / "data/faults.csv")
@@ -135,7 +145,7 @@ def test_clip_that_fails_after_inspection_is_dropped_and_reported(checkout: Path
 def test_too_many_clips_that_fail_after_inspection_stop_the_run(checkout: Path) -> None:
     tracks = pd.read_parquet(checkout / "data/tracks.parquet")
     for path in tracks["path"].iloc[:10]:
-        (checkout / "data/raw" / path).write_text("no audio any more")
+        (checkout / "data/audio" / path).write_text("no audio any more")
     shutil.rmtree(checkout / ".cache/spectrograms", ignore_errors=True)
     run_stages(checkout, "spectrograms")
     command = [sys.executable, "-m", "music_genre.pipeline.validate"]
