@@ -80,3 +80,9 @@ def test_genre_names_are_text(name: str) -> None:
     assert genres.isna().tolist() == [False, True, False]
     assert genres.dropna().tolist() == [name, name]
     assert notes == []
+
+
+def test_tracks_without_any_genre_stay_without() -> None:
+    genres, notes = unify_genres(pd.Series([None, None], dtype="string"))
+    assert genres.isna().all()
+    assert notes == []

@@ -98,8 +98,8 @@ def unify_genres(genres: pd.Series) -> tuple[pd.Series, list[str]]:
         The name that most tracks have, in Unicode's composed form without surrounding blanks; and a note for each name
         that several were unified to.
     """
-    composed = genres.astype("string").map(lambda name: unicodedata.normalize("NFC", name).strip(), na_action="ignore")
-    keys = composed.map(_plain, na_action="ignore")
+    composed = genres.astype("string").str.normalize("NFC").str.strip()
+    keys = composed.map(_plain, na_action="ignore").astype("string")
     counts = pd.DataFrame({"key": keys, "name": composed}).value_counts().reset_index()
     counts = counts.sort_values(["count", "name"], ascending=[False, True])
     chosen = counts.drop_duplicates("key").set_index("key")["name"]
