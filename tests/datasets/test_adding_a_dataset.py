@@ -28,7 +28,9 @@ def checkout(tmp_path: Path) -> Path:
     (code,), (section,) = (re.findall(rf"```{kind}\n(.*?)```", GUIDE, re.DOTALL) for kind in ("python", "yaml"))
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "src/music_genre", folder / "src/music_genre", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "data").mkdir()
+    for name in ("dvc.yaml", "data/corrections.csv"):
+        shutil.copy(ROOT / name, folder / name)
     (folder / "src/music_genre/datasets/table.py").write_text(code, encoding="utf-8")
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     params = params.replace("\nsplit:", f"{section.replace('/music', str(tmp_path / 'music'))}\nsplit:", 1)
@@ -69,9 +71,11 @@ def test_example_of_the_guide_goes_through_dvc_repro(checkout: Path, music: Path
     index = pd.read_parquet(checkout / "data/spectrograms/index.parquet")
     assert index["genre"].value_counts().to_dict() == dict.fromkeys(GENRES, LISTED_PER_GENRE)
     faults = pd.read_csv(checkout / "data/faults.csv")
-    assert faults[["path", "severity", "reason"]].to_numpy().tolist() == [
-        ["clips/none.flac", "dropped", "missing"],
-        ["../outside.flac", "dropped", "missing"],
+    assert faults[["path", "severity", "reason"]].sort_values("path").to_numpy().tolist() == [
+        ["table/../outside.flac", "dropped", "missing"],
+        ["table/clips/none.flac", "dropped", "missing"],
     ]
+    copied = {path.name for path in (checkout / "data/audio").rglob("*.*")}
+    assert copied == {"manifest.csv", "tracks.csv", *(path.name for path in (music / "clips").iterdir())}
     artists = pd.read_parquet(checkout / "data/splits.parquet").groupby("artist_id")["split"].nunique()
     assert artists.eq(1).all()

@@ -92,7 +92,7 @@ def bento(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     beside it, as in a container.
     """
     folder, home = tmp_path_factory.mktemp("build") / "project", tmp_path_factory.mktemp("home")
-    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "audio", "raw", "music"))
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "audio", "music"))
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements").mkdir()
     shutil.copy(ROOT / "requirements/serve.lock", folder / "requirements")

@@ -35,7 +35,7 @@ DROPPED = {
 
 
 def run_stages_to_validate(folder: Path) -> None:
-    for name in ("fetch", "inspect", "split", "spectrograms", "validate"):
+    for name in ("scan", "fetch", "inspect", "split", "spectrograms", "validate"):
         command = [sys.executable, "-m", f"music_genre.pipeline.{name}"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -64,7 +64,7 @@ def test_only_genres_with_usable_audio_become_classes(recordings: Path) -> None:
 
 
 def test_official_splits_are_used_and_shared_artists_are_reported(recordings: Path) -> None:
-    table = pd.read_csv(recordings / "data/raw/fma_metadata/tracks.csv", index_col=0, header=[0, 1])
+    table = pd.read_csv(recordings / "data/audio/fma/fma_metadata/tracks.csv", index_col=0, header=[0, 1])
     splits = pd.read_parquet(recordings / "data/splits.parquet").set_index("track_id")["split"]
     assert (table.loc[splits.index, ("set", "split")] == splits).all()
     summary = json.loads((recordings / "reports/data_quality/summary.json").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def test_stored_features_equal_librosas(recordings: Path) -> None:
     paths = pd.read_parquet(recordings / "data/tracks.parquet").set_index("track_id")["path"]
     clips = store.split("validation")
     for position in range(0, len(clips), 5):
-        y, sr = librosa.load(recordings / "data/raw" / paths[clips.track_id[position]], sr=22050)
+        y, sr = librosa.load(recordings / "data/audio" / paths[clips.track_id[position]], sr=22050)
         mel = librosa.feature.melspectrogram(y=y, sr=sr, n_fft=2048, hop_length=1024)
         expected = librosa.power_to_db(mel, ref=np.max).T[:640]
         np.testing.assert_allclose(clips.read(np.array([position]))[0], expected, atol=0.05)
@@ -89,7 +89,7 @@ def test_stored_features_equal_librosas(recordings: Path) -> None:
 def test_decoded_recording_equals_librosas(recordings: Path) -> None:
     import librosa
 
-    path = next((recordings / "data/raw").rglob("700*.mp3"))
+    path = next((recordings / "data/audio").rglob("700*.mp3"))
     y, sr = librosa.load(path, sr=None)
     signal = decode(path, 60)
     assert signal.sample_rate_hz == sr

@@ -58,7 +58,7 @@ def temporary_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served_folder(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout with its own registry, whose aliases may be moved, and settings."""
     folder = tmp_path_factory.mktemp("served") / "checkout"
-    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "audio", "raw", "music"))
+    shutil.copytree(checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", ".cache", "audio", "music"))
     (folder / "settings.toml").write_text('shadow = true\nrequest_log = "requests"\n', encoding="utf-8")
     return folder
 

@@ -125,7 +125,7 @@ def training_clips(checkout: Path) -> Iterator[tuple[Path, np.ndarray]]:
     paths = index["track_id"].map(tracks["path"])
     for _, row in index.groupby(["genre", paths.str[-3:]]).head(1).iterrows():
         shard = np.load(checkout / "data/spectrograms" / row["shard"], mmap_mode="r")
-        yield checkout / "data/raw" / tracks.loc[row["track_id"], "path"], shard[row["row"]]
+        yield checkout / "data/audio" / tracks.loc[row["track_id"], "path"], shard[row["row"]]
 
 
 def test_features_of_the_service_are_those_of_training(checkout: Path, model: ModelBundle) -> None:
