@@ -50,7 +50,7 @@ def test_commands_of_a_model_card_reproduce_the_model_in_a_fresh_clone(reproduce
         variables = {"MLFLOW_TRACKING_URI": store} if command.startswith("mlflow") else {}
         printed += run(clone, *shlex.split(command), **variables)
     stages = set(yaml.safe_load(run(clone, "git", "show", "origin/main:dvc.lock"))["stages"])
-    later = {"gate", "report", "register", *(name for name in stages if name.startswith("interpret@"))}
+    later = {"label_quality", "gate", "report", "register", *(name for name in stages if name.startswith("interpret@"))}
     assert set(re.findall(r"Running stage '(.+)'", printed)) == stages - later
 
     def published(name: str) -> str:
@@ -70,21 +70,22 @@ def test_second_clone_pulls_everything_and_only_registers(clone: Path, run: Run)
         "reports/genre_examples.png",
         "reports/interpretation/parallel/plots/filters_last.png",
         "reports/evaluation/crnn/plots/confusion_matrix.png",
-        "data/raw",
+        "data/audio",
         "data/spectrograms",
         "models/parallel/model.keras",
         "reports/data_quality/site/index.html",
     ):
         assert (clone / pulled).exists(), pulled
     printed = run(clone, "dvc", "repro")
-    assert re.findall(r"Running stage '(.+)'", printed) == ["register"]
+    assert re.findall(r"Running stage '(.+)'", printed) == ["scan", "register"]
     assert run(clone, "git", "status", "--porcelain") == ""
     (version,) = json.loads(run(clone, "music-genre", "versions", "--json"))
     assert set(version["aliases"]) == {"challenger", "champion"}
 
 
 def test_bad_spectrograms_stop_before_training(clone: Path, run: Run) -> None:
-    run(clone, "dvc", "pull", "data/spectrograms", "data/splits.parquet", "data/tracks.parquet", "data/inspection.csv")
+    tables = ("data/splits.parquet", "data/tracks.parquet", "data/inspection.csv", "reports/split_changes.csv")
+    run(clone, "dvc", "pull", "data/spectrograms", *tables)
     path = clone / "data/spectrograms/index.parquet"
     index = pd.read_parquet(path)
     index.loc[0, "finite_fraction"] = 0.5
@@ -100,4 +101,4 @@ def test_impossible_value_stops_before_any_work(clone: Path, run: Run) -> None:
     apply_overrides(clone / "params.yaml", ["models.crnn.published.epochs=-3"])
     printed = run(clone, "python", "-m", "music_genre.pipeline.fetch", ok=False)
     assert "models.crnn.published.epochs: found -3: Input should be greater than or equal to 1" in printed
-    assert not (clone / "data/raw").exists()
+    assert not (clone / "data/audio").exists()

@@ -61,8 +61,8 @@ def test_report_needs_nothing_but_the_files_beside_it(checkout: Path) -> None:
     assert [target for target in targets if not (checkout / "reports" / unquote(unescape(target))).is_file()] == []
 
 
-def test_second_repro_has_nothing_to_do_and_leaves_git_clean(checkout: Path, run: Run) -> None:
-    assert "Data and pipelines are up to date." in run(checkout, "dvc", "repro")
+def test_second_repro_only_scans_and_leaves_git_clean(checkout: Path, run: Run) -> None:
+    assert re.findall(r"Running stage '(.+)'", run(checkout, "dvc", "repro")) == ["scan"]
     assert run(checkout, "git", "status", "--porcelain") == ""
 
 
@@ -103,7 +103,7 @@ def test_restored_models_keep_their_runs_and_are_registered_once(checkout: Path,
         lost.unlink()
     run(checkout, "dvc", "checkout")
     printed = run(checkout, "dvc", "repro")
-    assert re.findall(r"Running stage '(.+)'", printed) == ["gate", "register"]
+    assert re.findall(r"Running stage '(.+)'", printed) == ["scan", "gate", "register"]
     assert {path: path.read_text(encoding="utf-8") for path in refs} == refs
     assert len(client.search_runs([client.get_experiment_by_name("music-genre").experiment_id])) == n_runs
     assert len(client.search_model_versions("name = 'music-genre'")) == 1
@@ -144,7 +144,7 @@ def test_experiment_is_tracked_and_registers_nothing(checkout: Path, run: Run) -
     assert "is not registered" in printed
     later = {"calibrate", "compare", "gate", "report", "register"}
     of_baseline = {"train@baseline", "evaluate@baseline", "interpret@baseline"}
-    assert set(re.findall(r"Running stage '(.+)'", printed)) == of_baseline | later
+    assert set(re.findall(r"Running stage '(.+)'", printed)) == {"scan"} | of_baseline | later
     changed = run(checkout, "git", "diff", "--unified=0", "--", "params.yaml").splitlines()[4:]
     assert [line for line in changed if line[0] in "+-"] == ["-    C: 10.0", "+    C: 0.01"]
     assert len(json.loads(run(checkout, "music-genre", "versions", "--json"))) == 1
