@@ -160,3 +160,24 @@ def test_downloads_replace_former_ones(tmp_path: Path) -> None:
     update_copy(audio, [], tmp_path / "cache", lambda: download("fma/b.mp3", "fma/c.mp3"), ["fma/"])
     assert {path.name for path in audio.rglob("*.mp3")} == {"b.mp3", "c.mp3"}
     assert read_manifest(audio).keys() == {"fma/b.mp3", "fma/c.mp3"}
+
+
+@pytest.mark.parametrize("kept", [["sample/0.mp3"], []])
+def test_what_an_interrupted_download_left_is_removed_by_the_next_run(tmp_path: Path, kept: list[str]) -> None:
+    audio, cache = tmp_path / "audio", tmp_path / "cache"
+
+    def write(*names: str) -> list[str]:
+        for name in names:
+            (audio / name).parent.mkdir(exist_ok=True)
+            (audio / name).touch()
+        return list(names)
+
+    def interrupted() -> list[str]:
+        write("sample/0.mp3", "sample/1.mp3")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        update_copy(audio, [], cache, interrupted, ["sample/"])
+    for _ in range(2):
+        update_copy(audio, [], cache, lambda: write(*kept), ["sample/"] if kept else [])
+        assert [path.relative_to(audio).as_posix() for path in audio.rglob("*.mp3")] == kept

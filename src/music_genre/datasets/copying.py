@@ -152,8 +152,13 @@ def _is_partial(name: str) -> bool:
 
 def _remove_gone(audio: Path, before: Manifest, after: Manifest) -> None:
     for name in before.keys() - after.keys():
-        if not name.endswith("/"):
-            (audio / name).unlink(missing_ok=True)
+        if name.endswith("/"):  # an interrupted run was filling it
+            files = [path for path in (audio / name).rglob("*") if not path.is_dir()]
+            gone = [path for path in files if path.relative_to(audio).as_posix() not in after]
+        else:
+            gone = [audio / name]
+        for path in gone:
+            path.unlink(missing_ok=True)
     for folder, _, _ in os.walk(audio, topdown=False):
         path = Path(folder)
         for partial in path.glob("*.partial"):
