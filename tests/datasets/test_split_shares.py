@@ -91,3 +91,11 @@ def test_track_left_out_for_wrong_tags_is_back_when_they_are_right() -> None:
     second = split(wrong, first.dealt)
     assert second.left_out["track_id"].tolist() == [held_out["track_id"]]
     assert split(rows, first.dealt | second.dealt).splits.equals(first.splits)
+
+
+def test_shares_that_former_splits_spoil_are_said_also_without_artists() -> None:
+    rows: list[tuple[str, str | None]] = [(genre, None) for genre in ("Rock", "Pop") for _ in range(60)]
+    result = split(rows, dict.fromkeys(range(1, 61), "training"))
+    assert counts(result, "Rock") == {"training": 60}
+    assert notes(result)["Rock", "training"] == "kept from before"
+    assert notes(result)["Rock", "test"] == "no test clip; the genre has 0 artists"

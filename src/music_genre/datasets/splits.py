@@ -236,4 +236,6 @@ def _note(
     if wanted is None or abs(len(own) - wanted) <= max(1.0, MAX_SHARE_ERROR * wanted):
         return None
     artists = (own if len(own) > wanted else dealt)["artist_id"].value_counts()
-    return f"{artists.index[0]} alone has {artists.iloc[0]}" if artists.max() > 1 else "kept from before"
+    if artists.empty or artists.iloc[0] == 1:
+        return "kept from before"
+    return f"{artists.index[0]} alone has {artists.iloc[0]}"
