@@ -181,3 +181,13 @@ def test_what_an_interrupted_download_left_is_removed_by_the_next_run(tmp_path: 
     for _ in range(2):
         update_copy(audio, [], cache, lambda: write(*kept), ["sample/"] if kept else [])
         assert [path.relative_to(audio).as_posix() for path in audio.rglob("*.mp3")] == kept
+
+
+@pytest.mark.parametrize("name", ["../precious.mp3", "folder/../../precious.mp3", "{root}/precious.mp3", "../music/"])
+def test_manifest_that_names_files_outside_is_refused(collection: Collection, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious.mp3").write_text("precious", encoding="utf-8")
+    with (collection.audio / MANIFEST).open("a", encoding="utf-8") as manifest:
+        manifest.write(f"{name.format(root=tmp_path)},8,\n")
+    with pytest.raises(MusicGenreError, match="which lies outside"):
+        collection.update()
+    assert (tmp_path / "precious.mp3").is_file()

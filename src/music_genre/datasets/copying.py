@@ -40,7 +40,7 @@ def read_manifest(audio: Path) -> dict[str, ManifestEntry]:
     """
     try:
         with (audio / MANIFEST).open(encoding="utf-8", newline="") as file:
-            return {
+            entries = {
                 row["path"]: ManifestEntry(int(row["size"]) if row["size"] else None, row["sha256"] or None)
                 for row in csv.DictReader(file)
             }
@@ -48,6 +48,10 @@ def read_manifest(audio: Path) -> dict[str, ManifestEntry]:
         return {}
     except (KeyError, ValueError) as error:
         raise MusicGenreError(f"{audio / MANIFEST}: not a manifest: {error}; `dvc checkout` brings it back") from error
+    outside = [name for name in entries if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise MusicGenreError(f"{audio / MANIFEST} names {outside[0]!r}, which lies outside: nothing is done")
+    return entries
 
 
 def update_copy(
