@@ -194,6 +194,7 @@ TRACKS = 106_574
 SIZES = {"small": 8000, "medium": 17_000, "large": 81_574}  # without those of smaller subsets; others are in full only
 
 
+@pytest.mark.slow
 def test_metadata_of_published_size_is_read(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     columns = [(level, name) for level, names in LEVELS.items() for name in names.split()]
     assert len(columns) == 52

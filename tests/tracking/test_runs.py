@@ -50,6 +50,7 @@ def test_relative_root_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert store_uri(Path()) == f"sqlite:///{tmp_path}/mlflow.db"
 
 
+@pytest.mark.slow
 def test_processes_that_create_the_store_at_the_same_time_share_it(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from music_genre.tracking.runs import EXPERIMENT, connect\n"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 Run = Callable[..., str]
 GENRES = ("1", "NA", "None")  # names are text, whatever they look like
@@ -99,7 +99,6 @@ def test_users_files_are_untouched_and_their_changes_seen(project: Path, run: Ru
     assert state(music) == changed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["data/audio", "data", ".", ".."])
 def test_source_that_overlaps_the_projects_folders_is_refused(
     project: Path, run: Run, describe_short_clips: Callable[..., None], source: str
@@ -119,7 +118,6 @@ def test_files_that_lie_in_the_pipelines_copy_are_refused_and_stay(project: Path
     assert precious.is_file()
 
 
-@pytest.mark.slow
 def test_music_in_data_raw_is_left_alone_by_experiments(
     project: Path, run: Run, describe_short_clips: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -131,7 +129,6 @@ def test_music_in_data_raw_is_left_alone_by_experiments(
     assert state(project / "data/raw") == before
 
 
-@pytest.mark.slow
 def test_lost_ledger_is_refused_and_an_empty_one_deals_anew(project: Path, run: Run) -> None:
     run(project, "dvc", "repro", "split")
     first, ledger = splits(project), project / "data/split_ledger.csv"
@@ -143,7 +140,6 @@ def test_lost_ledger_is_refused_and_an_empty_one_deals_anew(project: Path, run: 
     assert splits(project).index.equals(first.index)
 
 
-@pytest.mark.slow
 def test_corrections_are_applied_to_what_follows(project: Path, run: Run) -> None:
     run(project, "dvc", "repro", "split")
     tracks = pd.read_parquet(project / "data/tracks.parquet")
