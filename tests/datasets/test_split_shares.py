@@ -1,11 +1,14 @@
-"""Shares hold, whatever the collection looks like; what cannot be met is said."""
+"""Shares hold, whatever the collection looks like; what cannot be met is said; the ledger is read as written."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from music_genre.datasets.splits import SplitParams, SplitResult, assign_splits
+from music_genre.datasets.splits import SplitParams, SplitResult, assign_splits, read_ledger, write_ledger
+from music_genre.errors import MusicGenreError
 
 PARAMS = SplitParams(method="artist", validation_fraction=0.1, test_fraction=0.1)
 
@@ -99,3 +102,42 @@ def test_shares_that_former_splits_spoil_are_said_also_without_artists() -> None
     assert counts(result, "Rock") == {"training": 60}
     assert notes(result)["Rock", "training"] == "kept from before"
     assert notes(result)["Rock", "test"] == "no test clip; the genre has 0 artists"
+
+
+def test_official_tracks_count_where_others_are_dealt() -> None:
+    official = [("Rock", f"Known {number}", "training" if number < 8 else "test", "fma") for number in range(10)]
+    own = [("Rock", f"Mine {number}", None, "folder") for number in range(10)]
+    table = pd.DataFrame([*official, *own], columns=["genre", "artist_id", "split", "source"]).astype("string")
+    table = table.assign(track_id=range(1, 21))
+    result = assign_splits(table, SplitParams(method="official", validation_fraction=0.1, test_fraction=0.1), 7)
+    assert counts(result, "Rock") == {"test": 3, "training": 16, "validation": 1}
+    assert result.notes.to_numpy().tolist() == [["Rock", "validation", 1.0, 1, "below 5 clips figures mean little"]]
+
+
+def test_artist_without_a_name_is_known_by_the_id() -> None:
+    rows = [("1", "The Ones"), ("1", None), ("2", "Two"), ("3", "Three"), ("4", None), ("4", "Four")]
+    table = pd.DataFrame(10 * rows, columns=["artist_id", "artist"]).astype("string")
+    table = table.assign(track_id=range(1, 61), genre="Rock", source="fma", split=pd.array([None] * 60, "string"))
+    splits = assign_splits(table, PARAMS, 7).splits
+    assert splits.groupby(table["artist_id"])["split"].nunique().eq(1).all()
+
+
+def test_ledger_is_read_as_written(tmp_path: Path) -> None:
+    ledger = {"artist": {30: "test", 4: "training"}, "random": {4: "validation"}}
+    write_ledger(tmp_path / "ledger.csv", ledger)
+    assert read_ledger(tmp_path / "ledger.csv") == ledger
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("artist,4,test\nartist,4,training", "line 3: track 4 has two splits; keep one"),
+        ("<<<<<<< HEAD\nartist,4,test", "line 2: found '<<<<<<< HEAD'"),
+        ("artist,4,holdout", "line 2: found 'artist,4,holdout'"),
+        ("artist,x,test", "line 2"),
+    ],
+)
+def test_ledger_that_two_branches_spoiled_is_refused(tmp_path: Path, lines: str, message: str) -> None:
+    (tmp_path / "ledger.csv").write_text(f"method,track_id,split\n{lines}\n", encoding="utf-8")
+    with pytest.raises(MusicGenreError, match=message):
+        read_ledger(tmp_path / "ledger.csv")

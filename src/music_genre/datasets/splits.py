@@ -154,7 +154,7 @@ def read_ledger(path: Path) -> dict[str, dict[int, str]]:
     """Former splits: by method, split by track_id. Empty where there is no file.
 
     Raises:
-        MusicGenreError: the file is not such a table.
+        MusicGenreError: the file is not such a table, or gives a track two splits, as two branches may.
     """
     ledger: dict[str, dict[int, str]] = {}
     if not path.exists():
@@ -167,7 +167,8 @@ def read_ledger(path: Path) -> dict[str, dict[int, str]]:
         track_id, _, split = rest.partition(",")
         if method not in ("artist", "random") or not track_id.isdigit() or split not in SPLITS:
             raise MusicGenreError(f"{path}, line {number}: found {line[:60]!r}; expected method, track_id, split")
-        ledger.setdefault(method, {})[int(track_id)] = split
+        if ledger.setdefault(method, {}).setdefault(int(track_id), split) != split:
+            raise MusicGenreError(f"{path}, line {number}: track {track_id} has two splits; keep one")
     return ledger
 
 
@@ -192,15 +193,17 @@ def _keys(tracks: pd.DataFrame, method: SplitMethod) -> list[tuple[str, ...]]:
     empty = pd.Series(pd.NA, tracks.index, "string")
     recordings = tracks.get("audio_sha256", empty)
     names = tracks.get("artist", empty)
-    sources = tracks.get("source", empty)
+    sources = tracks.get("source", empty).fillna("")
+    # Where a source names artists beside their ids, an id counts within the source, and a name everywhere.
+    with_ids = set(sources[names.notna()])
     keys = []
     for recording, artist_id, name, source in zip(recordings, tracks["artist_id"], names, sources, strict=True):
         linked = [] if pd.isna(recording) else [f"recording {recording}"]
         if method != "random":
-            if pd.isna(name):
-                linked += [f"artist {key}" for key in artist_keys(None if pd.isna(artist_id) else str(artist_id))]
-            else:  # the id counts within its source, the name everywhere
-                linked += [f"id {source} {artist_id}", *(f"artist {key}" for key in artist_keys(str(name)))]
+            credit = name if source in with_ids else artist_id
+            linked += [f"artist {key}" for key in artist_keys(None if pd.isna(credit) else str(credit))]
+            if source in with_ids and not pd.isna(artist_id):
+                linked.append(f"id {source} {artist_id}")
         keys.append(tuple(linked))
     return keys
 
@@ -217,7 +220,8 @@ def _notes(splits: pd.DataFrame, official: np.ndarray, fractions: Mapping[str, f
         dealt = tracks[~tracks["official"]]
         for split in SPLITS:
             found = tracks[tracks["split"] == split]
-            wanted = round(fractions[split] * len(dealt), 1) if len(dealt) else None
+            # Beside the official tracks, which are as they are.
+            wanted = round(found["official"].sum() + fractions[split] * len(dealt), 1) if len(dealt) else None
             note = _note(tracks, found, dealt, split, wanted)
             if note:
                 rows.append((genre, split, wanted, len(found), note))
@@ -232,10 +236,9 @@ def _note(
         return f"no {split} clip; the genre has {genre['artist_id'].nunique()} artists"
     if split == "validation" and len(found) < MIN_HELD_OUT:
         return f"below {MIN_HELD_OUT} clips figures mean little"
-    own = dealt[dealt["split"] == split]
-    if wanted is None or abs(len(own) - wanted) <= max(1.0, MAX_SHARE_ERROR * wanted):
+    if wanted is None or abs(len(found) - wanted) <= max(1.0, MAX_SHARE_ERROR * wanted):
         return None
-    artists = (own if len(own) > wanted else dealt)["artist_id"].value_counts()
+    artists = (dealt[dealt["split"] == split] if len(found) > wanted else dealt)["artist_id"].value_counts()
     if artists.empty or artists.iloc[0] == 1:
         return "kept from before"
     return f"{artists.index[0]} alone has {artists.iloc[0]}"
