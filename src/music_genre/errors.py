@@ -20,6 +20,7 @@ class IssueReason(StrEnum):
     MOSTLY_SILENT = "mostly_silent"
     NOT_FINITE = "not_finite"
     DUPLICATE = "duplicate"
+    LABEL_CONFLICT = "label_conflict"
     CORRECTION = "correction"
     ARTIST_CONFLICT = "artist_conflict"
 

@@ -46,8 +46,9 @@ class ProjectPaths:
 
     @property
     def outs(self) -> tuple[Path, ...]:
-        """The folders that DVC removes and writes again; nothing of a user's may lie in them, or hold them."""
-        return (self.audio, self.spectrograms, self.root / "data/predictions", self.models, self.reports, self.cache)
+        """Folders in which DVC or a stage removes files; nothing of a user's may lie in them, or hold them."""
+        own = (self.audio, self.spectrograms, self.root / "data/predictions", self.models, self.reports)
+        return (*own, self.cache, self.root / ".dvc")
 
     @property
     def audio(self) -> Path:

@@ -97,6 +97,7 @@ def test_copies_under_several_genres_are_dropped_until_a_correction_says_which(t
     table = pd.DataFrame({"track_id": [7, 7], "path": ["Pop/a.mp3", "Rock/a.mp3"], "genre": ["Pop", "Rock"]})
     kept, issues = drop_copies(table)
     assert kept.empty
+    assert {issue.reason for issue in issues} == {"label_conflict"}
     assert [issue.detail for issue in issues] == [
         "the same recording as Rock/a.mp3, under Pop, Rock: data/corrections.csv can say which",
         "the same recording as Pop/a.mp3, under Pop, Rock: data/corrections.csv can say which",

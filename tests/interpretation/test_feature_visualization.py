@@ -34,10 +34,11 @@ def test_optimized_spectrogram_activates_its_filter_more_than_any_real_clip(
     model = activation_model(ref, clips.shape)
     optimized = mean_activations(model, result.spectrograms)[np.arange(6), 0, filters]
     real = dataset_activations(model, clips)[:, :, filters].max(axis=(0, 1))
-    # Of a filter that hardly any clip activates there may be too little gradient to follow.
+    # A filter that hardly any clip activates may be one that nothing activates more: it keeps the clip.
     activated = real > 1e-4 * real.max()
     assert activated.sum() >= 2
     assert (optimized > real)[activated].all()
+    assert (optimized >= real * (1 - 1e-5)).all()
     np.testing.assert_allclose(result.table["optimized"], optimized)
     np.testing.assert_allclose(result.table["real_max"], real)
     assert -80 <= result.spectrograms.min() <= result.spectrograms.max() <= 0

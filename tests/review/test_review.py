@@ -32,8 +32,8 @@ def folder(tmp_path: Path) -> Path:
     ).to_csv(tmp_path / "label_issues.csv", index=False)
     pd.DataFrame(
         [
-            (30, "folder/m/Pop/c.wav", "dropped", "duplicate", COPY),
-            (30, "folder/m/Rock/c.wav", "dropped", "duplicate", COPY),
+            (30, "folder/m/Pop/c.wav", "dropped", "label_conflict", COPY),
+            (30, "folder/m/Rock/c.wav", "dropped", "label_conflict", COPY),
             (40, "folder/m/Pop/d.wav", "dropped", "silent", "peak 0.0"),
         ],
         columns=["track_id", "path", "severity", "reason", "detail"],

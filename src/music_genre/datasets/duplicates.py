@@ -23,10 +23,12 @@ def drop_copies(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[DataIssue]]:
                 continue
             others = ", ".join(copies.loc[copies.index != row.Index, "path"])
             detail = f"the same recording as {others}"
+            reason = IssueReason.DUPLICATE
             if kept is None:
+                reason = IssueReason.LABEL_CONFLICT
                 detail += f", under {', '.join(sorted(genres))}: data/corrections.csv can say which"
             dropped.append(row.Index)
-            issues.append(DataIssue(int(row.track_id), row.path, "dropped", IssueReason.DUPLICATE, detail))
+            issues.append(DataIssue(int(row.track_id), row.path, "dropped", reason, detail))
     return tracks.drop(index=dropped), issues
 
 

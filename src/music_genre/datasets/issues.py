@@ -12,7 +12,7 @@ from music_genre.errors import IssueReason, MusicGenreError
 
 MAX_TRACKS_SHOWN = 3  # of a refused collection, in the error message
 # What was left out on purpose does not speak against a collection.
-INTENDED_REASONS = (IssueReason.DUPLICATE, IssueReason.CORRECTION)
+INTENDED_REASONS = (IssueReason.DUPLICATE, IssueReason.LABEL_CONFLICT, IssueReason.CORRECTION)
 
 
 @dataclass(frozen=True)

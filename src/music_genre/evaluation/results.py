@@ -9,10 +9,12 @@ members and its calibration.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 import pandas as pd
@@ -53,10 +55,13 @@ class ModelPredictions:
     n_parameters: int
 
     def write(self, path: Path) -> None:
-        """Store as npz; the same predictions are the same bytes."""
+        """Store as npz; the same predictions are the same bytes under every Python, unlike with ``np.savez``."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            np.savez(file, n_parameters=np.int64(self.n_parameters), **self.probabilities)  # type: ignore[arg-type]  # splits have no name of a keyword
+        with ZipFile(path, "w") as archive:
+            for name, array in {"n_parameters": np.int64(self.n_parameters), **self.probabilities}.items():
+                member = io.BytesIO()
+                np.save(member, array, allow_pickle=False)
+                archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> ModelPredictions:

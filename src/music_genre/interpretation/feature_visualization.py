@@ -97,10 +97,17 @@ def visualize_filters(
     # Some filters are not activated by noise and have no gradient there: those start again from a real clip.
     not_activated = np.flatnonzero(optimized <= table["real_max"])
     if not_activated.size:
-        windows = [_top_activating_window(activations[:, :, f], clips, n_frames) for f in filters[not_activated]]
-        spectrograms[not_activated] = activation_maximization(
-            model, leaky_model, filters[not_activated], scale[not_activated], np.stack(windows), seed
+        windows = np.stack(
+            [_top_activating_window(activations[:, :, f], clips, n_frames) for f in filters[not_activated]]
         )
+        spectrograms[not_activated] = activation_maximization(
+            model, leaky_model, filters[not_activated], scale[not_activated], windows, seed
+        )
+        # Those that hardly anything activates may lose even that: they keep the clip.
+        lost = (
+            _own_activation(model, spectrograms, filters)[not_activated] < table["real_max"].to_numpy()[not_activated]
+        )
+        spectrograms[not_activated[lost]] = windows[lost]
         optimized = _own_activation(model, spectrograms, filters)
     table.insert(0, "layer", ref.name)
     shown = deduplicate(np.arange(len(filters)), similar_images(spectrograms))[:count]

@@ -101,10 +101,7 @@ def _suspicious(issues: pd.DataFrame) -> list[ReviewItem]:
 
 def _copies(faults: pd.DataFrame) -> list[ReviewItem]:
     """Recordings under several genres, each once."""
-    is_copy = (faults["reason"] == IssueReason.DUPLICATE) & faults["detail"].str.contains(
-        "corrections.csv", regex=False
-    )
-    rows = faults[is_copy].drop_duplicates("track_id")
+    rows = faults[faults["reason"] == IssueReason.LABEL_CONFLICT].drop_duplicates("track_id")
     return [
         ReviewItem(int(row.track_id), row.path, "", "", "", None, None, f"{row.path}: {row.detail}")
         for row in rows.itertuples()
