@@ -58,7 +58,7 @@ class ModelPredictions:
         """Store as npz; the same predictions are the same bytes under every Python, unlike with ``np.savez``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with ZipFile(path, "w") as archive:
-            for name, array in {"n_parameters": np.int64(self.n_parameters), **self.probabilities}.items():
+            for name, array in {"n_parameters": np.array(self.n_parameters), **self.probabilities}.items():
                 member = io.BytesIO()
                 np.save(member, array, allow_pickle=False)
                 archive.writestr(ZipInfo(f"{name}.npy"), member.getvalue())
