@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from music_genre.datasets.fma import load_subset
+from music_genre.datasets.sample import generate
 from music_genre.evaluation.label_quality import find_label_issues, out_of_fold_probabilities, recording_digest
+from music_genre.features.extraction import extract_files
+from music_genre.features.mel import MelConfig
+from music_genre.models.baseline import clip_statistics
 
 GENRES = ("Folk", "Pop", "Rock")
 
@@ -81,3 +89,20 @@ def test_equal_spectrograms_are_one_recording() -> None:
     mel = np.random.default_rng(0).normal(-40, 10, (8, 4))
     assert recording_digest(mel) == recording_digest(mel.astype(np.float16))
     assert recording_digest(mel) != recording_digest(mel + 1)
+
+
+@pytest.mark.slow
+def test_flipped_labels_of_the_sample_come_first(tmp_path: Path) -> None:
+    transform = MelConfig(
+        sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, n_frames=160, clip_duration_s=8
+    )
+    generate(tmp_path, 10, 8.0, seed=7)
+    tracks = load_subset(tmp_path, "small").astype({"artist_id": "string"})
+    mel = np.stack(list(extract_files(tmp_path, tracks["path"].tolist(), transform))).astype(np.float32)
+    genres = sorted(tracks["genre"].unique())
+    flipped = np.random.default_rng(0).choice(len(tracks), round(0.05 * len(tracks)), replace=False)
+    for position in flipped:
+        tracks.loc[position, "genre"] = genres[(genres.index(tracks.loc[position, "genre"]) + 3) % len(genres)]
+    recordings = [recording_digest(clip) for clip in mel]
+    first = find_label_issues(clip_statistics(mel), tracks, recordings, genres, seed=7).head(len(flipped))
+    assert set(first["track_id"]) == set(tracks.loc[flipped, "track_id"])
