@@ -62,6 +62,7 @@ def music(tmp_path: Path) -> Path:
     return root
 
 
+STRAY = "a file that lies in no genre's folder"
 AUDIO = [
     f"music/{name}"
     for name in ("blues/blues.00000.au", "blues/c.flac", "blues/d.opus", "rock/album/side one/a.MP3", "rock/b.wav")
@@ -71,7 +72,7 @@ AUDIO = [
 def test_only_audio_in_genre_folders_is_listed_by_the_folders_name(music: Path) -> None:
     found = listing(music)
     assert found.files == {name: music.parent / name for name in AUDIO}
-    assert found.skipped == ()
+    assert found.skipped == (STRAY,)
 
 
 def test_tracks_are_in_order_of_their_paths_and_have_their_folder_as_genre(tmp_path: Path) -> None:
@@ -111,6 +112,7 @@ def test_links_out_of_the_folder_are_left_out_and_noted(music: Path, tmp_path: P
     (music / "rock/inside.mp3").symlink_to(music / "blues/c.flac")
     assert listed(music) == sorted([*AUDIO, "music/rock/inside.mp3"])
     assert listing(music).skipped == (
+        STRAY,
         "a link that leads out of the folder: 'jazz'",
         "a link to a folder: 'rock/album/out'",
         *(f"leads out of the folder, or nowhere: 'rock/{name}.mp3'" for name in ("gone", "out", "up")),
@@ -135,7 +137,10 @@ def test_genre_may_be_a_link_to_another_one(music: Path) -> None:
 def test_names_that_are_not_utf8_are_left_out_and_noted(music: Path) -> None:
     write(music, "rock/caf\udce9.mp3", "rock/café.mp3")
     assert listed(music) == sorted([*AUDIO, "music/rock/café.mp3"])
-    assert listing(music).skipped == ("a name that is not UTF-8: 'rock/caf\\udce9.mp3'",)
+    assert listing(music).skipped == (
+        STRAY,
+        "a name that is not UTF-8: 'rock/caf\\udce9.mp3'",
+    )
 
 
 def test_unreadable_paths_are_left_out_and_noted(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +150,7 @@ def test_unreadable_paths_are_left_out_and_noted(music: Path, monkeypatch: pytes
     (music / "jazz").mkdir()
     assert listed(music) == AUDIO[:-1]
     assert listing(music).skipped == (
+        STRAY,
         "a file that may not be read: 'rock/b.wav'",
         "a folder that may not be read: 'jazz'",
     )
@@ -164,6 +170,7 @@ def test_hidden_and_system_files_and_folders_are_left_out_and_noted(music: Path)
     assert listed(music) == sorted([*AUDIO, "music/rock/...and you.mp3"])
     assert listing(music).skipped == (
         "a companion that macOS keeps beside a file (._name) (2)",
+        STRAY,
         "a hidden or system folder: .Trash-1000",
         "a hidden or system folder: @eaDir (2)",
     )

@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BeforeValidator, field_validator
 
 from music_genre.config import ParamsModel
-from music_genre.datasets.listing import SourceListing, is_readable_folder
+from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import artist_of_folders
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
@@ -114,6 +114,9 @@ def list_files(params: FolderParams) -> SourceListing:
             )
         found = sorted(_walk(root.resolve(), skipped))
         _check_layout(root, found)
+        n_direct = sum("/" not in name for name in found)
+        if n_direct:
+            skipped["a file that lies in no genre's folder"] += n_direct
         files |= {f"{label}/{name}": root.resolve() / name for name in found if "/" in name}
     notes = [f"{reason} ({count:,})" if count > 1 else reason for reason, count in sorted(skipped.items())]
     return SourceListing(files, tuple(notes))
@@ -130,7 +133,7 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[str]:
     pending = [root]
     while pending:
         folder = pending.pop()
-        if not is_readable_folder(folder):
+        if not os.access(folder, os.R_OK | os.X_OK):
             skipped[f"a folder that may not be read: {_shown(folder, root)}"] += 1
             continue
         with os.scandir(folder) as entries:

@@ -115,8 +115,8 @@ def deal_groups(
 ) -> dict[str, str]:
     """Give each group the split that lacks most of what the group has, large groups first.
 
-    A genre with three groups or more has a track in every split. Afterwards single groups are moved as long as that
-    brings the counts closer to the fractions.
+    First, splits that lack a genre get one of its groups, so that three groups of one genre are in three splits.
+    Afterwards single groups are moved as long as that brings the counts closer to the fractions.
 
     Args:
         groups: to deal.

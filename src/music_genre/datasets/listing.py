@@ -6,7 +6,6 @@ Nothing here writes to a source, and none may overlap what DVC removes and write
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +134,3 @@ class Changes:
     def __str__(self) -> str:
         parts = [(self.new, "new"), (self.gone, "gone"), (self.changed, "changed")]
         return ", ".join(f"{count:,} {word}" for count, word in parts if count) or "nothing changed"
-
-
-def is_readable_folder(folder: os.DirEntry[str] | Path) -> bool:
-    """Whether a folder may be listed."""
-    return os.access(folder, os.R_OK | os.X_OK)

@@ -2,7 +2,8 @@
 
 A shard is ``<key>.npy`` and, written last, ``<key>.json``; its key is the digest of its track ids and of all that
 determines their spectrograms. A run after an interruption extracts only what no finished shard holds. Of a collection
-that has changed only new files are extracted: a clip is known by its file, whatever id, split and shard it had.
+that has changed only new recordings are extracted: a clip is known by its recording, whatever id, split and shard it
+had.
 """
 
 from __future__ import annotations

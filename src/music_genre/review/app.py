@@ -23,7 +23,7 @@ STATIC = Path(__file__).parent / "static"
 MAX_BODY_BYTES = 10_000
 MAX_REASON_CHARS = 500
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }

@@ -38,6 +38,19 @@ def describe_short_clips(write_params: Callable[[Path, dict[str, Any]], None]) -
 
 
 @pytest.fixture(scope="session")
+def copy_code() -> Callable[[Path], None]:
+    """Makes a folder a checkout: the code, the stages, and what people write beside the data."""
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        for name in (".gitignore", "dvc.yaml", "data/corrections.csv", "data/split_ledger.csv"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def run() -> Callable[..., str]:
     """Runs a command of the environment in a folder and returns what it printed; keywords are variables."""
 

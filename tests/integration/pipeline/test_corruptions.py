@@ -170,7 +170,7 @@ IN_FOLDERS = {
     "what macOS leaves beside a file": Corruption(
         "Rock/._x.mp3", content(b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(4000)), CLEAN, False, "a companion that macOS"
     ),
-    "the same file in two genres": Corruption("Rock/twin.mp3", audio(500), dropped("duplicate")),
+    "the same file in two genres": Corruption("Rock/twin.mp3", audio(500), dropped("label_conflict")),
     "the same file twice in a genre": Corruption("Rock/zwilling.mp3", audio(521), dropped("duplicate")),
     "a genre whose only track is faulty": Corruption("Jazz/broken.mp3", content(b"\xff\xfb"), dropped("undecodable")),
     "a genre without any track": Corruption("Polka/notes.txt", content(b"none yet"), CLEAN, False),
@@ -353,7 +353,7 @@ def test_genre_without_usable_tracks_is_no_class(outcomes: dict[str, Outcome], k
 
 
 def test_recording_under_two_genres_is_used_under_none_and_says_so(folders: Outcome) -> None:
-    assert folders.rows(f"{COPIED}/Folk/good 0.mp3") == dropped("duplicate")
+    assert folders.rows(f"{COPIED}/Folk/good 0.mp3") == dropped("label_conflict")
     details = folders.issues.set_index("path").loc[f"{COPIED}/Rock/twin.mp3", "detail"]
     assert details == (
         f"the same recording as {COPIED}/Folk/good 0.mp3, under Folk, Rock: data/corrections.csv can say which"

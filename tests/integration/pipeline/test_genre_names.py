@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,17 @@ from music_genre.files import read_csv
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[3]
 GENRES = ("1", "NA", "None")
 RATE = 22_050
 
 
 @pytest.fixture
-def project(tmp_path: Path, run: Callable[..., str], write_params: Callable[[Path, dict[str, Any]], None]) -> Path:
+def project(
+    tmp_path: Path,
+    run: Callable[..., str],
+    copy_code: Callable[[Path], None],
+    write_params: Callable[[Path, dict[str, Any]], None],
+) -> Path:
     rng = np.random.default_rng(0)
     for position, genre in enumerate(GENRES):
         for number in range(10):
@@ -32,11 +35,7 @@ def project(tmp_path: Path, run: Callable[..., str], write_params: Callable[[Pat
             tone = np.sin(2 * np.pi * 300 * 3**position * np.arange(4 * RATE) / RATE)
             soundfile.write(path, 0.2 * tone * rng.uniform(0.5, 1) + rng.normal(0, 0.01, 4 * RATE), RATE)
     folder = tmp_path / "project"
-    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "dvc.yaml", folder)
-    (folder / "data").mkdir()
-    for name in ("corrections", "split_ledger"):
-        shutil.copy(ROOT / f"data/{name}.csv", folder / "data")
+    copy_code(folder)
     published = {"epochs": 2, "batch_size": 4}
     write_params(
         folder,

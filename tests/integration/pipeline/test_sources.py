@@ -25,17 +25,14 @@ def write_song(path: Path, seed: int) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path, run: Run, describe_short_clips: Callable[..., None]) -> Path:
+def project(
+    tmp_path: Path, run: Run, copy_code: Callable[[Path], None], describe_short_clips: Callable[..., None]
+) -> Path:
     """A checkout in git whose DVC is set to hard links, with a folder of music beside it."""
     for number in range(PER_GENRE * len(GENRES)):
         write_song(tmp_path / f"music/{GENRES[number % 3]}/{number:02d}.wav", number)
     folder = tmp_path / "project"
-    (folder / "data").mkdir(parents=True)
-    root = Path(__file__).parents[3]
-    shutil.copytree(root / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(root / ".gitignore", folder)
-    for name in ("data/corrections.csv", "data/split_ledger.csv"):
-        shutil.copy(root / name, folder / name)
+    copy_code(folder)
     describe_short_clips(folder, source="folder", folder={"path": str(tmp_path / "music")})
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "init", "-q")
