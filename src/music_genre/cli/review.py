@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Annotated
 
@@ -45,4 +46,4 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise MusicGenreError(f"port {port}: {error.strerror}; choose another with --port, or 0 for any") from error
+        raise MusicGenreError(f"port {port}: {os.strerror(error.errno or 0)}; choose another with --port, or 0 for any") from error
