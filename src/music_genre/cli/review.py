@@ -46,4 +46,5 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
-        raise MusicGenreError(f"port {port}: {os.strerror(error.errno or 0)}; choose another with --port, or 0 for any") from error
+        reason = os.strerror(error.errno or 0)
+        raise MusicGenreError(f"port {port}: {reason}; choose another with --port, or 0 for any") from error
