@@ -19,7 +19,8 @@ import soundfile
 import soxr
 from timing import table, write
 
-from music_genre.features.audio import AudioSignal, decode
+from music_genre.audio.decoding import decode
+from music_genre.audio.signal import AudioSignal
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import SpectrogramStore

@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 from timing import in_process, interleaved, ratios, spread, table, write
 
+from music_genre.audio.folder import AudioFolder
 from music_genre.compute import CHUNK_SIZE
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.synthesis import synthesize
@@ -71,7 +72,7 @@ def extract_to_shards(paths: list[Path], folder: Path) -> float:
     """Seconds from files to shards."""
     transform = load_params(ROOT / "params.yaml").spectrogram
     start = time.perf_counter()
-    clips = enumerate(extract_files(paths[0].parent, [path.name for path in paths], transform))
+    clips = enumerate(extract_files(AudioFolder(paths[0].parent), [path.name for path in paths], transform))
     for number in range(0, len(paths), CLIPS_PER_SHARD):
         write_shard(folder, str(number), list(islice(clips, CLIPS_PER_SHARD)))
     list(clips)  # ends the workers

@@ -28,9 +28,9 @@ import soundfile
 from timing import memory_mb, ratios, seconds, spread, table, write
 
 from features import N_FILES, prepare_clips
+from music_genre.audio.decoding import decode_all
 from music_genre.cli._context import load_model
 from music_genre.errors import AudioError
-from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 

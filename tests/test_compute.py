@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from music_genre.audio.decoding import decode
 from music_genre.compute import CHUNK_SIZE, PREFETCH_CHUNKS, map_clips
 from music_genre.errors import AudioError
-from music_genre.features.audio import decode
 from music_genre.runtime import THREAD_LIMITS
 
 

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
         api_key: that requests must have; None: no key is needed.
         request_log: folder for statistics of each request, no audio; None: no log.
         shadow: shadow mode: the challenger's predictions are recorded, not returned.
+        audio_url: where Dask workers that lack the project's folder find the files of ``data/audio``, as fsspec takes
+            it: ``s3://bucket/audio``; None: they read that folder.
         drift_js_threshold: Jensen-Shannon distances (0 to 1) up to this one do not matter.
         drift_alpha: false-alarm rate of drift detection on data like the training data.
         drift_window: the number of newest requests that are compared.
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     request_log: OptionalPath = None
     shadow: bool = False
+    audio_url: Annotated[str, Field(pattern="://")] | None = None
     drift_js_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drift_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     drift_window: Count = 1000

@@ -18,10 +18,10 @@ import pytest
 import soundfile
 import soxr
 
+from music_genre.audio.decoding import decode_all
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.synthesis import STYLES, synthesize
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch, format_prediction
 from music_genre.models.bundle import ModelBundle
 

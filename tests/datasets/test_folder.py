@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from music_genre.audio.kinds import AUDIO_SUFFIXES
 from music_genre.datasets.copying import update_copy
-from music_genre.datasets.folder import UNSUPPORTED_SUFFIXES, FolderParams, list_files, load_tracks
+from music_genre.datasets.folder import FolderParams, list_files, load_tracks
 from music_genre.datasets.listing import SourceListing, stat_files
 from music_genre.errors import MusicGenreError
-from music_genre.features.audio import SUPPORTED_SUFFIXES
 
 
 def write(root: Path, *names: str) -> None:
@@ -93,7 +93,7 @@ def test_several_folders_are_listed_under_their_names(tmp_path: Path) -> None:
     assert listing(*roots).files["music-2/rock/a.mp3"] == roots[1] / "rock/a.mp3"
 
 
-@pytest.mark.parametrize("suffix", sorted(SUPPORTED_SUFFIXES | UNSUPPORTED_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES))
 def test_unsupported_audio_is_listed_too(tmp_path: Path, suffix: str) -> None:
     # Inspection then reports it as undecodable.
     names = [f"music/rock/LOUD{suffix.upper()}", f"music/rock/song{suffix}"]

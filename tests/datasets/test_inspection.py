@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import soundfile
 
+from music_genre.audio.folder import AudioFolder
 from music_genre.datasets import inspection
 from music_genre.datasets.duplicates import drop_leaked_duplicates
 from music_genre.datasets.identity import identify, track_id_of
 from music_genre.datasets.inspection import (
     AUDIO_COLUMNS,
+    InspectionCache,
     check_genres,
     inspect_audio,
     inspect_files,
@@ -41,6 +43,11 @@ ISSUES = {
 
 def noise(seconds: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 0.1, int(seconds * RATE)).astype(np.float32)
+
+
+def kept(folder: Path) -> InspectionCache:
+    """A cache without spectrograms."""
+    return InspectionCache(folder, folder / "clips", None)
 
 
 def listing(rows: list[tuple[int | None, str, str | None]]) -> pd.DataFrame:
@@ -106,7 +113,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def inspected(audio: Path, listed: pd.DataFrame, cache: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return inspect_audio(listed, audio, 1.0, cache)
+    return inspect_audio(listed, AudioFolder(audio), 1.0, kept(cache))
 
 
 Inspected = tuple[pd.DataFrame, pd.DataFrame]
@@ -146,7 +153,7 @@ def test_clip_of_nan_is_not_finite_rather_than_silent(inspected: Inspected) -> N
 
 def test_duplicate_id_keeps_the_first_row_and_is_reported(audio: Path, cache: Path) -> None:
     rows = listing([(21, "21.wav", "test"), (7, "7.flac", "training"), (21, "21.wav", "training")])
-    tracks, issues = inspect_audio(rows.assign(genre=["Rock", "Pop", "Folk"]), audio, 1.0, cache)
+    tracks, issues = inspect_audio(rows.assign(genre=["Rock", "Pop", "Folk"]), AudioFolder(audio), 1.0, kept(cache))
     assert tracks[["track_id", "genre", "split"]].to_numpy().tolist() == [[7, "Pop", "training"], [21, "Rock", "test"]]
     assert issues_of(issues, 21) == [("dropped", "duplicate")]
 
@@ -158,7 +165,7 @@ def test_good_clips_have_no_issue(inspected: Inspected) -> None:
 def test_track_without_an_id_is_numbered_by_its_audio(audio: Path, cache: Path) -> None:
     rows: list[tuple[int | None, str, str | None]] = [(None, name, None) for name in ("7.flac", "1.wav", "2.wav")]
     table = listing([*rows, (21, "21.wav", None), (None, "13.mp3", None)]).astype({"track_id": "Int64"})
-    tracks, issues = inspect_audio(table, audio, 1.0, cache)
+    tracks, issues = inspect_audio(table, AudioFolder(audio), 1.0, kept(cache))
     expected = {name: track_id_of(identify(audio / name).audio_sha256) for name in ("7.flac", "1.wav", "2.wav")}
     assert dict(zip(tracks["path"], tracks["track_id"], strict=True)) == expected | {"21.wav": 21}
     assert expected["1.wav"] == expected["2.wav"] != expected["7.flac"]
@@ -179,11 +186,11 @@ def test_recording_is_decoded_once_however_often_it_is_listed_renamed_or_tagged(
 
     for name, seed in (("a.flac", 1), ("copy.flac", 1), ("b.flac", 2)):
         write(name, seed)
-    plain, _, other = inspect_files(tmp_path, ["a.flac", "copy.flac", "b.flac"], tmp_path / "cache")
+    plain, _, other = inspect_files(AudioFolder(tmp_path), ["a.flac", "copy.flac", "b.flac"], kept(tmp_path / "cache"))
     assert decoded() == 2
     write("a.flac", 1, "Abba")
     (tmp_path / "b.flac").rename(tmp_path / "c.flac")
-    tagged, renamed = inspect_files(tmp_path, ["a.flac", "c.flac"], tmp_path / "cache")
+    tagged, renamed = inspect_files(AudioFolder(tmp_path), ["a.flac", "c.flac"], kept(tmp_path / "cache"))
     assert decoded() == 2
     assert (tagged.artist, tagged.info, tagged.audio_sha256) == ("Abba", plain.info, plain.audio_sha256)
     assert tagged.sha256 != plain.sha256
@@ -220,7 +227,9 @@ def test_listed_tracks_are_not_modified(listed: pd.DataFrame, inspected: Inspect
 
 def test_file_above_the_maximum_duration_is_dropped(audio: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspection, "MAX_DURATION_S", 2.5)
-    tracks, issues = inspect_audio(listing([(7, "7.flac", None), (1, "1.wav", None)]), audio, 1.0, cache)
+    tracks, issues = inspect_audio(
+        listing([(7, "7.flac", None), (1, "1.wav", None)]), AudioFolder(audio), 1.0, kept(cache)
+    )
     assert tracks["track_id"].tolist() == [1]
     assert issues_of(issues, 7) == [("dropped", "too_long")]
 
@@ -243,7 +252,7 @@ def artists(tagged: Path, cache: Path, listed: list[str | None], from_tags: bool
     paths = sorted(file.name for file in tagged.iterdir())
     table = listing([(number, path, None) for number, path in enumerate(paths, 1)])
     table["artist_id"] = pd.array([listed["abc".index(path[0])] for path in paths], dtype="string")
-    tracks, issues = inspect_audio(table, tagged, 1.0, cache, from_tags)
+    tracks, issues = inspect_audio(table, AudioFolder(tagged), 1.0, kept(cache), from_tags)
     assert issues.empty
     return {path: None if pd.isna(artist) else artist for path, artist in tracks[["path", "artist_id"]].to_numpy()}
 
@@ -271,7 +280,9 @@ def test_artists_stay_with_their_files_when_one_is_dropped(tmp_path: Path) -> No
             file.artist = f"artist {number}"
             file.write(noise(2.0, number))
     rows = listing([(3, "3.flac", None), (1, "1.mp3", None), (2, "2.flac", None)])
-    tracks, _ = inspect_audio(rows.set_index(pd.Index([7, 7, 9])), tmp_path, 1.0, tmp_path / "cache", True)
+    tracks, _ = inspect_audio(
+        rows.set_index(pd.Index([7, 7, 9])), AudioFolder(tmp_path), 1.0, kept(tmp_path / "cache"), True
+    )
     assert dict(zip(tracks["track_id"], tracks["artist_id"], strict=True)) == {2: "artist 2", 3: "artist 3"}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from music_genre.audio.decoding import decode
 from music_genre.evaluation.serving_checks import (
     N_LATENCY_RUNS,
     bundle_size_mb,
@@ -18,7 +19,6 @@ from music_genre.evaluation.serving_checks import (
     feature_skew_db,
     latency_ms,
 )
-from music_genre.features.audio import decode
 from music_genre.features.mel import MelConfig, extract_first_clip
 
 TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=32, n_frames=64, clip_duration_s=4)

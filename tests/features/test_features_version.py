@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from music_genre.features.audio import decode
+from music_genre.audio.decoding import decode
 from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
 
 TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, n_frames=20, clip_duration_s=1)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from music_genre.features.audio import AudioSignal, decode, resample
+from music_genre.audio.decoding import decode
+from music_genre.audio.signal import AudioSignal, resample
 from music_genre.features.mel import MelConfig, extract_first_clip, power_to_db
 from music_genre.models import baseline
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from music_genre.audio.decoding import decode
+from music_genre.audio.signal import AudioSignal
 from music_genre.errors import AudioError
-from music_genre.features.audio import AudioSignal, decode
 from music_genre.features.mel import (
     FLOOR_DB,
     MelConfig,
@@ -38,7 +39,7 @@ def music(seconds: float, rate: int = RATE, seed: int = 3) -> np.ndarray:
 def test_features_need_no_slow_imports_of_librosa() -> None:
     script = """
 import sys, numpy as np
-from music_genre.features.audio import AudioSignal
+from music_genre.audio.signal import AudioSignal
 from music_genre.features.mel import MelConfig, extract_first_clip
 transform = MelConfig(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, n_frames=9, clip_duration_s=1)
 extract_first_clip(AudioSignal(np.ones(11_025, np.float32), 11_025), transform)

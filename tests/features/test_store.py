@@ -43,7 +43,7 @@ def write_split(folder: Path, split: str, track_ids: list[int]) -> pd.DataFrame:
     shards.mkdir(exist_ok=True)
     for number, ids in enumerate(plan_shards(track_ids)):
         write_shard(shards, f"{split}{number}", [(track_id, clip(track_id)) for track_id in ids])
-        tables.append(publish_shard(shards, f"{split}{number}", folder / f"{split}-{number:05d}.npy")[0])
+        tables.append(publish_shard(shards, f"{split}{number}", folder / f"{split}-{number:05d}.npy", None)[0])
     return pd.concat(tables, ignore_index=True)
 
 

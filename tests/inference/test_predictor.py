@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from music_genre.audio.signal import AudioSignal
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import AudioSignal
 from music_genre.features.mel import MelConfig, extract_first_clip
 from music_genre.inference.predictor import (
     CONFIDENCE_THRESHOLD_TAG,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from music_genre.audio.decoding import decode
 from music_genre.errors import AudioError, MusicGenreError
 from music_genre.evaluation.plots import save_figure
-from music_genre.features.audio import decode
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.interpretation.explain_clip import explain_recording

@@ -12,15 +12,13 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BeforeValidator, field_validator
 
+from music_genre.audio.kinds import AUDIO_SUFFIXES
 from music_genre.config import ParamsModel
 from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import artist_of_folders
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
-from music_genre.features.audio import SUPPORTED_SUFFIXES
 
-# Audio that libsndfile does not read is listed, too, so that it is reported as undecodable.
-UNSUPPORTED_SUFFIXES = frozenset({".m4a", ".aac", ".mp4", ".wma", ".ape", ".wv", ".mpc", ".ra", ".amr", ".webm"})
 # Of operating systems and of network storage (Synology, QNAP); hidden folders begin with a dot.
 SYSTEM_FOLDERS = frozenset(
     [
@@ -144,7 +142,7 @@ def _walk(root: Path, skipped: Counter[str]) -> Iterator[str]:
                         skipped[reason] += 1
                     else:
                         pending.append(Path(entry.path))
-                elif Path(entry.name).suffix.lower() in SUPPORTED_SUFFIXES | UNSUPPORTED_SUFFIXES:
+                elif Path(entry.name).suffix.lower() in AUDIO_SUFFIXES:
                     reason = _reason_to_skip_file(entry, root)
                     if reason:
                         skipped[reason] += 1
@@ -185,7 +183,7 @@ def _check_layout(root: Path, names: list[str]) -> None:
             f" name its parent, {root.resolve().parent}"
         )
     if not genres:
-        expected = ", ".join(sorted(SUPPORTED_SUFFIXES))
+        expected = ", ".join(sorted(AUDIO_SUFFIXES))
         raise MusicGenreError(f"data.folder.path: no audio in {root}/<genre>/; expected {expected}")
     inner = {parts[1] for parts in paths if len(parts) > 2}
     if len(genres) == 1 and len(inner) > 1 and not any(len(parts) == 2 for parts in paths):

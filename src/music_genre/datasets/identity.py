@@ -7,15 +7,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from music_genre.files import file_sha256
+from music_genre.audio.decoding import open_audio
+from music_genre.audio.ffmpeg import open_container
+from music_genre.audio.kinds import detect_kind
+from music_genre.errors import AudioError
 
 # Numbers of 15 digits, which spreadsheets and JavaScript keep exactly; above those that published data sets give.
 FIRST_ID, LAST_ID = 10**12, 10**15 - 1
-
-# Kinds of files that hold their own audio: others, such as playlists, would have FFmpeg open what they name.
-FORMATS = "aac,aiff,amr,ape,asf,au,caf,flac,matroska,webm,mov,mp4,m4a,3gp,mp3,mpc,mpc8,ogg,rm,w64,wav,wv"
-OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
 
 
 @dataclass(frozen=True)
@@ -31,30 +31,35 @@ class Identity:
     artist: str | None
 
 
-def identify(path: Path) -> Identity:
+def identify(source: Path | BinaryIO) -> Identity:
     """Read a file's packets and tags; nothing is decoded.
 
     The digest covers the codec, its rate and channels, and the packets of the first audio stream, as FFmpeg's
     ``streamhash`` does.
     """
-    import av
     from av.error import FFmpegError
 
+    with open_audio(source) as file:
+        try:
+            return _identify_stream(file)
+        except (AudioError, FFmpegError, IndexError, ValueError):  # no recording, or a damaged one
+            file.seek(0)
+            return Identity(hashlib.file_digest(file, "sha256").hexdigest(), None)  # type: ignore[arg-type]  # it is one
+
+
+def _identify_stream(file: BinaryIO) -> Identity:
     digest = hashlib.sha256()
-    try:
-        with av.open(path, options=OPTIONS, metadata_errors="replace") as container:
-            stream = container.streams.audio[0]
-            codec = stream.codec_context
-            digest.update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())
-            n_bytes = 0
-            for packet in container.demux(stream):
-                digest.update(packet)
-                n_bytes += packet.size
-            tags = {**container.metadata, **stream.metadata}
-    except (FFmpegError, IndexError, ValueError):  # no file that it reads, no audio in it, or a damaged one
-        return Identity(file_sha256(path), None)
+    with open_container(file, detect_kind(file)[0]) as container:
+        stream = container.streams.audio[0]
+        codec = stream.codec_context
+        digest.update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())
+        n_bytes = 0
+        for packet in container.demux(stream):
+            digest.update(packet)
+            n_bytes += packet.size
+        tags = {**container.metadata, **stream.metadata}
     if not n_bytes:
-        return Identity(file_sha256(path), None)
+        raise ValueError("no packets")
     names = {key.casefold(): value for key, value in tags.items()}
     artist = names.get("artist", "").strip() or names.get("author", "").strip()  # the latter: AIFF
     return Identity(digest.hexdigest(), artist or None)

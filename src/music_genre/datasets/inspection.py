@@ -5,7 +5,7 @@ What needs the audio itself is found here, track by track; what shows only in ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from music_genre.audio.decoding import decoder_crashed
+from music_genre.audio.folder import AudioFolder
+from music_genre.audio.info import AudioInfo
 from music_genre.compute import map_clips
 from music_genre.datasets.copying import ManifestEntry, read_manifest
 from music_genre.datasets.identity import identify, track_id_of
 from music_genre.datasets.issues import DataIssue, issue_table
 from music_genre.datasets.names import artist_keys
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
-from music_genre.features.audio import TRUNCATION_TOLERANCE_S, AudioInfo, decoder_crashed, is_silent, probe
+from music_genre.features.cache import ClipWriter
+from music_genre.features.extraction import ClipResult, clip_key, describe_and_extract
+from music_genre.features.mel import MelConfig
 from music_genre.files import JsonLines, file_sha256, sha256
 
 MAX_DURATION_S = 3600.0  # longer files are dropped
@@ -34,7 +39,22 @@ AUDIO_COLUMNS = {
     "sha256": "string",
     "audio_sha256": "string",
 }
-INSPECTION_VERSION = 1  # of what is kept: raise it where the same file gives other values
+INSPECTION_VERSION = 2  # of what is kept: raise it where the same file gives other values
+
+
+@dataclass(frozen=True)
+class InspectionCache:
+    """Where what was found is kept, by content, and where spectrograms go that the same decoding gives.
+
+    Args:
+        folder: of what was found.
+        clips: the cache of spectrograms.
+        transform: of the spectrograms; None: none are made.
+    """
+
+    folder: Path
+    clips: Path
+    transform: MelConfig | None
 
 
 @dataclass(frozen=True)
@@ -57,15 +77,19 @@ class InspectedFile:
 
     @classmethod
     def from_probe(cls, probed: dict[str, Any], digest: str, audio_sha256: str, artist: str | None) -> InspectedFile:
-        """From what ``_probe`` gave."""
+        """From what ``_to_json`` gave."""
         if "error" in probed:
             reason, detail = probed["error"]
             return cls(None, digest, audio_sha256, artist, (IssueReason(reason), detail))
-        return cls(AudioInfo(**probed["info"]), digest, audio_sha256, artist, None)
+        return cls(AudioInfo.from_json(probed["info"]), digest, audio_sha256, artist, None)
 
 
 def inspect_audio(
-    tracks: pd.DataFrame, audio: Path, min_duration_s: float, cache: Path, artists_from_tags: bool = False
+    tracks: pd.DataFrame,
+    audio: AudioFolder,
+    min_duration_s: float,
+    cache: InspectionCache,
+    artists_from_tags: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Decode the file of every track whose audio has not been decoded before.
 
@@ -74,7 +98,7 @@ def inspect_audio(
             title, license, split.
         audio: the folder of the collection.
         min_duration_s: shorter clips are dropped.
-        cache: folder that keeps what was found, by content.
+        cache: keeps what was found.
         artists_from_tags: an artist that a file's tags name takes the place of the listed one.
 
     Returns:
@@ -133,24 +157,21 @@ def inspect_spectrograms(tracks: pd.DataFrame, value_range: np.ndarray) -> tuple
     return tracks.assign(**empty)[usable].reset_index(drop=True), issue_table(issues)
 
 
-def inspect_files(audio: Path, paths: Sequence[str], cache: Path) -> list[InspectedFile]:
+def inspect_files(audio: AudioFolder, paths: Sequence[str], cache: InspectionCache) -> list[InspectedFile]:
     """What each file holds. Only recordings that were never inspected are decoded: a file that was renamed or tagged
     anew is known by its audio.
 
     Args:
         audio: the folder of the collection, with the digests that ``copying`` knows.
         paths: relative to it.
-        cache: folder that keeps what was found.
+        cache: keeps what was found.
     """
-    manifest = read_manifest(audio)
-    digests = {path: _sha256(audio, path, manifest.get(path)) for path in paths}
-    by_file, by_audio = (JsonLines(cache / f"{name}-{INSPECTION_VERSION}.jsonl") for name in ("files", "recordings"))
+    manifest = read_manifest(audio.path)
+    digests = {path: _sha256(audio.path, path, manifest.get(path)) for path in paths}
     first_path = {digest: path for path, digest in reversed(digests.items()) if digest}
-    identities = _complete(
-        by_file, first_path, partial(_identify, audio), "Reading tags", lambda path: (file_sha256(audio / path), None)
-    )
+    identities = _identify_files(audio, first_path, cache)
     recordings = {identities[digest][0]: path for digest, path in reversed(first_path.items())}
-    probed = _complete(by_audio, recordings, partial(_probe, audio), "Inspecting", _crashed)
+    probed = _inspect_recordings(audio, recordings, cache)
     inspected = []
     for path in paths:
         digest = digests[path]
@@ -171,40 +192,65 @@ def _sha256(audio: Path, path: str, entry: ManifestEntry | None) -> str | None:
     return entry.sha256 if entry and entry.sha256 and entry.size == file.stat().st_size else file_sha256(file)
 
 
-def _complete(
-    cache: JsonLines,
-    paths: Mapping[str, str],
-    function: Callable[[str], Any],
-    description: str,
-    on_crash: Callable[[str], Any],
-) -> dict[str, Any]:
-    """Values by name; ``function`` gives those that the cache lacks, from the path of each."""
-    values = cache.read()
-    missing = [name for name in paths if name not in values]
-    results = map_clips(function, [paths[name] for name in missing], description, on_crash)
-    with cache.appending() as append:
-        for name, value in zip(missing, results, strict=True):
-            append(name, value)
-            values[name] = value
-    return values
+def _identify_files(
+    audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache
+) -> dict[str, tuple[str, str | None]]:
+    """Digest of the audio and artist, by the digest of the file."""
+    kept = JsonLines(cache.folder / f"files-{INSPECTION_VERSION}.jsonl")
+    known = {name: (audio_sha256, artist) for name, (audio_sha256, artist) in kept.read().items()}
+    missing = [name for name in paths if name not in known]
+    results = map_clips(
+        partial(_identify, audio),
+        [paths[name] for name in missing],
+        "Reading tags",
+        lambda path: (file_sha256(audio.path / path), None),
+    )
+    with kept.appending() as append:
+        for name, identity in zip(missing, results, strict=True):
+            append(name, identity)
+            known[name] = identity
+    return known
 
 
-def _identify(audio: Path, path: str) -> tuple[str, str | None]:
-    identity = identify(audio / path)
+def _identify(audio: AudioFolder, path: str) -> tuple[str, str | None]:
+    with audio.open(path) as file:
+        identity = identify(file)
     return identity.audio_sha256, identity.artist
 
 
-def _probe(audio: Path, path: str) -> dict[str, Any]:
-    """What a file holds, or what is wrong with it, as JSON can hold it."""
-    try:
-        return {"info": asdict(probe(audio / path, MAX_DURATION_S + 1))}
-    except AudioError as error:
-        return {"error": [error.reason, error.detail]}
+def _inspect_recordings(audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache) -> dict[str, Any]:
+    """What ``_to_json`` gives of each recording, by the digest of its audio; its spectrogram goes to its own cache.
+
+    What was found is written once the spectrogram is, so that a run after a kill decodes what lacks either.
+    """
+    kept, clips = JsonLines(cache.folder / f"recordings-{INSPECTION_VERSION}.jsonl"), ClipWriter(cache.clips)
+    known = kept.read()
+    missing = [name for name in paths if name not in known]
+    inspect = partial(describe_and_extract, audio, max_seconds=MAX_DURATION_S + 1, transform=cache.transform)
+    results = map_clips(inspect, [paths[name] for name in missing], "Inspecting", _crashed)
+    written = 0
+    with kept.appending() as append:
+        for count, (name, (found, clip)) in enumerate(zip(missing, results, strict=True), 1):
+            known[name] = _to_json(found)
+            if clip is not None and cache.transform is not None:
+                clips.add(clip_key(name, cache.transform), clip)
+            if count == len(missing):
+                clips.flush()
+            if not clips.waiting:
+                for done in missing[written:count]:
+                    append(done, known[done])
+                written = count
+    return known
 
 
-def _crashed(path: str) -> dict[str, Any]:
-    error = decoder_crashed(path)
-    return {"error": [error.reason, error.detail]}
+def _to_json(found: AudioInfo | AudioError) -> dict[str, Any]:
+    if isinstance(found, AudioError):
+        return {"error": [found.reason, found.detail]}
+    return {"info": asdict(found)}
+
+
+def _crashed(path: str) -> tuple[AudioError, ClipResult | None]:
+    return decoder_crashed(path), None
 
 
 def check_genres(tracks: pd.DataFrame) -> None:
@@ -235,9 +281,10 @@ def check_genres(tracks: pd.DataFrame) -> None:
 
 
 def _reason_to_drop(info: AudioInfo, min_duration_s: float) -> tuple[IssueReason, str] | None:
-    if is_silent(info.peak) and info.invalid_fraction:
-        return IssueReason.NOT_FINITE, _invalid_samples_text(info)
-    if is_silent(info.peak):
+    if info.is_silent:
+        invalid = [note.message for note in info.notes if note.code == IssueReason.NOT_FINITE]
+        if invalid:
+            return IssueReason.NOT_FINITE, invalid[0]
         return IssueReason.SILENT, f"peak {info.peak:.6f} over {info.duration_s:.1f} s"
     if info.duration_s < min_duration_s:
         return IssueReason.SHORT, f"{info.duration_s:.1f} s, data.min_duration_s is {min_duration_s:g}"
@@ -247,16 +294,7 @@ def _reason_to_drop(info: AudioInfo, min_duration_s: float) -> tuple[IssueReason
 
 
 def _warnings(info: AudioInfo) -> list[tuple[IssueReason, str]]:
-    warnings = []
-    if info.invalid_fraction:
-        warnings.append((IssueReason.NOT_FINITE, _invalid_samples_text(info)))
-    if info.header_duration_s - info.duration_s > TRUNCATION_TOLERANCE_S:
-        detail = f"{info.duration_s:.1f} s, its header says {info.header_duration_s:.1f}"
-        warnings.append((IssueReason.TRUNCATED, detail))
+    warnings = [(note.code, note.message) for note in info.notes]
     if info.silent_fraction > MAX_SILENT_FRACTION:
         warnings.append((IssueReason.MOSTLY_SILENT, f"{info.silent_fraction:.0%} of it"))
     return warnings
-
-
-def _invalid_samples_text(info: AudioInfo) -> str:
-    return f"{info.invalid_fraction:.2%} of its samples are NaN, infinite or out of range"

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
+from music_genre.audio.folder import AudioFolder
 from music_genre.config import ParamsModel, SectionMap, load_description
 from music_genre.datasets.corrections import CorrectedTracks, apply_corrections
 from music_genre.datasets.duplicates import drop_copies, drop_leaked_duplicates
-from music_genre.datasets.inspection import check_genres, inspect_audio, inspect_spectrograms
+from music_genre.datasets.inspection import InspectionCache, check_genres, inspect_audio, inspect_spectrograms
 from music_genre.datasets.issues import issue_table, merge_issues
 from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import unify_genres
@@ -170,13 +171,15 @@ class DataParams(SectionMap):
         tracks["genre"], notes = unify_genres(tracks["genre"])
         return tracks, notes
 
-    def inspect(self, tracks: pd.DataFrame, audio: Path, cache: Path, corrections: pd.DataFrame) -> CorrectedTracks:
+    def inspect(
+        self, tracks: pd.DataFrame, audio: AudioFolder, cache: InspectionCache, corrections: pd.DataFrame
+    ) -> CorrectedTracks:
         """Usable tracks with the right genres, and issues of all; see ``inspection`` and ``corrections``."""
         parts = []
         for name, dataset, section in self._parts():
             rows = tracks[tracks["source"] == name]
             if dataset.spectrograms is not None:
-                parts.append(inspect_spectrograms(rows, dataset.spectrograms.value_range(audio / name, section)))
+                parts.append(inspect_spectrograms(rows, dataset.spectrograms.value_range(audio.path / name, section)))
             else:
                 parts.append(inspect_audio(rows, audio, self.min_duration_s, cache, dataset.artists_from_tags))
         usable = pd.concat([table for table, _ in parts], ignore_index=True)
@@ -187,13 +190,13 @@ class DataParams(SectionMap):
         issues = merge_issues([corrected.issues, issue_table([*copies, *leaked])])
         return replace(corrected, tracks=kept.sort_values("track_id", ignore_index=True), issues=issues)
 
-    def clips(self, audio: Path, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
+    def clips(self, audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
         """The spectrograms of usable tracks; ready ones need no transform."""
         (name, dataset, section), *others = self._parts()
         if dataset.spectrograms is None or others:
             return audio_clips(audio, tracks, transform)
         names = tracks["path"].str.removeprefix(f"{name}/")
-        return dataset.spectrograms.clips(audio / name, tracks.assign(path=names), section)
+        return dataset.spectrograms.clips(audio.path / name, tracks.assign(path=names), section)
 
 
 def get_dataset(name: str) -> Dataset:

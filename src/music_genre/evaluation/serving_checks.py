@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from music_genre.features.audio import decode
+from music_genre.audio.decoding import decode
 from music_genre.features.mel import MelConfig, extract_first_clip
 from music_genre.features.store import MelDataset
 from music_genre.models.bundle import ModelBundle

@@ -21,11 +21,13 @@ import pandas as pd
 
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.features.extraction import ClipResult, ClipSource
+from music_genre.features.mel import MelConfig
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import hash64, write_index
 from music_genre.files import atomic_write, atomic_write_text, sha256
 
 CLIPS_PER_SHARD = 512
+CLIPS_PER_WRITE = 64  # of those that are made when recordings are inspected; a kill costs no more
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def build_store(
     write_missing_shards(cache, shards, source)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    published = [publish_shard(cache, shard.key, folder / shard.name) for shard in shards]
+    published = [publish_shard(cache, shard.key, folder / shard.name, source.transform) for shard in shards]
     tables = [rows for rows, _ in published if len(rows)]
     if not tables:
         raise MusicGenreError("no clip of the collection has a spectrogram")
@@ -161,6 +163,33 @@ def _save_array(file: BinaryIO, array: np.ndarray) -> None:
     file.write(array.data)
 
 
+class ClipWriter:
+    """Adds clips to the cache as they come, to be found by their keys until a store has them.
+
+    Args:
+        folder: of the cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.waiting: list[tuple[str, ClipResult]] = []
+
+    def add(self, key: str, clip: ClipResult) -> bool:
+        """Keep a clip; whether it, and all before it, are on disk now."""
+        self.waiting.append((key, clip))
+        if len(self.waiting) >= CLIPS_PER_WRITE:
+            self.flush()
+        return not self.waiting
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self.waiting:
+            keys = dict(enumerate(key for key, _ in self.waiting))
+            write_shard(self.folder, f"new-{sha256(*keys.values())}", enumerate(clip for _, clip in self.waiting), keys)
+            self.waiting = []
+
+
 def shard_exists(folder: Path, stem: str) -> bool:
     """Whether ``write_shard`` finished."""
     return (folder / f"{stem}.json").is_file()
@@ -180,13 +209,16 @@ def read_clip(shard: Path, row: int) -> np.ndarray:
     return np.asarray(np.load(shard, mmap_mode="r", allow_pickle=False)[row])
 
 
-def publish_shard(cache: Path, stem: str, target: Path) -> tuple[pd.DataFrame, list[FailedClip]]:
+def publish_shard(
+    cache: Path, stem: str, target: Path, transform: MelConfig | None
+) -> tuple[pd.DataFrame, list[FailedClip]]:
     """Link or copy a finished shard to its place in the store, and describe its clips.
 
     Args:
         cache: the folder that ``write_shard`` wrote to.
         stem: of its files.
         target: the shard's place; nothing is written where every clip failed.
+        transform: that made the clips.
 
     Returns:
         columns track_id, shard, row and those of ``spectrogram_statistics``; and the clips that failed.
@@ -200,7 +232,7 @@ def publish_shard(cache: Path, stem: str, target: Path) -> tuple[pd.DataFrame, l
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(cache / f"{stem}.npy", target)
     rows = [
-        {"track_id": track_id, "shard": target.name, "row": row, **spectrogram_statistics(mel)}
+        {"track_id": track_id, "shard": target.name, "row": row, **spectrogram_statistics(mel, transform)}
         for row, (track_id, mel) in enumerate(zip(contents["track_ids"], np.load(target, mmap_mode="r"), strict=True))
     ]
     return pd.DataFrame(rows), failed

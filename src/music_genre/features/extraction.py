@@ -1,18 +1,20 @@
-"""From the files of a collection to spectrograms."""
+"""From recordings to spectrograms, in the same pass that describes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from music_genre.audio.decoding import decode, decoder_crashed
+from music_genre.audio.folder import AudioFolder
+from music_genre.audio.info import AudioInfo, inspect_recording
+from music_genre.audio.signal import AudioSignal
 from music_genre.compute import map_clips
-from music_genre.errors import AudioError
-from music_genre.features.audio import decode, decoder_crashed
+from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
 from music_genre.files import sha256
 
@@ -34,34 +36,74 @@ class ClipSource:
     transform: MelConfig | None
 
 
-def audio_clips(raw: Path, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
+def audio_clips(audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
     """The spectrograms of audio files.
 
     Args:
-        raw: the folder of the collection.
-        tracks: columns track_id, path (relative to ``raw``), audio_sha256: a recording has the same spectrogram
-            whatever tags its file has.
+        audio: the folder of the collection.
+        tracks: columns track_id, path (relative to ``audio``), audio_sha256.
         transform: see ``MelConfig``.
     """
     tracks = tracks.set_index("track_id")
-    settings = sha256(transform.model_dump_json(), f" {FEATURES_VERSION}")
     return ClipSource(
-        (tracks["audio_sha256"] + f" {settings}").to_dict(),
-        lambda track_ids: extract_files(raw, tracks.loc[list(track_ids), "path"].tolist(), transform),
+        {track_id: clip_key(digest, transform) for track_id, digest in tracks["audio_sha256"].items()},
+        lambda track_ids: extract_files(audio, tracks.loc[list(track_ids), "path"].tolist(), transform),
         transform,
     )
 
 
-def extract_files(raw: Path, paths: Sequence[str], transform: MelConfig) -> Iterator[ClipResult]:
+def clip_key(audio_sha256: str, transform: MelConfig) -> str:
+    """What determines a spectrogram: a recording has the same one whatever tags its file has."""
+    return f"{audio_sha256} {_settings(transform)}"
+
+
+def extract_files(audio: AudioFolder, paths: Sequence[str], transform: MelConfig) -> Iterator[ClipResult]:
     """(n_frames, n_mels) float16 dB of each file, or what is wrong with it, in order, on every core."""
-    extract = partial(_extract_file, raw, transform=transform)
+    extract = partial(_extract_file, audio, transform=transform)
     return map_clips(extract, paths, "Spectrograms", on_crash=decoder_crashed)
 
 
-def _extract_file(raw: Path, path: str, transform: MelConfig) -> ClipResult:
+def describe_and_extract(
+    audio: AudioFolder, path: str, max_seconds: float, transform: MelConfig | None
+) -> tuple[AudioInfo | AudioError, ClipResult | None]:
+    """What up to ``max_seconds`` of a file hold and, where a transform is given, its spectrogram: from one decoding.
+
+    Raises:
+        AudioError: ``unreadable``, which is no fault of the recording.
+    """
     try:
-        # A second more than a clip: resampling its end takes a few samples from beyond it.
-        recording = decode(raw / path, transform.clip_duration_s + 1)
+        with audio.open(path) as file:
+            info, recording = inspect_recording(file, max_seconds, _decoded_seconds(transform) if transform else 0)
+        return info, _extract(recording, transform) if transform else None
+    except AudioError as error:
+        return _unless_unreadable(error), None
+
+
+def _extract_file(audio: AudioFolder, path: str, transform: MelConfig) -> ClipResult:
+    try:
+        with audio.open(path) as file:
+            return _extract(decode(file, _decoded_seconds(transform)), transform)
+    except AudioError as error:
+        return _unless_unreadable(error)
+
+
+def _unless_unreadable(error: AudioError) -> AudioError:
+    if error.reason == IssueReason.UNREADABLE:
+        raise error
+    return error
+
+
+def _extract(recording: AudioSignal, transform: MelConfig) -> ClipResult:
+    try:
         return extract_first_clip(recording, transform).astype(np.float16)
     except AudioError as error:
         return error
+
+
+def _decoded_seconds(transform: MelConfig) -> float:
+    """A second more than a clip: resampling its end takes a few samples from beyond it."""
+    return transform.clip_duration_s + 1
+
+
+def _settings(transform: MelConfig) -> str:
+    return sha256(transform.model_dump_json(), f" {FEATURES_VERSION}")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from music_genre.audio.signal import SILENCE_PEAK, AudioSignal, peak, resample
 from music_genre.config import ParamsModel
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import SILENCE_THRESHOLD_DBFS, AudioSignal, is_silent, resample
 
 FLOOR_DB = -80.0  # the smallest value of a spectrogram, librosa's `top_db`; short clips are padded with it
 DB_PER_NEPER = 10 / np.log(10)  # decibels of a power whose natural logarithm is 1: 4.3429
@@ -19,7 +19,7 @@ AMIN = 1e-10  # smaller powers count as this, librosa's `amin`
 
 # Raise with every change of code that changes the numbers of a spectrogram: decoding, downmix, resampling, mel bands.
 # Stored spectrograms are known by their file, the transform and this number.
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 
 
 class MelConfig(ParamsModel):
@@ -57,12 +57,13 @@ class MelConfig(ParamsModel):
         return self.n_frames * self.hop_length / self.sample_rate_hz
 
 
-def log_mel(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
+def log_mel(audio: np.ndarray, transform: MelConfig, silence_peak: float = SILENCE_PEAK) -> np.ndarray:
     """Log-mel spectrogram of one clip, the input of every model.
 
     Args:
         audio: (samples,) mono float32 in [-1, 1] at ``transform.sample_rate_hz``.
         transform: window, hop, bands and length; see ``MelConfig``.
+        silence_peak: the largest distance from their mean that silent samples have.
 
     Returns:
         (transform.n_frames, transform.n_mels) float32 dB in [-80, 0]; 0 is the loudest cell of the whole clip.
@@ -72,8 +73,8 @@ def log_mel(audio: np.ndarray, transform: MelConfig) -> np.ndarray:
     """
     if len(audio) < transform.n_fft:
         raise AudioError(IssueReason.SHORT, f"{len(audio)} samples, one window has {transform.n_fft}")
-    if is_silent(float(np.max(np.abs(audio)))):
-        raise AudioError(IssueReason.SILENT, f"no sample above {SILENCE_THRESHOLD_DBFS:.0f} dBFS")
+    if peak(audio) < silence_peak:
+        raise AudioError(IssueReason.SILENT, f"no sample above {20 * np.log10(silence_peak):.0f} dBFS")
     mel = power_to_db(mel_power(audio, transform))[: transform.n_frames]
     if mel.max() <= FLOOR_DB:
         raise AudioError(IssueReason.SILENT, f"the first {transform.frames_duration_s:.1f} s are silent")
@@ -140,7 +141,7 @@ def extract_first_clip(recording: AudioSignal, transform: MelConfig) -> np.ndarr
         AudioError: see ``log_mel``.
     """
     audio = resample(recording, transform.sample_rate_hz)
-    return log_mel(audio[: _clip_samples(transform)], transform)
+    return log_mel(audio[: _clip_samples(transform)], transform, recording.silence_peak)
 
 
 def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +163,7 @@ def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndar
     starts, clips, last_error = [], [], None
     for start in clip_starts(len(audio), transform):
         try:
-            clips.append(log_mel(audio[start : start + _clip_samples(transform)], transform))
+            clips.append(log_mel(audio[start : start + _clip_samples(transform)], transform, recording.silence_peak))
             starts.append(start / transform.sample_rate_hz)
         except AudioError as error:
             last_error = error
@@ -178,6 +179,13 @@ def clip_starts(n_samples: int, transform: MelConfig) -> list[int]:
         return [0]
     last = max(0, n_samples - length)
     return [int(start) for start in np.linspace(0, last, 1 + int(np.ceil(last / (length / 2))))]
+
+
+@lru_cache(maxsize=8)
+def upper_bands(transform: MelConfig) -> slice:
+    """The mel bands that lie wholly in the upper half of the frequencies, from a quarter of the sample rate upwards."""
+    first = int(np.argmax(_mel_filters(transform) > 0, axis=0).searchsorted(transform.n_fft / 4))
+    return slice(first, transform.n_mels)
 
 
 @lru_cache(maxsize=8)

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from music_genre.audio.decoding import decode_all, decoder_crashed
+from music_genre.audio.kinds import AUDIO_SUFFIXES
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import SUPPORTED_SUFFIXES, decode_all, decoder_crashed
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def audio_files(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        below = [file for file in path.rglob("*") if file.suffix.lower() in SUPPORTED_SUFFIXES and file.is_file()]
+        below = [file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()]
         files += sorted(below) or [path]
     return files
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from music_genre.audio.signal import AudioNote, AudioSignal
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.audio import AudioSignal
-from music_genre.features.mel import extract_clips
+from music_genre.features.mel import MelConfig, extract_clips
+from music_genre.features.statistics import is_band_limited, upper_fraction
 from music_genre.models.bundle import BundleManifest
 
 CONFIDENCE_THRESHOLD_TAG = "validation_confidence_threshold"  # of a registered version; found on validation
@@ -19,10 +20,9 @@ DEFAULT_CONFIDENCE_THRESHOLD = 0.5  # without that tag: a genre must be likelier
 # Standard deviation over time of a clip's mean level. White, uniform and pink noise have 0.3 to 0.4 dB, 99.9 % of the
 # clips of FMA-small more than 0.5 dB. Networks that are trained on music alone can be sure of a genre in noise.
 MIN_LEVEL_STD_DB = 0.5
-STEADY_LEVEL = {
-    "code": "steady_level",
-    "message": "The level hardly changes over time, as in noise; the prediction is not confident.",
-}
+DOUBTFUL = frozenset(
+    {IssueReason.STEADY_LEVEL, IssueReason.BAND_LIMITED}
+)  # notes of predictions that are not confident
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ class ClipBatch:
         start_seconds: (clips,) float64, where each clip begins.
         end_seconds: (clips,) float64, where each clip ends, at most the recording's end.
         duration_s: of the recording.
+        notes: what was noticed about the recording.
     """
 
     mel: np.ndarray
     start_seconds: np.ndarray
     end_seconds: np.ndarray
     duration_s: float
+    notes: tuple[AudioNote, ...] = ()
 
 
 def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> ClipBatch:
@@ -59,7 +61,19 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> Clip
         )
     starts, mel = extract_clips(recording, transform)
     ends = np.minimum(starts + transform.frames_duration_s, recording.duration_s)
-    return ClipBatch(mel, starts, ends, recording.duration_s)
+    notes = (*recording.notes, *_notes_of_features(mel, transform))
+    return ClipBatch(mel, starts, ends, recording.duration_s, notes)
+
+
+def _notes_of_features(mel: np.ndarray, transform: MelConfig) -> list[AudioNote]:
+    """What was noticed about (clips, frames, n_mels) dB."""
+    notes = []
+    if has_steady_level(mel):
+        notes.append(AudioNote(IssueReason.STEADY_LEVEL, "the level hardly changes over time, as in noise"))
+    if is_band_limited(upper_fraction(mel, transform)):
+        limit_khz = transform.sample_rate_hz / 4000
+        notes.append(AudioNote(IssueReason.BAND_LIMITED, f"nothing above {limit_khz:.1f} kHz, as over a telephone"))
+    return notes
 
 
 def threshold_from_tags(tags: Mapping[str, str]) -> float:
@@ -81,20 +95,22 @@ def format_prediction(
         clips: of the recording.
         probabilities: (clips, classes) float32; their mean is the recording's.
         genres: (classes,) in label order.
-        confidence_threshold: the least confidence of a confident prediction; one of noise never is.
+        confidence_threshold: the least confidence of a confident prediction; those of noise and of recordings without
+            the upper half of the frequencies never are.
         timeline: whether to add ``segments``, the prediction of each clip.
     """
     mean_probabilities = probabilities.mean(axis=0)
-    confidence, is_steady = float(mean_probabilities.max()), has_steady_level(clips.mel)
+    confidence = float(mean_probabilities.max())
+    is_doubtful = any(note.code in DOUBTFUL for note in clips.notes)
     prediction: dict[str, Any] = {
         "genre": genres[int(mean_probabilities.argmax())],
         "confidence": confidence,
-        "confident": confidence >= confidence_threshold and not is_steady,
+        "confident": confidence >= confidence_threshold and not is_doubtful,
         "probabilities": _by_genre(mean_probabilities, genres),
         "duration_seconds": round(clips.duration_s, 3),
     }
-    if is_steady:
-        prediction["notes"] = [STEADY_LEVEL]
+    if clips.notes:
+        prediction["notes"] = [_format_note(note) for note in clips.notes]
     if timeline:
         prediction["segments"] = [
             {
@@ -106,6 +122,12 @@ def format_prediction(
             for start, end, row in zip(clips.start_seconds, clips.end_seconds, probabilities, strict=True)
         ]
     return prediction
+
+
+def _format_note(note: AudioNote) -> dict[str, str]:
+    """A note as the API has it: its message is a sentence."""
+    ending = "; the prediction is not confident." if note.code in DOUBTFUL else "."
+    return {"code": note.code.value, "message": note.message[0].upper() + note.message[1:] + ending}
 
 
 def _by_genre(row: np.ndarray, genres: tuple[str, ...]) -> dict[str, float]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from music_genre.audio.decoding import decode_all
 from music_genre.errors import MusicGenreError
-from music_genre.features.audio import decode_all
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency

@@ -5,19 +5,22 @@ from __future__ import annotations
 import sys
 
 from music_genre.datasets.corrections import read_corrections
+from music_genre.datasets.inspection import InspectionCache
 from music_genre.datasets.issues import check_issue_rate
 from music_genre.errors import MusicGenreError
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
-from music_genre.pipeline import stage
+from music_genre.pipeline import audio_folder, stage
 
 
 @stage
 def main(project: ProjectPaths) -> None:
-    data = load_params(project.params).data
+    params = load_params(project.params)
+    data = params.data
     listed, notes = data.load_tracks(project.audio)
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    inspected = data.inspect(listed, project.audio, project.cache / "inspect", read_corrections(project.corrections))
+    cache = InspectionCache(project.cache / "inspect", project.cache / "spectrograms", params.spectrogram)
+    inspected = data.inspect(listed, audio_folder(project), cache, read_corrections(project.corrections))
     tracks, issues = inspected.tracks, inspected.issues
     issues.to_csv(project.inspection, index=False)
     try:

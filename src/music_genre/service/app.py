@@ -21,8 +21,9 @@ from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from music_genre.audio.decoding import decode_all
+from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
-from music_genre.features.audio import AudioSignal, decode_all
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from music_genre.audio.signal import AudioSignal
 from music_genre.errors import AudioError, MusicGenreError
-from music_genre.features.audio import AudioSignal
 from music_genre.inference.predictor import extract_clip_batch, threshold_from_tags
 from music_genre.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths

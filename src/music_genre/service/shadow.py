@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.features.audio import AudioSignal
+from music_genre.audio.signal import AudioSignal
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
 from music_genre.registry.shadow import ShadowStats
 from music_genre.service.observability import metrics

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from music_genre.features.audio import decode
+from music_genre.audio.decoding import decode
 from music_genre.features.store import SpectrogramStore
 
 WriteParams = Callable[[Path, dict[str, Any]], None]

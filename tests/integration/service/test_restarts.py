@@ -19,7 +19,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from music_genre.features.audio import decode
+from music_genre.audio.decoding import decode
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.registry import versions

@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from music_genre.audio.decoding import decode
 from music_genre.cli.main import app
-from music_genre.features.audio import decode
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from music_genre.errors import AudioError, IssueReason
 from music_genre.features.audio import (
     BLOCK_DURATION_S,
     SILENCE_THRESHOLD_DBFS,
@@ -21,6 +19,8 @@ from music_genre.features.audio import (
     is_silent,
     probe,
 )
+
+from music_genre.errors import AudioError, IssueReason
 
 RATE = 44_100
 ALL = 1e6  # seconds: the whole of any file here

@@ -1,0 +1,26 @@
+"""What a file says about its audio, whichever decoder reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BLOCK_DURATION_S = 1.0  # decoded at a time: flat memory however long a file claims to be, and fast in small caches
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a file says about its audio.
+
+    Args:
+        sample_rate_hz: as stored.
+        channels: as stored.
+        layout: names of the channels, as FFmpeg has them; empty where they are not known.
+        duration_s: None where the file does not say.
+        bits: of an integer sample, where they are so few that the noise of rounding is loud; 0 elsewhere.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    layout: tuple[str, ...] = ()
+    duration_s: float | None = None
+    bits: int = 0
