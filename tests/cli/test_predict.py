@@ -106,6 +106,11 @@ def test_only_file_that_is_unusable_exits_with_1(command: Command, in_checkout: 
     assert "no audio files in this folder" in command("predict", tmp_path / "folder").reason
 
 
+def test_folder_with_a_file_that_is_unusable_exits_with_3(command: Command, in_checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"no music")
+    assert command("predict", tmp_path).code == 3
+
+
 def test_file_names_that_are_not_text_are_escaped(
     command: Command, in_checkout: Path, tmp_path: Path, synth_tone: SynthTone
 ) -> None:

@@ -22,7 +22,7 @@ TRACK_IDS = {"training": [30, 2, 17, 4, 9, 8, 21], "validation": [5, 1], "test":
 GENRES = {"Rock": [30, 2, 5, 40], "Blues": [17, 4, 1, 3], "Hip-Hop": [9, 8, 21]}
 COLUMNS = [
     *("track_id", "split", "genre", "label", "shard", "row", "n_frames", "n_mels"),
-    *("finite_fraction", "minimum_db", "maximum_db", "mean_db", "std_db", "silent_fraction"),
+    *("finite_fraction", "minimum_db", "maximum_db", "mean_db", "std_db", "silent_fraction", "upper_fraction"),
 ]
 
 

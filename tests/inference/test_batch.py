@@ -10,7 +10,7 @@ import soundfile
 
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import MelConfig
-from music_genre.inference.batch import audio_files, csv_columns, load_clips, predict_files
+from music_genre.inference.batch import audio_files, csv_columns, csv_row, load_clips, predict_files
 from music_genre.models.bundle import BundleManifest
 
 RATE = 8000
@@ -45,8 +45,22 @@ def test_folder_is_replaced_by_the_audio_files_below_it(folder: Path) -> None:
     assert audio_files([folder / "empty"]) == [folder / "empty"]
 
 
+def test_files_that_are_audio_under_any_name_are_found_and_companions_are_named(folder: Path) -> None:
+    song = (folder / "b/song.WAV").read_bytes()
+    for name in ("untitled", "track.bin", ".hidden"):
+        (folder / name).write_bytes(song)
+    (folder / "._a.mp3").write_bytes(b"\0\5\x16\7" + bytes(100))
+    (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff" + bytes(100))
+    found = audio_files([folder])
+    assert [file.name for file in found] == ["._a.mp3", ".hidden", "a.mp3", "song.WAV", "track.bin", "untitled"]
+    results = dict(predict_files(QuarterBlues(), 0.8, found))
+    assert "AppleDouble" in str(results[folder / "._a.mp3"])
+    assert results[folder / "untitled"]["genre"] == "Rock"
+
+
 def test_each_file_has_a_row_with_its_prediction_or_error(folder: Path) -> None:
-    rows = list(predict_files(QuarterBlues(), 0.8, audio_files([folder, folder / "none.wav"])))
+    results = predict_files(QuarterBlues(), 0.8, audio_files([folder, folder / "none.wav"]))
+    rows = [csv_row(file, predicted) for file, predicted in results]
     assert [Path(row["file"]).name for row in rows] == ["a.mp3", "song.WAV", "none.wav"]
     assert [row.get("error", "").split(":")[0] for row in rows] == ["undecodable", "", "missing"]
     assert rows[1] == {
@@ -55,6 +69,7 @@ def test_each_file_has_a_row_with_its_prediction_or_error(folder: Path) -> None:
         "confidence": 0.75,
         "confident": False,
         "duration_seconds": 2.0,
+        "notes": "steady_level",
         "Blues": 0.25,
         "Rock": 0.75,
     }

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from music_genre.audio.signal import AudioSignal
+from music_genre.audio.signal import AudioNote, AudioSignal
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import MelConfig, extract_first_clip
 from music_genre.inference.predictor import (
@@ -15,6 +15,7 @@ from music_genre.inference.predictor import (
     DEFAULT_CONFIDENCE_THRESHOLD,
     ClipBatch,
     extract_clip_batch,
+    feature_notes,
     format_prediction,
     threshold_from_tags,
 )
@@ -162,11 +163,35 @@ def test_prediction_is_plain_json() -> None:
 def test_prediction_of_a_steady_level_is_noted_and_not_confident(level_std_db: float, confident: bool) -> None:
     level = -40 + level_std_db * np.where(np.arange(40) % 2, 1.0, -1.0)
     mel = np.broadcast_to(level[:, None], (1, 40, 16))
-    result = predict(ClipBatch(mel, np.zeros(1), np.ones(1), 1.0), [[0.0, 0.0, 1.0]])
+    result = predict(ClipBatch(mel, np.zeros(1), np.ones(1), 1.0, feature_notes(mel, TRANSFORM)), [[0.0, 0.0, 1.0]])
     assert (result["confident"], "notes" in result) == (confident, not confident)
 
 
 def test_one_varied_clip_is_enough_for_confidence() -> None:
     varied, steady = np.linspace(-60, -20, 40), np.full(40, -40.0)
     mel = np.repeat(np.stack([varied, steady])[:, :, None], 16, axis=2)
-    assert predict(ClipBatch(mel, np.zeros(2), np.ones(2), 2.0), [[0.0, 0.0, 1.0]] * 2)["confident"]
+    notes = feature_notes(mel, TRANSFORM)
+    assert predict(ClipBatch(mel, np.zeros(2), np.ones(2), 2.0, notes), [[0.0, 0.0, 1.0]] * 2)["confident"]
+
+
+@pytest.mark.parametrize(("highest_hz", "confident"), [(1_900, False), (3_900, True)])
+def test_prediction_without_the_upper_half_of_the_frequencies_is_noted_and_not_confident(
+    highest_hz: int, confident: bool
+) -> None:
+    # The transform looks at 0 to 4 kHz.
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(0, 0.1, 3 * RATE) * np.linspace(0.1, 1, 3 * RATE))
+    spectrum[np.fft.rfftfreq(3 * RATE, 1 / RATE) > highest_hz] = 0
+    clips = extract_clip_batch(AudioSignal(np.fft.irfft(spectrum).astype(np.float32), RATE), manifest())
+    result = predict(clips, [[0.0, 0.0, 1.0]] * len(clips.mel))
+    assert result["confident"] == confident
+    assert [note["code"] for note in result.get("notes", [])] == ([] if confident else ["band_limited"])
+
+
+def test_notes_of_the_decoder_are_sentences_and_leave_confidence_alone() -> None:
+    note = AudioNote(IssueReason.DAMAGED, "a damaged part was skipped; 2.0 s could be decoded")
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE) * np.linspace(0.1, 1, 3 * RATE)
+    clips = extract_clip_batch(AudioSignal(noise.astype(np.float32), RATE, notes=(note,)), manifest())
+    result = predict(clips, [[0.0, 0.0, 1.0]] * len(clips.mel))
+    assert result["confident"]
+    message = "A damaged part was skipped; 2.0 s could be decoded."
+    assert result["notes"] == [{"code": "damaged", "message": message}]

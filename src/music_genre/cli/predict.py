@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -16,13 +16,13 @@ from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
-    from music_genre.models.bundle import ModelBundle
+    from music_genre.inference.batch import Predicted
 
 
 def predict(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE|FOLDER", help="Audio: mp3, wav, flac, ogg, opus, au, aiff; or folders of it."),
+        typer.Argument(metavar="FILE|FOLDER", help="Recordings of any kind, as mp3, wav, flac, m4a; or folders."),
     ] = None,
     timeline: Annotated[bool, typer.Option("--timeline", help="Predict each segment of a file, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -40,7 +40,8 @@ def predict(
 
     With --input-arrays and --output FILE.csv: of spectrograms.
 
-    Exit code 1: failed, or the only file has no prediction; 3: some of several files have no prediction.
+    A folder stands for every file below it that is audio or is called so. Exit code 1: failed, or the only file has no
+    prediction; 3: some of several files have no prediction.
     """
     paths = files or []
     check_usage(paths, timeline, as_json, output, input_arrays)
@@ -56,27 +57,26 @@ def predict(
         # Loading a model takes seconds, and there is nothing to predict.
         for path in paths:
             report_error(path, AudioError(IssueReason.MISSING, "no such file"))
-        raise no_prediction(len(paths))
+        raise no_prediction(paths, paths)
     bundle, threshold = load_model(model)
-    from music_genre.inference.batch import audio_files
+    from music_genre.inference.batch import audio_files, predict_files
 
     audio = audio_files(paths)
-    if output and not as_json:
-        n_errors = write_table(bundle, threshold, audio, output)
+    results = predict_files(bundle, threshold, audio, timeline, "Predicting" if output else "")
+    if not output:
+        n_errors = print_results(results, as_json)
     else:
-        results = predict_each(bundle, threshold, audio, timeline)
-        n_errors = write_lines(results, output) if output else print_results(results, as_json)
-    if output:
+        n_errors = write_lines(results, output) if as_json else write_table(results, bundle.manifest.genres, output)
         typer.echo(f"{len(audio) - n_errors} predictions, {n_errors} errors written to {output}")
         if n_errors:
             typer.echo(f"music-genre: {n_errors} of {len(audio)} files have no prediction; see {output}", err=True)
     if n_errors:
-        raise no_prediction(len(audio))
+        raise no_prediction(paths, audio)
 
 
-def no_prediction(n_files: int) -> typer.Exit:
-    """How the command ends where a file has no prediction: failed if it was the only one."""
-    return typer.Exit(ExitCode.FAILED if n_files == 1 else ExitCode.REFUSED)
+def no_prediction(paths: Sequence[Path], files: Sequence[Path]) -> typer.Exit:
+    """How the command ends where a file has no prediction: failed if it is the only argument."""
+    return typer.Exit(ExitCode.FAILED if list(paths) == list(files) and len(files) == 1 else ExitCode.REFUSED)
 
 
 def check_usage(
@@ -95,23 +95,7 @@ def check_usage(
         raise typer.BadParameter("a CSV table has no segments: --timeline with --output takes --json")
 
 
-def predict_each(
-    bundle: ModelBundle, threshold: float, files: Sequence[Path], timeline: bool
-) -> Iterator[tuple[Path, dict[str, Any] | AudioError]]:
-    """Each file with its prediction as the service gives it, or with the reason why there is none."""
-    from music_genre.inference.batch import load_clips
-    from music_genre.inference.predictor import format_prediction
-
-    for path in files:
-        try:
-            clips = load_clips(path, bundle.manifest)
-        except AudioError as error:
-            yield path, error
-        else:
-            yield path, format_prediction(clips, bundle.predict(clips.mel), bundle.manifest.genres, threshold, timeline)
-
-
-def print_results(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], as_json: bool) -> int:
+def print_results(results: Iterable[tuple[Path, Predicted]], as_json: bool) -> int:
     """Print predictions on stdout and errors on stderr; returns the number of errors."""
     n_errors = 0
     for path, result in results:
@@ -123,13 +107,15 @@ def print_results(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], a
         else:
             note = "" if result["confident"] else ", low confidence"
             typer.echo(f"{path}: {result['genre']} ({result['confidence']:.0%}{note})")
+            for remark in result.get("notes", []):
+                typer.echo(f"  {remark['message']}")
             for segment in result.get("segments", []):
                 start, end, genre = segment["start_seconds"], segment["end_seconds"], segment["genre"]
                 typer.echo(f"  {start:7.1f} - {end:.1f} s  {genre} ({segment['probabilities'][genre]:.0%})")
     return n_errors
 
 
-def write_lines(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], output: Path) -> int:
+def write_lines(results: Iterable[tuple[Path, Predicted]], output: Path) -> int:
     """Write a JSON object a line, of a file with an error only ``file`` and ``error``; returns the number of errors.
 
     Each line is written at once, so that an interrupted command leaves the predictions that it made.
@@ -144,18 +130,18 @@ def write_lines(results: Iterable[tuple[Path, dict[str, Any] | AudioError]], out
     return n_errors
 
 
-def write_table(bundle: ModelBundle, threshold: float, files: Sequence[Path], output: Path) -> int:
-    """Write a CSV row a file, each at once, decoding on all cores; returns the number of errors."""
-    from music_genre.inference.batch import csv_columns, predict_files
+def write_table(results: Iterable[tuple[Path, Predicted]], genres: Sequence[str], output: Path) -> int:
+    """Write a CSV row a file, each at once; returns the number of errors."""
+    from music_genre.inference.batch import csv_columns, csv_row
 
     n_errors = 0
     with opened(output) as stream:
-        writer = csv.DictWriter(stream, csv_columns(bundle.manifest.genres))
+        writer = csv.DictWriter(stream, csv_columns(genres))
         writer.writeheader()
-        for row in predict_files(bundle, threshold, files):
-            writer.writerow(row)
+        for path, result in results:
+            writer.writerow(csv_row(path, result))
             stream.flush()
-            n_errors += "error" in row
+            n_errors += isinstance(result, AudioError)
     return n_errors
 
 

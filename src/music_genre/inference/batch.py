@@ -1,4 +1,4 @@
-"""Predict many files: one row a file, in order, whatever the files hold."""
+"""Predict many files: one result a file, in order, whatever the files hold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from music_genre.audio.decoding import decode_all, decoder_crashed
-from music_genre.audio.kinds import AUDIO_SUFFIXES
+from music_genre.audio.kinds import AUDIO_SUFFIXES, looks_like_audio
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
@@ -16,19 +16,32 @@ from music_genre.inference.predictor import ClipBatch, extract_clip_batch, forma
 if TYPE_CHECKING:
     from music_genre.models.bundle import BundleManifest, ModelBundle
 
-MAX_DURATION_S = 3600.0  # longer recordings are refused
+MAX_DURATION_S = 900.0  # longer recordings are refused, at any sample rate
+
+Predicted = dict[str, Any] | AudioError  # what ``format_prediction`` gives, or why there is none
 
 
 def audio_files(paths: Sequence[Path]) -> list[Path]:
-    """The paths, with each folder replaced by the audio files below it, sorted by name.
+    """The paths, with each folder replaced by the files below it that are audio or are called so, sorted by name.
 
-    A folder without audio files remains in the list, so that it is reported.
+    A folder without any remains in the list, so that it is reported.
     """
     files: list[Path] = []
     for path in paths:
-        below = [file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()]
+        below = [file for file in path.rglob("*") if file.is_file() and _is_audio(file)] if path.is_dir() else []
         files += sorted(below) or [path]
     return files
+
+
+def _is_audio(file: Path) -> bool:
+    """Whether a file is called like audio, or is some."""
+    if file.suffix.lower() in AUDIO_SUFFIXES:
+        return True
+    try:
+        with file.open("rb") as content:
+            return looks_like_audio(content)
+    except OSError:
+        return False
 
 
 def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
@@ -45,28 +58,43 @@ def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
         raise AudioError(IssueReason.UNREADABLE, error.strerror or str(error)) from error
 
 
-def predict_files(model: ModelBundle, confidence_threshold: float, files: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """A row of ``csv_columns`` for each file, in order; a file that cannot be used has only ``file`` and ``error``.
+def predict_files(
+    model: ModelBundle,
+    confidence_threshold: float,
+    files: Sequence[Path],
+    timeline: bool = False,
+    description: str = "",
+) -> Iterator[tuple[Path, Predicted]]:
+    """Each file with its prediction as the service gives it, or with the reason why there is none, in order.
 
     Args:
         model: makes the predictions, in this process.
         confidence_threshold: the least confidence of a confident prediction.
-        files: decoded by one process a core.
+        files: decoded by one process a core where there are many.
+        timeline: whether to predict each segment, too.
+        description: of the progress bar; without one there is none.
     """
     genres = model.manifest.genres
-    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, "Predicting", decoder_crashed)
+    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, description, decoder_crashed)
     for file, clips in zip(files, batches, strict=True):
         if isinstance(clips, AudioError):
-            yield {"file": str(file), "error": str(clips)}
-            continue
-        row = format_prediction(clips, model.predict(clips.mel), genres, confidence_threshold, timeline=False)
-        probabilities, _ = row.pop("probabilities"), row.pop("notes", None)
-        yield {"file": str(file), **row, **probabilities}
+            yield file, clips
+        else:
+            yield file, format_prediction(clips, model.predict(clips.mel), genres, confidence_threshold, timeline)
 
 
 def csv_columns(genres: Sequence[str]) -> list[str]:
-    """The columns of a table of ``predict_files``: one for each genre at the end."""
-    return ["file", "genre", "confidence", "confident", "duration_seconds", "error", *genres]
+    """The columns of a table of predictions: one for each genre at the end."""
+    return ["file", "genre", "confidence", "confident", "duration_seconds", "notes", "error", *genres]
+
+
+def csv_row(file: Path, predicted: Predicted) -> dict[str, Any]:
+    """A row of ``csv_columns``; that of a file without a prediction has only ``file`` and ``error``."""
+    if isinstance(predicted, AudioError):
+        return {"file": str(file), "error": str(predicted)}
+    row = dict(predicted)
+    probabilities, notes = row.pop("probabilities"), row.pop("notes", [])
+    return {"file": str(file), **row, "notes": ";".join(note["code"] for note in notes), **probabilities}
 
 
 def _load_or_error(file: Path, manifest: BundleManifest) -> ClipBatch | AudioError:

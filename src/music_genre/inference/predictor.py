@@ -61,11 +61,11 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> Clip
         )
     starts, mel = extract_clips(recording, transform)
     ends = np.minimum(starts + transform.frames_duration_s, recording.duration_s)
-    notes = (*recording.notes, *_notes_of_features(mel, transform))
+    notes = (*recording.notes, *feature_notes(mel, transform))
     return ClipBatch(mel, starts, ends, recording.duration_s, notes)
 
 
-def _notes_of_features(mel: np.ndarray, transform: MelConfig) -> list[AudioNote]:
+def feature_notes(mel: np.ndarray, transform: MelConfig) -> list[AudioNote]:
     """What was noticed about (clips, frames, n_mels) dB."""
     notes = []
     if has_steady_level(mel):

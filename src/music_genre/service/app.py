@@ -24,6 +24,7 @@ from fastapi.responses import JSONResponse
 from music_genre.audio.decoding import decode_all
 from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
+from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
@@ -43,7 +44,7 @@ from music_genre.service.schemas import error_responses
 from music_genre.service.security import require_api_key
 from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
 from music_genre.service.shadow import ShadowRunner
-from music_genre.service.uploads import MAX_DURATION_S, Upload, open_upload
+from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 
 MAX_CONCURRENCY = 32  # requests in progress in one worker: two seconds of clips on two cores

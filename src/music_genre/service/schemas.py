@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from music_genre.audio.kinds import SUPPORTED_FORMATS
 from music_genre.features.mel import MelConfig
+from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.service.errors import HEADERS_BY_STATUS, STATUS_BY_CODE, ErrorCode
-from music_genre.service.uploads import MAX_BYTES, MAX_DURATION_S
+from music_genre.service.uploads import MAX_BYTES
 
 PROBABILITIES = {"Electronic": 0.04, "Folk": 0.06, "Hip-Hop": 0.19, "Rock": 0.71}
 

@@ -17,7 +17,6 @@ from music_genre.errors import AudioError, IssueReason
 from music_genre.service.errors import ApiError, ErrorCode
 
 MAX_BYTES = 50 * 2**20  # of a request: a quarter of an hour of mp3, five minutes of CD audio
-MAX_DURATION_S = 900.0  # of the recording in it
 MAX_FIELD_BYTES = 1024  # of a form field that is not the file
 READ_TIMEOUT_S = 1.5  # without any data
 BODY_TIMEOUT_S = 60.0  # for the whole body
