@@ -21,7 +21,7 @@ from music_genre.datasets.registry import DataParams, get_dataset
 from music_genre.datasets.splits import SplitParams
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation.params import EvaluationParams
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.models.params import EnsembleParams
 from music_genre.models.registry import ENSEMBLE, Network, get_model
 from music_genre.registry.params import RegistryParams

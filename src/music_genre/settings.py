@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from music_genre.audio.folder import AudioFolder
 from music_genre.config import Count, OptionalPath
 from music_genre.errors import MusicGenreError
 
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     drift_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02
     drift_window: Count = 1000
     drift_min_requests: Count = 50
+
+    def audio_folder(self, path: Path) -> AudioFolder:
+        """The recordings in a folder of the project, as Dask workers reach them."""
+        return AudioFolder(path.resolve(), self.audio_url)
 
     @classmethod
     def settings_customise_sources(

@@ -13,7 +13,7 @@ from music_genre.datasets.fma import load_subset
 from music_genre.datasets.sample import generate
 from music_genre.evaluation.label_quality import find_label_issues, out_of_fold_probabilities, recording_digest
 from music_genre.features.extraction import extract_files
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.models.baseline import clip_statistics
 
 GENRES = ("Folk", "Pop", "Rock")

@@ -19,7 +19,8 @@ from music_genre.evaluation.serving_checks import (
     feature_skew_db,
     latency_ms,
 )
-from music_genre.features.mel import MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import MelConfig
 
 TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=32, n_frames=64, clip_duration_s=4)
 

@@ -9,7 +9,8 @@ import numpy as np
 import soundfile
 
 from music_genre.audio.decoding import decode
-from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 
 TRANSFORM = MelConfig(sample_rate_hz=16_000, n_fft=512, hop_length=512, n_mels=24, n_frames=20, clip_duration_s=1)
 # By features version, the SHA-256 of the features of `recording` in steps of 0.1 dB.

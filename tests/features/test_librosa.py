@@ -13,7 +13,8 @@ import soundfile
 
 from music_genre.audio.decoding import decode
 from music_genre.audio.signal import AudioSignal, resample
-from music_genre.features.mel import MelConfig, extract_first_clip, power_to_db
+from music_genre.features.mel import extract_first_clip, power_to_db
+from music_genre.features.params import MelConfig
 from music_genre.models import baseline
 
 RATE = 22_050

@@ -13,15 +13,8 @@ import soundfile
 from music_genre.audio.decoding import decode
 from music_genre.audio.signal import AudioSignal
 from music_genre.errors import AudioError
-from music_genre.features.mel import (
-    FLOOR_DB,
-    MelConfig,
-    clip_starts,
-    extract_clips,
-    extract_first_clip,
-    log_mel,
-    to_db,
-)
+from music_genre.features.mel import clip_starts, extract_clips, extract_first_clip, log_mel, to_db
+from music_genre.features.params import FLOOR_DB, MelConfig
 
 RATE = 22_050
 PUBLISHED = MelConfig(sample_rate_hz=RATE, n_fft=2048, hop_length=1024, n_mels=128, n_frames=640, clip_duration_s=31)
@@ -40,7 +33,8 @@ def test_features_need_no_slow_imports_of_librosa() -> None:
     script = """
 import sys, numpy as np
 from music_genre.audio.signal import AudioSignal
-from music_genre.features.mel import MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import MelConfig
 transform = MelConfig(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, n_frames=9, clip_duration_s=1)
 extract_first_clip(AudioSignal(np.ones(11_025, np.float32), 11_025), transform)
 print(*(name for name in ("librosa.core.audio", "librosa.util.utils", "matplotlib") if name in sys.modules))

@@ -11,7 +11,7 @@ import pytest
 from music_genre.errors import MusicGenreError
 from music_genre.features import cache
 from music_genre.features.cache import plan_shards, publish_shard, write_shard
-from music_genre.features.mel import FEATURES_VERSION, MelConfig
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 from music_genre.features.store import MelDataset, SpectrogramStore, write_index
 
 N_FRAMES, N_MELS = 6, 4

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.inference.batch import audio_files, csv_columns, csv_row, load_clips, predict_files
 from music_genre.models.bundle import BundleManifest
 

@@ -9,7 +9,8 @@ import pytest
 
 from music_genre.audio.signal import AudioNote, AudioSignal
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.mel import MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import MelConfig
 from music_genre.inference.predictor import (
     CONFIDENCE_THRESHOLD_TAG,
     DEFAULT_CONFIDENCE_THRESHOLD,

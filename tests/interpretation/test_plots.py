@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from music_genre.evaluation.plots import save_figure
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.interpretation.feature_visualization import FilterVisualizations
 from music_genre.interpretation.plots import (
     SpectrogramAxes,

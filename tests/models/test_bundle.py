@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.mel import FEATURES_VERSION
+from music_genre.features.params import FEATURES_VERSION
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.models.baseline import MODEL as BASELINE

@@ -30,6 +30,7 @@ NEUTRAL = {
     "paths",
     "pipeline/__init__",  # the entry point that all stages share
     "runtime",  # settings of libraries and of start-up
+    "settings",  # change no result by definition
     "tracking/provenance",  # what a run records of its origin
     "tracking/runs",  # records runs in MLflow
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from music_genre.evaluation.results import ModelResult, read_result
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.bundle import BundledMember, BundleManifest, temporary_bundle
 from music_genre.registry.checks import drop_criterion, incompatibility, run_registry_checks

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.models.bundle import BundledMember, BundleManifest
 from music_genre.reporting.model_card import (
     MAX_DESCRIPTION_CHARS,

@@ -22,7 +22,8 @@ from music_genre.datasets.registry import Dataset, ReadySpectrograms
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
 from music_genre.features.extraction import ClipSource
-from music_genre.features.mel import FEATURES_VERSION, to_db
+from music_genre.features.mel import to_db
+from music_genre.features.params import FEATURES_VERSION
 from music_genre.files import file_sha256
 
 GENRES = "genres.json"

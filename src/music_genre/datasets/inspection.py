@@ -25,7 +25,7 @@ from music_genre.datasets.names import artist_keys
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.features.cache import ClipWriter
 from music_genre.features.extraction import ClipResult, clip_key, describe_and_extract
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.files import JsonLines, file_sha256, sha256
 
 MAX_DURATION_S = 3600.0  # longer files are dropped

@@ -22,7 +22,7 @@ from music_genre.datasets.issues import issue_table, merge_issues
 from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import unify_genres
 from music_genre.features.extraction import ClipSource, audio_clips
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from music_genre.evaluation import metrics
 from music_genre.evaluation.results import ModelPredictions
-from music_genre.features.mel import FLOOR_DB
+from music_genre.features.params import FLOOR_DB
 from music_genre.features.store import SpectrogramStore
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from music_genre.audio.decoding import decode
-from music_genre.features.mel import MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import MelConfig
 from music_genre.features.store import MelDataset
 from music_genre.models.bundle import ModelBundle
 

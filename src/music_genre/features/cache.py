@@ -21,7 +21,7 @@ import pandas as pd
 
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
 from music_genre.features.extraction import ClipResult, ClipSource
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import hash64, write_index
 from music_genre.files import atomic_write, atomic_write_text, sha256

@@ -15,7 +15,8 @@ from music_genre.audio.info import AudioInfo, inspect_recording
 from music_genre.audio.signal import AudioSignal
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.mel import FEATURES_VERSION, MelConfig, extract_first_clip
+from music_genre.features.mel import extract_first_clip
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 from music_genre.files import sha256
 
 ClipResult = np.ndarray | AudioError

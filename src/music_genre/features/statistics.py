@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from music_genre.features.mel import FLOOR_DB, MelConfig, upper_bands
+from music_genre.features.mel import upper_bands
+from music_genre.features.params import FLOOR_DB, MelConfig
 
 # Recordings of 8 kHz have no cell above -78 dB there, 98.5 % of the clips of FMA-small more than a hundredth of them.
 UPPER_LEVEL_DB, MIN_UPPER_FRACTION = -75.0, 0.01

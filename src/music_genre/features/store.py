@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.mel import FEATURES_VERSION, MelConfig
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 
 INDEX = "index.parquet"
 DESCRIPTION = "spectrogram.json"

@@ -10,7 +10,8 @@ import numpy as np
 
 from music_genre.audio.signal import AudioNote, AudioSignal
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.mel import MelConfig, extract_clips
+from music_genre.features.mel import extract_clips
+from music_genre.features.params import MelConfig
 from music_genre.features.statistics import is_band_limited, upper_fraction
 from music_genre.models.bundle import BundleManifest
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from music_genre.features.mel import FLOOR_DB
+from music_genre.features.params import FLOOR_DB
 from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.interpretation.activations import WINDOW_FRAMES, LayerRef, feature_map_model, get_conv_layer
 from music_genre.interpretation.sampling import N_FILTER_CLIPS, sample_clips

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from music_genre.features.mel import FLOOR_DB, MelConfig
+from music_genre.features.params import FLOOR_DB, MelConfig
 from music_genre.interpretation.feature_visualization import FilterVisualizations
 from music_genre.interpretation.saliency import SaliencyExample
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.mel import FEATURES_VERSION, MelConfig
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 from music_genre.features.store import MelDataset, SpectrogramStore
 from music_genre.models.ensemble import combine
 from music_genre.models.registry import ENSEMBLE, Classifier, get_model

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from music_genre.audio.folder import AudioFolder
 from music_genre.errors import MusicGenreError
 from music_genre.paths import ProjectPaths
 from music_genre.runtime import configure_libraries
-from music_genre.settings import load_settings
 
 # A full disk, a used-up quota, what may not be written or read: a traceback would not help to fix these.
 USER_ACTIONABLE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -37,8 +35,3 @@ def stage(work: Callable[[ProjectPaths], None]) -> Callable[[], None]:
             sys.exit(f"{Path(sys.argv[0]).stem}: {error}; fix this and run again")
 
     return main
-
-
-def audio_folder(project: ProjectPaths) -> AudioFolder:
-    """The pipeline's copy of the recordings, as workers reach it."""
-    return AudioFolder(project.audio.resolve(), load_settings(project.root).audio_url)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from music_genre.evaluation.results import read_result
 from music_genre.evaluation.serving_checks import bundle_size_mb, feature_positions, feature_skew_db
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.bundle import read_manifest, temporary_bundle
 from music_genre.models.registry import ENSEMBLE

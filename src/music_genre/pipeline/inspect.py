@@ -10,7 +10,8 @@ from music_genre.datasets.issues import check_issue_rate
 from music_genre.errors import MusicGenreError
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
-from music_genre.pipeline import audio_folder, stage
+from music_genre.pipeline import stage
+from music_genre.settings import load_settings
 
 
 @stage
@@ -20,7 +21,8 @@ def main(project: ProjectPaths) -> None:
     listed, notes = data.load_tracks(project.audio)
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     cache = InspectionCache(project.cache / "inspect", project.cache / "spectrograms", params.spectrogram)
-    inspected = data.inspect(listed, audio_folder(project), cache, read_corrections(project.corrections))
+    audio = load_settings(project.root).audio_folder(project.audio)
+    inspected = data.inspect(listed, audio, cache, read_corrections(project.corrections))
     tracks, issues = inspected.tracks, inspected.issues
     issues.to_csv(project.inspection, index=False)
     try:

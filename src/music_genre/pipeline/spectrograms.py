@@ -12,14 +12,15 @@ from music_genre.features.statistics import is_band_limited
 from music_genre.features.store import INDEX
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
-from music_genre.pipeline import audio_folder, stage
+from music_genre.pipeline import stage
+from music_genre.settings import load_settings
 
 
 @stage
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks, splits = pd.read_parquet(project.tracks), pd.read_parquet(project.splits)
-    clips = params.data.clips(audio_folder(project), tracks, params.spectrogram)
+    clips = params.data.clips(load_settings(project.root).audio_folder(project.audio), tracks, params.spectrogram)
     cache = project.cache / "spectrograms"
     failed = build_store(project.spectrograms, cache, splits, SPLITS, clips, params.data.min_duration_s)
     paths = tracks.set_index("track_id")["path"]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from music_genre.audio.kinds import SUPPORTED_FORMATS
-from music_genre.features.mel import MelConfig
+from music_genre.features.params import MelConfig
 from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.service.errors import HEADERS_BY_STATUS, STATUS_BY_CODE, ErrorCode
 from music_genre.service.uploads import MAX_BYTES

@@ -11,7 +11,7 @@ import pandas as pd
 from music_genre.datasets.inspection import AUDIO_COLUMNS
 from music_genre.datasets.splits import SPLITS
 from music_genre.errors import MusicGenreError
-from music_genre.features.mel import FLOOR_DB
+from music_genre.features.params import FLOOR_DB
 
 CRITICAL, WARNING = "critical", "warning"
 MIN_CLASS_BALANCE = 0.25  # genres with fewer clips, as a fraction of the mean over genres, will have poor metrics
