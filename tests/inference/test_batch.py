@@ -69,7 +69,7 @@ def test_each_file_has_a_row_with_its_prediction_or_error(folder: Path) -> None:
         "confidence": 0.75,
         "confident": False,
         "duration_seconds": 2.0,
-        "notes": "steady_level",
+        "notes": "",
         "Blues": 0.25,
         "Rock": 0.75,
     }
