@@ -45,18 +45,28 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_process(script: str, *arguments: str, cores: int | None = None) -> ProcessResult:
+def in_process(
+    script: str,
+    *arguments: str,
+    cores: int | None = None,
+    folder: Path | None = None,
+    variables: dict[str, str] | None = None,
+) -> ProcessResult:
     """Run a script in a process of its own; the last line that it prints is a JSON object of numbers.
 
     Args:
         script: path.
         arguments: of it.
         cores: how many it may use; None: all.
+        folder: its working directory.
+        variables: of its environment.
     """
     command = [sys.executable, script, *arguments]
     allowed = sorted(os.sched_getaffinity(0))[:cores]
     with subprocess.Popen(
         command,
+        cwd=folder,
+        env=os.environ | (variables or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,0 +1,155 @@
+"""What it costs to turn recordings into checked spectrograms: stages ``inspect`` to ``validate``, on every core.
+
+References: the build before recordings were decoded once for both (its own checkout, in turns), and decoding alone by
+as many workers. Needs real recordings (MUSIC_GENRE_REAL_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import yaml
+from timing import in_process, interleaved, ratios, seconds, spread, table, write
+
+ROOT = Path(__file__).parents[1]
+BEFORE = "89c2359"  # the commit whose stages each decoded every recording
+N_ROUNDS, N_CLIPS, FACTOR = 5, 128, 16
+STAGES = ("inspect", "split", "spectrograms", "validate")
+
+
+def make_collection(folder: Path, n_clips: int) -> None:
+    """Real recordings in folders of genres. Where more are asked for than there are, the first frames are cut off: other
+    recordings of the same cost.
+    """
+    from music_genre.audio.mpeg import read_frame
+
+    real = Path(os.environ["MUSIC_GENRE_REAL_DATA"])
+    small = real / "fma_layout/fma_small"
+    songs = [path for path in sorted(small.rglob("*.mp3")) if path.parent.name == "700"][:120]
+    songs += sorted((real / "fma_real").glob("*.mp3"))
+    for number in range(n_clips):
+        content, start = songs[number % len(songs)].read_bytes(), 0
+        for _ in range(number // len(songs)):
+            frame = read_frame(content, start)
+            start += frame.size if frame else 0
+        path = folder / f"genre {number % 4}/{number:05d}.mp3"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content[start:])
+
+
+def make_project(checkout: Path, music: Path) -> None:
+    """Bring a collection to a checkout, by its own code."""
+    params = yaml.safe_load((checkout / "params.yaml").read_text(encoding="utf-8"))
+    params["data"]["source"], params["data"]["folder"]["path"] = "folder", str(music)
+    (checkout / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    shutil.rmtree(checkout / "data/audio", ignore_errors=True)
+    for stage in ("scan", "fetch"):
+        run_stage(checkout, stage)
+
+
+def run_stage(checkout: Path, stage: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", f"music_genre.pipeline.{stage}"],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def ingest() -> None:
+    """The stages in the checkout around the working directory, from nothing but the copied files."""
+    from importlib import import_module
+
+    for made in (".cache/inspect", ".cache/spectrograms", "data/spectrograms"):
+        shutil.rmtree(made, ignore_errors=True)
+    mains = [import_module(f"music_genre.pipeline.{stage}").main for stage in STAGES]
+    taken = {stage: seconds(main) for stage, main in zip(STAGES, mains, strict=True)}
+    print(json.dumps({"seconds": sum(taken.values()), **taken}))
+
+
+def decode_alone() -> None:
+    """Decode the same files by as many workers, and nothing else."""
+    from music_genre.audio.folder import AudioFolder
+    from music_genre.compute import map_clips
+
+    audio = AudioFolder(Path("data/audio").resolve())
+    names = [str(path.relative_to(audio.path)) for path in sorted(audio.path.rglob("*.mp3"))]
+    print(json.dumps({"seconds": seconds(lambda: list(map_clips(partial(_decode, audio), names, "Decoding")))}))
+
+
+def _decode(audio: object, name: str) -> int:
+    from music_genre.audio.decoding import decode
+
+    with audio.open(name) as file:
+        return len(decode(file, 32).samples)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one round of few clips; writes nothing")
+    parser.add_argument("--route", choices=("ingest", "decode"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.route:
+        (ingest if arguments.route == "ingest" else decode_alone)()
+        return
+    n_clips, factor, n_rounds = (32, 2, 1) if arguments.quick else (N_CLIPS, FACTOR, N_ROUNDS)
+    folder = Path(tempfile.mkdtemp())
+    checkouts = {"before": folder / "before", "now": folder / "now"}
+    try:
+        for name, commit in (("before", BEFORE), ("now", "HEAD")):
+            subprocess.run(["git", "clone", "--quiet", ROOT, checkouts[name]], check=True)  # noqa: S607
+            subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[name], check=True)  # noqa: S607
+        blocks = [measure(folder, checkouts, count, n_rounds) for count in (n_clips, factor * n_clips)]
+    finally:
+        shutil.rmtree(folder)
+    write("ingest", *blocks, quick=arguments.quick)
+
+
+def measure(folder: Path, checkouts: dict[str, Path], n_clips: int, n_rounds: int) -> str:
+    """A table of one collection."""
+    music = folder / f"music-{n_clips}"
+    make_collection(music, n_clips)
+    for checkout in checkouts.values():
+        make_project(checkout, music)
+    peaks: dict[str, float] = {}
+
+    def run(name: str, checkout: Path, route: str) -> float:
+        result = in_process(
+            __file__, "--route", route, folder=checkout, variables={"PYTHONPATH": str(checkout / "src")}
+        )
+        peaks[name] = max(peaks.get(name, 0.0), result.peak_mb)
+        return result.values["seconds"]
+
+    routes = {
+        "the build before": partial(run, "the build before", checkouts["before"], "ingest"),
+        "this build": partial(run, "this build", checkouts["now"], "ingest"),
+        "decoding alone": partial(run, "decoding alone", checkouts["now"], "decode"),
+    }
+    values = interleaved(routes, n_rounds)
+    rows = [
+        [
+            name,
+            spread(taken),
+            spread([1000 * value / n_clips for value in taken]),
+            f"{peaks[name]:.0f}",
+            spread(ratios(values["the build before"], taken)),
+            spread(ratios(taken, values["decoding alone"])),
+        ]
+        for name, taken in values.items()
+    ]
+    header = ["", "seconds", "ms a clip", "peak MB", "times as fast as before", "times decoding alone"]
+    return f"{n_clips} clips of 30 s:\n\n" + table(header, rows)
+
+
+if __name__ == "__main__":
+    main()
