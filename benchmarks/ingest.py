@@ -1,4 +1,5 @@
-"""What it costs to turn recordings into checked spectrograms: stages ``inspect`` to ``validate``, on every core.
+"""What it costs to turn copied recordings into spectrograms on every core, worker processes started, in the stages
+``inspect`` and ``spectrograms``; splits and checks, which cost the same for any number of clips, stand beside it.
 
 References: the build before recordings were decoded once for both (its own checkout, in turns), and decoding alone by
 as many workers. Needs real recordings (MUSIC_GENRE_REAL_DATA).
@@ -22,12 +23,13 @@ from timing import in_process, interleaved, ratios, seconds, spread, table, writ
 ROOT = Path(__file__).parents[1]
 BEFORE = "89c2359"  # the commit whose stages each decoded every recording
 N_ROUNDS, N_CLIPS, FACTOR = 5, 128, 16
+BEFORE_BUILD, DECODING = "the build before", "decoding alone"
 STAGES = ("inspect", "split", "spectrograms", "validate")
 
 
 def make_collection(folder: Path, n_clips: int) -> None:
-    """Real recordings in folders of genres. Where more are asked for than there are, the first frames are cut off: other
-    recordings of the same cost.
+    """Real recordings in folders of genres. Where more are asked for than there are, the first frames are cut off:
+    other recordings of the same cost.
     """
     from music_genre.audio.mpeg import read_frame
 
@@ -74,7 +76,9 @@ def ingest() -> None:
         shutil.rmtree(made, ignore_errors=True)
     mains = [import_module(f"music_genre.pipeline.{stage}").main for stage in STAGES]
     taken = {stage: seconds(main) for stage, main in zip(STAGES, mains, strict=True)}
-    print(json.dumps({"seconds": sum(taken.values()), **taken}))
+    print(
+        json.dumps({"seconds": taken["inspect"] + taken["spectrograms"], "checks": taken["split"] + taken["validate"]})
+    )
 
 
 def decode_alone() -> None:
@@ -84,7 +88,8 @@ def decode_alone() -> None:
 
     audio = AudioFolder(Path("data/audio").resolve())
     names = [str(path.relative_to(audio.path)) for path in sorted(audio.path.rglob("*.mp3"))]
-    print(json.dumps({"seconds": seconds(lambda: list(map_clips(partial(_decode, audio), names, "Decoding")))}))
+    taken = seconds(lambda: list(map_clips(partial(_decode, audio), names, "Decoding")))
+    print(json.dumps({"seconds": taken, "checks": 0.0}))
 
 
 def _decode(audio: object, name: str) -> int:
@@ -122,18 +127,19 @@ def measure(folder: Path, checkouts: dict[str, Path], n_clips: int, n_rounds: in
     for checkout in checkouts.values():
         make_project(checkout, music)
     peaks: dict[str, float] = {}
+    checks: dict[str, list[float]] = {}
 
     def run(name: str, checkout: Path, route: str) -> float:
-        result = in_process(
-            __file__, "--route", route, folder=checkout, variables={"PYTHONPATH": str(checkout / "src")}
-        )
+        source = {"PYTHONPATH": str(checkout / "src")}
+        result = in_process(str(Path(__file__).resolve()), "--route", route, folder=checkout, variables=source)
         peaks[name] = max(peaks.get(name, 0.0), result.peak_mb)
+        checks.setdefault(name, []).append(result.values["checks"])
         return result.values["seconds"]
 
     routes = {
-        "the build before": partial(run, "the build before", checkouts["before"], "ingest"),
+        BEFORE_BUILD: partial(run, BEFORE_BUILD, checkouts["before"], "ingest"),
         "this build": partial(run, "this build", checkouts["now"], "ingest"),
-        "decoding alone": partial(run, "decoding alone", checkouts["now"], "decode"),
+        DECODING: partial(run, DECODING, checkouts["now"], "decode"),
     }
     values = interleaved(routes, n_rounds)
     rows = [
@@ -141,13 +147,14 @@ def measure(folder: Path, checkouts: dict[str, Path], n_clips: int, n_rounds: in
             name,
             spread(taken),
             spread([1000 * value / n_clips for value in taken]),
+            spread(checks[name]),
             f"{peaks[name]:.0f}",
-            spread(ratios(values["the build before"], taken)),
-            spread(ratios(taken, values["decoding alone"])),
+            spread(ratios(values[BEFORE_BUILD], taken)),
+            spread(ratios(taken, values[DECODING])),
         ]
         for name, taken in values.items()
     ]
-    header = ["", "seconds", "ms a clip", "peak MB", "times as fast as before", "times decoding alone"]
+    header = ["", "seconds", "ms a clip", "checks, s", "peak MB", "times as fast as before", "times decoding alone"]
     return f"{n_clips} clips of 30 s:\n\n" + table(header, rows)
 
 
