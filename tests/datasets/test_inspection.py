@@ -17,13 +17,12 @@ from music_genre.datasets.duplicates import drop_leaked_duplicates
 from music_genre.datasets.identity import identify, track_id_of
 from music_genre.datasets.inspection import (
     AUDIO_COLUMNS,
-    InspectionCache,
     check_genres,
     inspect_audio,
-    inspect_files,
     inspect_spectrograms,
 )
 from music_genre.datasets.issues import issue_table
+from music_genre.datasets.recordings import InspectionCache, inspect_files
 from music_genre.errors import MusicGenreError
 
 RATE = 22_050

@@ -5,30 +5,17 @@ What needs the audio itself is found here, track by track; what shows only in ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
-from music_genre.audio.decoding import decoder_crashed
 from music_genre.audio.folder import AudioFolder
 from music_genre.audio.info import AudioInfo
-from music_genre.compute import map_clips
-from music_genre.datasets.copying import ManifestEntry, read_manifest
-from music_genre.datasets.identity import identify, track_id_of
+from music_genre.datasets.identity import track_id_of
 from music_genre.datasets.issues import DataIssue, issue_table
 from music_genre.datasets.names import artist_keys
-from music_genre.errors import AudioError, IssueReason, MusicGenreError
-from music_genre.features.cache import ClipWriter
-from music_genre.features.extraction import ClipResult, clip_key, describe_and_extract
-from music_genre.features.params import MelConfig
-from music_genre.files import JsonLines, file_sha256, sha256
+from music_genre.datasets.recordings import MAX_DURATION_S, InspectionCache, inspect_files
+from music_genre.errors import IssueReason, MusicGenreError
 
-MAX_DURATION_S = 3600.0  # longer files are dropped
 MAX_SILENT_FRACTION = 0.5  # a clip with more silence is mostly silent
 MIN_TAGGED, MAX_ARTIST_GENRES = 6, 0.8  # of so many tracks, more whose genre is their artist are no accident
 
@@ -39,49 +26,6 @@ AUDIO_COLUMNS = {
     "sha256": "string",
     "audio_sha256": "string",
 }
-INSPECTION_VERSION = 2  # of what is kept: raise it where the same file gives other values
-
-
-@dataclass(frozen=True)
-class InspectionCache:
-    """Where what was found is kept, by content, and where spectrograms go that the same decoding gives.
-
-    Args:
-        folder: of what was found.
-        clips: the cache of spectrograms.
-        transform: of the spectrograms; None: none are made.
-    """
-
-    folder: Path
-    clips: Path
-    transform: MelConfig | None
-
-
-@dataclass(frozen=True)
-class InspectedFile:
-    """A file's audio and digests, or why it cannot be used.
-
-    Args:
-        info: None where the file cannot be decoded.
-        sha256: of the content; None where there is no file.
-        audio_sha256: of the recording, see ``identity``.
-        artist: by the file's tags.
-        error: reason and detail; None where the file can be decoded.
-    """
-
-    info: AudioInfo | None
-    sha256: str | None
-    audio_sha256: str
-    artist: str | None
-    error: tuple[IssueReason, str] | None
-
-    @classmethod
-    def from_probe(cls, probed: dict[str, Any], digest: str, audio_sha256: str, artist: str | None) -> InspectedFile:
-        """From what ``_to_json`` gave."""
-        if "error" in probed:
-            reason, detail = probed["error"]
-            return cls(None, digest, audio_sha256, artist, (IssueReason(reason), detail))
-        return cls(AudioInfo.from_json(probed["info"]), digest, audio_sha256, artist, None)
 
 
 def inspect_audio(
@@ -155,102 +99,6 @@ def inspect_spectrograms(tracks: pd.DataFrame, value_range: np.ndarray) -> tuple
         for row, is_constant in zip(tracks[~usable].itertuples(), value_range[~usable] == 0, strict=True)
     ]
     return tracks.assign(**empty)[usable].reset_index(drop=True), issue_table(issues)
-
-
-def inspect_files(audio: AudioFolder, paths: Sequence[str], cache: InspectionCache) -> list[InspectedFile]:
-    """What each file holds. Only recordings that were never inspected are decoded: a file that was renamed or tagged
-    anew is known by its audio.
-
-    Args:
-        audio: the folder of the collection, with the digests that ``copying`` knows.
-        paths: relative to it.
-        cache: keeps what was found.
-    """
-    manifest = read_manifest(audio.path)
-    digests = {path: _sha256(audio.path, path, manifest.get(path)) for path in paths}
-    first_path = {digest: path for path, digest in reversed(digests.items()) if digest}
-    identities = _identify_files(audio, first_path, cache)
-    recordings = {identities[digest][0]: path for digest, path in reversed(first_path.items())}
-    probed = _inspect_recordings(audio, recordings, cache)
-    inspected = []
-    for path in paths:
-        digest = digests[path]
-        if digest is None:
-            error = (IssueReason.MISSING, "listed, but there is no such file")
-            inspected.append(InspectedFile(None, None, sha256(path), None, error))
-            continue
-        audio_sha256, artist = identities[digest]
-        inspected.append(InspectedFile.from_probe(probed[audio_sha256], digest, audio_sha256, artist))
-    return inspected
-
-
-def _sha256(audio: Path, path: str, entry: ManifestEntry | None) -> str | None:
-    """The digest of a file, from the manifest where it has one; None where there is no file."""
-    file = audio / path
-    if not file.is_file():
-        return None
-    return entry.sha256 if entry and entry.sha256 and entry.size == file.stat().st_size else file_sha256(file)
-
-
-def _identify_files(
-    audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache
-) -> dict[str, tuple[str, str | None]]:
-    """Digest of the audio and artist, by the digest of the file."""
-    kept = JsonLines(cache.folder / f"files-{INSPECTION_VERSION}.jsonl")
-    known = {name: (audio_sha256, artist) for name, (audio_sha256, artist) in kept.read().items()}
-    missing = [name for name in paths if name not in known]
-    results = map_clips(
-        partial(_identify, audio),
-        [paths[name] for name in missing],
-        "Reading tags",
-        lambda path: (file_sha256(audio.path / path), None),
-    )
-    with kept.appending() as append:
-        for name, identity in zip(missing, results, strict=True):
-            append(name, identity)
-            known[name] = identity
-    return known
-
-
-def _identify(audio: AudioFolder, path: str) -> tuple[str, str | None]:
-    with audio.open(path) as file:
-        identity = identify(file)
-    return identity.audio_sha256, identity.artist
-
-
-def _inspect_recordings(audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache) -> dict[str, Any]:
-    """What ``_to_json`` gives of each recording, by the digest of its audio; its spectrogram goes to its own cache.
-
-    What was found is written once the spectrogram is, so that a run after a kill decodes what lacks either.
-    """
-    kept, clips = JsonLines(cache.folder / f"recordings-{INSPECTION_VERSION}.jsonl"), ClipWriter(cache.clips)
-    known = kept.read()
-    missing = [name for name in paths if name not in known]
-    inspect = partial(describe_and_extract, audio, max_seconds=MAX_DURATION_S + 1, transform=cache.transform)
-    results = map_clips(inspect, [paths[name] for name in missing], "Inspecting", _crashed)
-    written = 0
-    with kept.appending() as append:
-        for count, (name, (found, clip)) in enumerate(zip(missing, results, strict=True), 1):
-            known[name] = _to_json(found)
-            if clip is not None and cache.transform is not None:
-                clips.add(clip_key(name, cache.transform), clip)
-            if count == len(missing):
-                clips.flush()
-            if not clips.waiting:
-                for done in missing[written:count]:
-                    append(done, known[done])
-                written = count
-    return known
-
-
-def _to_json(found: AudioInfo | AudioError) -> dict[str, Any]:
-    if isinstance(found, AudioError):
-        return {"error": [found.reason, found.detail]}
-    return {"info": asdict(found)}
-
-
-def _crashed(path: str) -> tuple[AudioError, ClipResult | None]:
-    return decoder_crashed(path), None
 
 
 def check_genres(tracks: pd.DataFrame) -> None:

@@ -17,10 +17,11 @@ from music_genre.audio.folder import AudioFolder
 from music_genre.config import ParamsModel, SectionMap, load_description
 from music_genre.datasets.corrections import CorrectedTracks, apply_corrections
 from music_genre.datasets.duplicates import drop_copies, drop_leaked_duplicates
-from music_genre.datasets.inspection import InspectionCache, check_genres, inspect_audio, inspect_spectrograms
+from music_genre.datasets.inspection import check_genres, inspect_audio, inspect_spectrograms
 from music_genre.datasets.issues import issue_table, merge_issues
 from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import unify_genres
+from music_genre.datasets.recordings import InspectionCache
 from music_genre.features.extraction import ClipSource, audio_clips
 from music_genre.features.params import MelConfig
 
@@ -190,11 +191,13 @@ class DataParams(SectionMap):
         issues = merge_issues([corrected.issues, issue_table([*copies, *leaked])])
         return replace(corrected, tracks=kept.sort_values("track_id", ignore_index=True), issues=issues)
 
-    def clips(self, audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
+    def clips(
+        self, audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig, journal: Path | None = None
+    ) -> ClipSource:
         """The spectrograms of usable tracks; ready ones need no transform."""
         (name, dataset, section), *others = self._parts()
         if dataset.spectrograms is None or others:
-            return audio_clips(audio, tracks, transform)
+            return audio_clips(audio, tracks, transform, journal)
         names = tracks["path"].str.removeprefix(f"{name}/")
         return dataset.spectrograms.clips(audio.path / name, tracks.assign(path=names), section)
 

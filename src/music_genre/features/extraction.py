@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -37,18 +38,21 @@ class ClipSource:
     transform: MelConfig | None
 
 
-def audio_clips(audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig) -> ClipSource:
+def audio_clips(
+    audio: AudioFolder, tracks: pd.DataFrame, transform: MelConfig, journal: Path | None = None
+) -> ClipSource:
     """The spectrograms of audio files.
 
     Args:
         audio: the folder of the collection.
         tracks: columns track_id, path (relative to ``audio``), audio_sha256.
         transform: see ``MelConfig``.
+        journal: names the file that is worked on; see ``map_clips``.
     """
     tracks = tracks.set_index("track_id")
     return ClipSource(
         {track_id: clip_key(digest, transform) for track_id, digest in tracks["audio_sha256"].items()},
-        lambda track_ids: extract_files(audio, tracks.loc[list(track_ids), "path"].tolist(), transform),
+        lambda track_ids: extract_files(audio, tracks.loc[list(track_ids), "path"].tolist(), transform, journal),
         transform,
     )
 
@@ -58,10 +62,12 @@ def clip_key(audio_sha256: str, transform: MelConfig) -> str:
     return f"{audio_sha256} {_settings(transform)}"
 
 
-def extract_files(audio: AudioFolder, paths: Sequence[str], transform: MelConfig) -> Iterator[ClipResult]:
+def extract_files(
+    audio: AudioFolder, paths: Sequence[str], transform: MelConfig, journal: Path | None = None
+) -> Iterator[ClipResult]:
     """(n_frames, n_mels) float16 dB of each file, or what is wrong with it, in order, on every core."""
     extract = partial(_extract_file, audio, transform=transform)
-    return map_clips(extract, paths, "Spectrograms", on_crash=decoder_crashed)
+    return map_clips(extract, paths, "Spectrograms", decoder_crashed, journal)
 
 
 def describe_and_extract(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from music_genre.datasets.corrections import read_corrections
-from music_genre.datasets.inspection import InspectionCache
 from music_genre.datasets.issues import check_issue_rate
+from music_genre.datasets.recordings import InspectionCache
 from music_genre.errors import MusicGenreError
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths

@@ -20,7 +20,8 @@ from music_genre.settings import load_settings
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     tracks, splits = pd.read_parquet(project.tracks), pd.read_parquet(project.splits)
-    clips = params.data.clips(load_settings(project.root).audio_folder(project.audio), tracks, params.spectrogram)
+    audio = load_settings(project.root).audio_folder(project.audio)
+    clips = params.data.clips(audio, tracks, params.spectrogram, project.cache / "journal")
     cache = project.cache / "spectrograms"
     failed = build_store(project.spectrograms, cache, splits, SPLITS, clips, params.data.min_duration_s)
     paths = tracks.set_index("track_id")["path"]
