@@ -36,7 +36,7 @@ ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 CHUNK_SIZE = 8  # clips of a task
 PREFETCH_CHUNKS = 4  # tasks of a worker that wait or are done: memory stays flat when results are taken slowly
 IN_PROCESS_CLIPS = 16  # so many are done here before workers have started
-CONNECT_S = 10.0  # a scheduler has this long to answer
+CONNECT_S = 5.0  # a scheduler has this long to answer
 NO_WORKER_S = 60.0  # a scheduler may be without workers for this long
 GATHER_S = 300.0  # the results of a task are here after this long, or their worker is lost
 
