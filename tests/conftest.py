@@ -7,15 +7,18 @@ changed; both are made once for all processes of a test run.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import yaml
@@ -100,6 +103,52 @@ def pytest_collection_finish() -> None:
     """
     gc.set_threshold(50_000)
     gc.freeze()
+
+
+class Dask:
+    """A scheduler and workers that were started by hand.
+
+    Args:
+        folder: for their files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        file = folder / "scheduler.json"
+        self.scheduler = self._run("scheduler", "--port", "0", "--scheduler-file", str(file))
+        while not (file.exists() and file.read_text()):
+            time.sleep(0.05)
+        self.address: str = json.loads(file.read_text())["address"]
+
+    def start_worker(self, path: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker with a nanny, which looks for packages in ``path`` first."""
+        searched = os.pathsep.join([*([str(path)] if path else []), os.environ.get("PYTHONPATH", "")])
+        options = ("--nthreads", "1", "--local-directory", str(self.folder))
+        return self._run("worker", self.address, *options, PYTHONPATH=searched)
+
+    def _run(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
+        environment = {**os.environ, **variables}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a scheduler, or a nanny and its worker, without notice."""
+        if process.poll() is None:
+            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+                child.kill()
+            process.wait()
+
+
+@pytest.fixture
+def hand_started_dask(tmp_path: Path) -> Iterator[Dask]:
+    """A Dask scheduler without workers, and the means to start and to kill them."""
+    dask = Dask(tmp_path)
+    yield dask
+    for process in reversed(dask.processes):
+        dask.kill(process)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -18,6 +18,7 @@ import soundfile
 
 from music_genre import compute
 from music_genre.audio.decoding import decode
+from music_genre.audio.folder import AudioFolder
 from music_genre.compute import ADDRESS_VARIABLE, CHUNK_SIZE, IN_PROCESS_CLIPS, PREFETCH_CHUNKS, map_clips
 from music_genre.errors import AudioError, MusicGenreError
 from music_genre.features.extraction import extract_files
@@ -263,56 +264,17 @@ def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     assert left == []
 
 
-class Dask:
-    """A scheduler and workers that were started by hand.
-
-    Args:
-        folder: for their files.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        file = folder / "scheduler.json"
-        self.scheduler = self._run("scheduler", "--port", "0", "--scheduler-file", str(file))
-        wait_until(lambda: file.exists() and file.read_text())
-        self.address: str = json.loads(file.read_text())["address"]
-
-    def start_worker(self, path: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a worker with a nanny, which looks for packages in ``path`` first."""
-        searched = os.pathsep.join([*([str(path)] if path else []), os.environ.get("PYTHONPATH", "")])
-        options = ("--nthreads", "1", "--local-directory", str(self.folder))
-        return self._run("worker", self.address, *options, PYTHONPATH=searched)
-
-    def _run(self, *arguments: str, **variables: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
-        environment = {**os.environ, **variables}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.processes.append(process)
-        return process
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill a scheduler, or a nanny and its worker, without notice."""
-        if process.poll() is None:
-            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-                child.kill()
-            process.wait()
-
-
 @pytest.fixture
-def dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dask]:
+def dask(hand_started_dask: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A scheduler without workers that ``map_clips`` uses."""
     monkeypatch.setattr(compute, "NO_WORKER_S", 5.0)
-    dask = Dask(tmp_path)
-    monkeypatch.setenv(ADDRESS_VARIABLE, dask.address)
-    yield dask
-    for process in reversed(dask.processes):
-        dask.kill(process)
+    monkeypatch.setenv(ADDRESS_VARIABLE, hand_started_dask.address)
+    return hand_started_dask
 
 
 @pytest.mark.slow
 def test_named_scheduler_computes_past_a_file_that_crashes_and_workers_that_are_lost(
-    dask: Dask, capfd: pytest.CaptureFixture[str]
+    dask: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first, second = dask.start_worker(), dask.start_worker()
     items = [CRASH if number == 9 else f"({number}, {PID})" for number in range(40)]
@@ -332,7 +294,7 @@ def test_named_scheduler_computes_past_a_file_that_crashes_and_workers_that_are_
 
 
 @pytest.mark.slow
-def test_map_ends_when_all_workers_or_the_scheduler_are_lost(dask: Dask, capfd: pytest.CaptureFixture[str]) -> None:
+def test_map_ends_when_all_workers_or_the_scheduler_are_lost(dask: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MusicGenreError, match=f"{dask.address} has had no worker for 5 s; start one with `dask worker"):
         list(map_clips(abs, MANY, "Counting"))
 
@@ -355,7 +317,7 @@ def test_map_ends_when_all_workers_or_the_scheduler_are_lost(dask: Dask, capfd: 
 
 
 @pytest.mark.slow
-def test_worker_that_lacks_this_version_is_named(dask: Dask) -> None:
+def test_worker_that_lacks_this_version_is_named(dask: Any) -> None:
     metadata = dask.folder / "older" / "music_genre-0.0.1.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: music-genre\nVersion: 0.0.1\n")
@@ -379,16 +341,16 @@ def test_missing_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch, address:
 
 
 @pytest.mark.slow
-def test_spectrograms_do_not_depend_on_where_they_are_made(dask: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectrograms_do_not_depend_on_where_they_are_made(dask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     transform = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=128, n_frames=64, clip_duration_s=4)
     files = [f"{number:02d}.wav" for number in MANY]
     for number, file in enumerate(files):
         samples = np.random.default_rng(number).standard_normal((44100 * 4, 2)) * 0.1
         soundfile.write(dask.folder / file, samples, 44100)
     dask.start_worker()
-    made = [list(extract_files(dask.folder, files, transform))]
+    made = [list(extract_files(AudioFolder(dask.folder), files, transform))]
     monkeypatch.delenv(ADDRESS_VARIABLE)
-    made.append(list(extract_files(dask.folder, files, transform)))
-    made.append([next(extract_files(dask.folder, [file], transform)) for file in files])
+    made.append(list(extract_files(AudioFolder(dask.folder), files, transform)))
+    made.append([next(extract_files(AudioFolder(dask.folder), [file], transform)) for file in files])
     for clips in zip(*made, strict=True):
         assert len({np.asarray(clip).tobytes() for clip in clips}) == 1

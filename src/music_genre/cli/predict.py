@@ -45,7 +45,7 @@ def predict(
     """
     paths = files or []
     check_usage(paths, timeline, as_json, output, input_arrays)
-    ProjectPaths.find()
+    project = ProjectPaths.find()
     if output:
         check_output(output)
     if input_arrays and output:
@@ -62,7 +62,9 @@ def predict(
     from music_genre.inference.batch import audio_files, predict_files
 
     audio = audio_files(paths)
-    results = predict_files(bundle, threshold, audio, timeline, "Predicting" if output else "")
+    results = predict_files(
+        bundle, threshold, audio, timeline, "Predicting" if output else "", project.cache / "predict-journal"
+    )
     if not output:
         n_errors = print_results(results, as_json)
     else:

@@ -64,6 +64,7 @@ def predict_files(
     files: Sequence[Path],
     timeline: bool = False,
     description: str = "",
+    journal: Path | None = None,
 ) -> Iterator[tuple[Path, Predicted]]:
     """Each file with its prediction as the service gives it, or with the reason why there is none, in order.
 
@@ -73,9 +74,10 @@ def predict_files(
         files: decoded by one process a core where there are many.
         timeline: whether to predict each segment, too.
         description: of the progress bar; without one there is none.
+        journal: names the file that is worked on; see ``map_clips``.
     """
     genres = model.manifest.genres
-    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, description, decoder_crashed)
+    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, description, decoder_crashed, journal)
     for file, clips in zip(files, batches, strict=True):
         if isinstance(clips, AudioError):
             yield file, clips
