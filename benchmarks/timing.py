@@ -51,6 +51,7 @@ def in_process(
     cores: int | None = None,
     folder: Path | None = None,
     variables: dict[str, str] | None = None,
+    poll_s: float = 0.2,
 ) -> ProcessResult:
     """Run a script in a process of its own; the last line that it prints is a JSON object of numbers.
 
@@ -60,6 +61,7 @@ def in_process(
         cores: how many it may use; None: all.
         folder: its working directory.
         variables: of its environment.
+        poll_s: between two looks at its memory, which cost it time.
     """
     command = [sys.executable, script, *arguments]
     allowed = sorted(os.sched_getaffinity(0))[:cores]
@@ -75,7 +77,7 @@ def in_process(
         peak = 0.0
         while process.poll() is None:
             peak = max(peak, memory_mb(process.pid))
-            time.sleep(0.2)
+            time.sleep(poll_s)
         printed = process.stdout.read() if process.stdout else ""
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
