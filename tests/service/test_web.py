@@ -15,6 +15,7 @@ import yaml
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from music_genre.audio.kinds import AUDIO_SUFFIXES
 from music_genre.service.web import STATIC_DIR, add_page
 
 ROOT = Path(__file__).parents[2]
@@ -99,3 +100,8 @@ def test_tool_makes_the_sample_clips(tmp_path: Path, monkeypatch: pytest.MonkeyP
         samples, _ = soundfile.read(path)
         assert soundfile.info(path).duration == pytest.approx(6, abs=0.1)
         assert abs(samples).max() > 0.1
+
+
+def test_page_offers_the_suffixes_of_every_kind_of_recording() -> None:
+    (offered,) = re.findall(r'accept="audio/\*,([^"]*)"', (STATIC_DIR / "index.html").read_text(encoding="utf-8"))
+    assert set(offered.split(",")) == AUDIO_SUFFIXES

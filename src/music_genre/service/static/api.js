@@ -1,7 +1,7 @@
 // Requests to the service, and its errors as sentences.
 
 const MESSAGES = {
-  undecodable: "This file has no audio that can be decoded. Try an mp3, wav, flac or ogg.",
+  undecodable: "This file cannot be decoded.",
   empty: "This file is empty.",
   too_short: "This recording is too short.",
   too_long: "This recording is too long.",
@@ -78,7 +78,7 @@ function parseError(status, body) {
     // A proxy's response, not one of the service.
   }
   const message = MESSAGES[error.code] ?? `The service failed with status ${status}.`;
-  const detail = typeof error.message === "string" && error.code !== "undecodable" ? ` (${error.message})` : "";
+  const detail = typeof error.message === "string" ? ` (${error.message})` : "";
   const canRetry = status >= 500 || status === 408;
   return new ApiError(message + detail, { canRetry, needsKey: status === 401 });
 }
