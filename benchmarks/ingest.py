@@ -8,6 +8,7 @@ as many workers. Needs real recordings (MUSIC_GENRE_REAL_DATA).
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import soundfile
 import yaml
 from timing import in_process, interleaved, ratios, seconds, spread, table, write
 
@@ -33,18 +36,31 @@ def make_collection(folder: Path, n_clips: int) -> None:
     """
     from music_genre.audio.mpeg import read_frame
 
-    real = Path(os.environ["MUSIC_GENRE_REAL_DATA"])
-    small = real / "fma_layout/fma_small"
-    songs = [path for path in sorted(small.rglob("*.mp3")) if path.parent.name == "700"][:120]
-    songs += sorted((real / "fma_real").glob("*.mp3"))
+    songs = real_recordings() or [noise()]
     for number in range(n_clips):
-        content, start = songs[number % len(songs)].read_bytes(), 0
+        content, start = songs[number % len(songs)], 0
         for _ in range(number // len(songs)):
             frame = read_frame(content, start)
             start += frame.size if frame else 0
         path = folder / f"genre {number % 4}/{number:05d}.mp3"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content[start:])
+
+
+def real_recordings() -> list[bytes]:
+    """Clips of 30 s; none where there are none."""
+    if "MUSIC_GENRE_REAL_DATA" not in os.environ:
+        return []
+    real = Path(os.environ["MUSIC_GENRE_REAL_DATA"])
+    songs = sorted((real / "fma_layout/fma_small/700").glob("*.mp3"))[:120] + sorted((real / "fma_real").glob("*.mp3"))
+    return [path.read_bytes() for path in songs]
+
+
+def noise() -> bytes:
+    """What ``--quick`` takes without real recordings."""
+    file = io.BytesIO()
+    soundfile.write(file, np.random.default_rng(0).normal(0, 0.1, (44_100 * 12, 2)), 44_100, format="MP3")
+    return file.getvalue()
 
 
 def make_project(checkout: Path, music: Path) -> None:
@@ -101,20 +117,23 @@ def _decode(audio: object, name: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round of few clips; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="one round of few clips, this build alone; writes nothing")
     parser.add_argument("--route", choices=("ingest", "decode"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.route:
         (ingest if arguments.route == "ingest" else decode_alone)()
         return
-    n_clips, factor, n_rounds = (32, 2, 1) if arguments.quick else (N_CLIPS, FACTOR, N_ROUNDS)
+    if not arguments.quick and "MUSIC_GENRE_REAL_DATA" not in os.environ:
+        sys.exit("MUSIC_GENRE_REAL_DATA names no folder of real recordings")
+    counts, n_rounds = ([24], 1) if arguments.quick else ([N_CLIPS, FACTOR * N_CLIPS], N_ROUNDS)
     folder = Path(tempfile.mkdtemp())
-    checkouts = {"before": folder / "before", "now": folder / "now"}
+    commits = {"now": "HEAD"} if arguments.quick else {"before": BEFORE, "now": "HEAD"}
+    checkouts = {name: folder / name for name in commits}
     try:
-        for name, commit in (("before", BEFORE), ("now", "HEAD")):
+        for name, commit in commits.items():
             subprocess.run(["git", "clone", "--quiet", ROOT, checkouts[name]], check=True)  # noqa: S607
             subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[name], check=True)  # noqa: S607
-        blocks = [measure(folder, checkouts, count, n_rounds) for count in (n_clips, factor * n_clips)]
+        blocks = [measure(folder, checkouts, count, n_rounds) for count in counts]
     finally:
         shutil.rmtree(folder)
     write("ingest", *blocks, quick=arguments.quick)
@@ -137,7 +156,7 @@ def measure(folder: Path, checkouts: dict[str, Path], n_clips: int, n_rounds: in
         return result.values["seconds"]
 
     routes = {
-        BEFORE_BUILD: partial(run, BEFORE_BUILD, checkouts["before"], "ingest"),
+        BEFORE_BUILD: partial(run, BEFORE_BUILD, checkouts.get("before", checkouts["now"]), "ingest"),
         "this build": partial(run, "this build", checkouts["now"], "ingest"),
         DECODING: partial(run, DECODING, checkouts["now"], "decode"),
     }

@@ -37,6 +37,7 @@ def test_file_sets_each_setting(tmp_path: Path) -> None:
     assert load_settings(tmp_path).model_dump() == {
         "api_key": SecretStr("ключ"),
         "request_log": Path("/var/log/music-genre"),
+        "audio_url": None,
         "shadow": True,
         "drift_js_threshold": 0.2,
         "drift_alpha": 0.1,
