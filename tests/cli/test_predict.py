@@ -142,7 +142,7 @@ def test_output_is_a_table_with_a_row_a_file_in_order(
     assert written.out == f"4 predictions, 2 errors written to {output}\n"
     assert written.err.endswith(f"music-genre: 2 of 6 files have no prediction; see {output}\n")
     table = pd.read_csv(output)
-    assert list(table) == ["file", "genre", "confidence", "confident", "duration_seconds", "error", *GENRES]
+    assert list(table) == ["file", "genre", "confidence", "confident", "duration_seconds", "notes", "error", *GENRES]
     inside = [str(music / name) for name in ("a.wav", "b/c/d.WAV", "b/torn.mp3", "z.flac")]
     assert table["file"].tolist() == [*inside, "music/Rock/1.mp3", str(tmp_path / "nowhere.mp3")]
     assert table["error"].isna().tolist() == [True, True, False, True, True, False]
