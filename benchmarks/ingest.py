@@ -25,7 +25,7 @@ from timing import in_process, interleaved, ratios, seconds, spread, table, writ
 
 ROOT = Path(__file__).parents[1]
 BEFORE = "89c2359"  # the commit whose stages each decoded every recording
-N_ROUNDS, N_CLIPS, FACTOR = 5, 128, 16
+N_CLIPS, FACTOR, N_ROUNDS, N_LARGE_ROUNDS = 128, 16, 5, 3
 BEFORE_BUILD, DECODING = "the build before", "decoding alone"
 STAGES = ("inspect", "split", "spectrograms", "validate")
 
@@ -125,7 +125,7 @@ def main() -> None:
         return
     if not arguments.quick and "MUSIC_GENRE_REAL_DATA" not in os.environ:
         sys.exit("MUSIC_GENRE_REAL_DATA names no folder of real recordings")
-    counts, n_rounds = ([24], 1) if arguments.quick else ([N_CLIPS, FACTOR * N_CLIPS], N_ROUNDS)
+    rounds = {24: 1} if arguments.quick else {N_CLIPS: N_ROUNDS, FACTOR * N_CLIPS: N_LARGE_ROUNDS}
     folder = Path(tempfile.mkdtemp())
     commits = {"now": "HEAD"} if arguments.quick else {"before": BEFORE, "now": "HEAD"}
     checkouts = {name: folder / name for name in commits}
@@ -133,7 +133,7 @@ def main() -> None:
         for name, commit in commits.items():
             subprocess.run(["git", "clone", "--quiet", ROOT, checkouts[name]], check=True)  # noqa: S607
             subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[name], check=True)  # noqa: S607
-        blocks = [measure(folder, checkouts, count, n_rounds) for count in counts]
+        blocks = [measure(folder, checkouts, count, n_rounds) for count, n_rounds in rounds.items()]
     finally:
         shutil.rmtree(folder)
     write("ingest", *blocks, quick=arguments.quick)
