@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soxr
 
-from music_genre.audio.downmix import OVERSCALE, clear_invalid, downmix, integer_scale
+from music_genre.audio.downmix import MAX_ABS_SAMPLE, OVERSCALE, clear_invalid, downmix, integer_scale
 from music_genre.audio.ffmpeg import FfmpegReader
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
-from music_genre.audio.kinds import AudioKind, detect_kind
+from music_genre.audio.kinds import AAC, FLAC, MPEG, OGG, AudioKind, detect_kind
 from music_genre.audio.libsndfile import LibsndfileReader, StoppedEarlyError
 from music_genre.audio.signal import AudioNote, AudioSignal, resample, silence_peak
+from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
 MAX_CHANNELS = 8
@@ -40,7 +42,9 @@ class MonoReader:
     def __init__(self, file: BinaryIO, max_seconds: float) -> None:
         self.file, self.max_seconds = file, max_seconds
         self.kind, start = detect_kind(file)
-        self.reader = _open_reader(file, self.kind, start)
+        if start and self.kind not in (MPEG, FLAC, AAC):  # of others, no decoder expects a tag
+            self.file = cast(BinaryIO, FileSlice(file, start, file.seek(0, io.SEEK_END)))
+        self.reader = _open_reader(self.file, self.kind, start)
         self.header = self.reader.header
         rate, channels = self.header.sample_rate_hz, self.header.channels
         if channels > MAX_CHANNELS or not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
@@ -74,8 +78,7 @@ class MonoReader:
             mono = mono[: max_samples - self.n_samples]
             low, high = mono.min(), mono.max()
             if not (low >= -OVERSCALE and high <= OVERSCALE):  # also where one is NaN
-                self.scale = self.scale or integer_scale(mono)
-                self.n_invalid += clear_invalid(mono, self.scale or 1.0)
+                self.n_invalid += clear_invalid(mono, self._max_abs(mono))
                 low, high = mono.min(), mono.max()
             self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
             self.n_samples += len(mono)
@@ -99,6 +102,13 @@ class MonoReader:
             what = f"a float file with integers of up to {self.scale:,.0f}; they were scaled"
             notes.append(AudioNote(IssueReason.RESCALED, what))
         return tuple(note for note in notes if note)
+
+    def _max_abs(self, mono: np.ndarray) -> float:
+        """The largest sample that is valid. Of an encoder that has no floats, larger ones come from damage."""
+        if not self.header.is_float:
+            return OVERSCALE
+        self.scale = self.scale or integer_scale(mono)
+        return MAX_ABS_SAMPLE * (self.scale or 1.0)
 
     def _channel_blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         """(n, channels) of the decoder; where libsndfile stops early, FFmpeg goes on from there."""
@@ -128,13 +138,17 @@ class MonoReader:
         """The note that a part is missing, at the end or before."""
         rate, stated_s = self.header.sample_rate_hz, self.header.duration_s
         is_short = not self.is_at_limit and stated_s is not None and self._missing_s > TRUNCATION_TOLERANCE_S
-        is_skipped = isinstance(self.reader, FfmpegReader) and self.reader.n_skipped_packets > 0
         is_failed = self.stopped_early is not None and self.stopped_early.has_failed
         has_gap = self.n_recovered > BLOCK_DURATION_S * rate and (is_failed or is_short)
-        if is_short and not (is_skipped or has_gap):
+        if is_short and self.kind.demuxer == OGG.demuxer:  # its last page, which is there, tells the length
+            has_gap = True
+        if isinstance(self.reader, FfmpegReader):
+            has_gap |= self.reader.n_skipped_packets > 0 or (is_short and self.reader.has_gap)
+            is_failed |= self.reader.has_given_up
+        if is_short and not has_gap:
             detail = f"{self.n_samples / rate:.1f} s, its header says {stated_s:.1f} s"
             return AudioNote(IssueReason.TRUNCATED, detail)
-        if is_skipped or has_gap or is_failed:
+        if has_gap or is_failed:
             of = f" of {stated_s:.1f}" if stated_s else ""
             detail = f"a damaged part was skipped; {self.n_samples / rate:.1f}{of} s could be decoded"
             return AudioNote(IssueReason.DAMAGED, detail)

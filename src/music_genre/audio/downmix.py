@@ -68,13 +68,13 @@ def integer_scale(mono: np.ndarray) -> float | None:
     return next((scale for scale in INTEGER_SCALES if peak <= scale), None)
 
 
-def clear_invalid(mono: np.ndarray, scale: float) -> int:
-    """Set samples that are NaN, infinite or beyond ``MAX_ABS_SAMPLE`` full scales to 0, in place.
+def clear_invalid(mono: np.ndarray, max_abs: float) -> int:
+    """Set samples that are NaN, infinite or beyond ``max_abs`` to 0, in place.
 
     Returns:
         How many there were.
     """
-    invalid = ~(np.abs(mono) <= MAX_ABS_SAMPLE * scale)
+    invalid = ~(np.abs(mono) <= max_abs)
     mono[invalid] = 0
     return int(np.count_nonzero(invalid))
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
-from music_genre.audio.kinds import AudioKind
+from music_genre.audio.kinds import WAVPACK, AudioKind
+from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
+    from av.packet import Packet
 
 # Nothing but the file itself is opened, whatever it names; and what many streams cost is bounded.
 OPTIONS = {"protocol_whitelist": "none", "max_streams": "64"}
 MAX_BAD_PACKETS = 10_000  # after which a file is given up
+MAX_FAILED_READS = 100  # in a row, likewise
+MIN_GAP_S = 0.1  # between frames by their times, which some containers round
+WAVPACK_MARK, SEARCH_BYTES = b"wvpk", 2**20
+CHECKED_CODECS = ("flac", "tta", "wavpack")  # whose checksums tell damage; unchecked, it is decoded to noise
 BITS_BY_FORMAT = {"u8": 8, "u8p": 8}
 
 
@@ -48,7 +55,10 @@ class FfmpegReader:
     def __init__(self, file: BinaryIO, kind: AudioKind) -> None:
         from av.error import FFmpegError
 
+        self.file, self.kind = file, kind
         self.n_bad_packets = self.n_skipped_packets = 0
+        self.has_gap = False  # by the times of frames
+        self.has_given_up = False  # though the file goes on
         try:
             self.container = open_container(file, kind)
         except (FFmpegError, ValueError) as error:
@@ -60,13 +70,14 @@ class FfmpegReader:
         codec = self.stream.codec_context
         if codec is None or not codec.sample_rate:
             raise _refused(kind, "whose sound is protected or of an unknown codec: export it as flac or mp3")
-        codec.thread_type = "NONE"
+        self._prepare_decoder()
         self.header = AudioHeader(
             int(codec.sample_rate),
             int(codec.channels),
             tuple(channel.name for channel in codec.layout.channels),
             self._stated_duration() if kind.states_duration else None,
             BITS_BY_FORMAT.get(codec.format.name if codec.format else "", 0),
+            codec.name.startswith("pcm_f") or (codec.name == "wavpack" and "flt" in codec.format.name),
         )
 
     def blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
@@ -79,28 +90,84 @@ class FfmpegReader:
     def _frames(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         from av.error import FFmpegError
 
-        packets = self.container.demux(self.stream)
-        while self.n_bad_packets < MAX_BAD_PACKETS:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except FFmpegError:
-                return
+        end_s = None  # of the frame before
+        for packet in self._packets():
             try:
                 frames = packet.decode()
             except FFmpegError:
                 self.n_bad_packets += 1
                 continue
             for frame in frames:
-                self.n_skipped_packets = self.n_bad_packets
+                if packet.size:  # otherwise the decoder's last, after which comes nothing
+                    self.n_skipped_packets = self.n_bad_packets
+                if frame.time is not None:
+                    self.has_gap |= end_s is not None and frame.time > end_s + MIN_GAP_S
+                    end_s = frame.time + frame.samples / frame.sample_rate
                 layout = tuple(channel.name for channel in frame.layout.channels)
                 yield _samples(frame), AudioHeader(frame.sample_rate, len(layout), layout)
+
+    def _packets(self) -> Iterator[Packet[AudioStream]]:
+        """Packets of the stream; where the container is damaged, those that can be found after it."""
+        from av.error import FFmpegError
+
+        packets, n_failed = self.container.demux(self.stream), 0
+        start = end = 0  # of the container and of the packet before in bytes
+        while self.n_bad_packets < MAX_BAD_PACKETS and n_failed < MAX_FAILED_READS:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                self.has_given_up = n_failed > 0
+                return
+            except FFmpegError:
+                self.n_bad_packets += 1
+                n_failed += 1
+                if self.kind is WAVPACK:
+                    start = end = self._reopen_after(end)
+                packets = self.container.demux(self.stream)
+            else:
+                n_failed = 0 if packet.size else n_failed  # none where the file ends
+                end = max(end, start + (packet.pos or 0) + packet.size)
+                yield packet
+        self.has_given_up = True
+
+    def _prepare_decoder(self) -> None:
+        codec = self.stream.codec_context
+        codec.thread_type = "NONE"
+        if codec.name in CHECKED_CODECS:
+            codec.options = {"err_detect": "crccheck+explode"}
+
+    def _reopen_after(self, position: int) -> int:
+        """Go on at the next block of a WavPack file; where it begins. FFmpeg does not look for it."""
+        from av.error import FFmpegError
+
+        size = self.file.seek(0, io.SEEK_END)
+        start = _find(self.file, WAVPACK_MARK, position + 1)
+        try:
+            container = open_container(cast(BinaryIO, FileSlice(self.file, start, size)), self.kind)
+        except FFmpegError:
+            return start
+        if container.streams.audio:
+            self.container, self.stream = container, container.streams.audio[0]
+            self._prepare_decoder()
+        return start
 
     def _stated_duration(self) -> float | None:
         if self.stream.duration and self.stream.time_base:
             return float(self.stream.duration * self.stream.time_base)
         return self.container.duration / 1e6 if self.container.duration else None
+
+
+def _find(file: BinaryIO, mark: bytes, position: int) -> int:
+    """Where a mark comes next in a file, from a position on; the file's end where it does not."""
+    file.seek(position)
+    while chunk := file.read(SEARCH_BYTES):
+        found = chunk.find(mark)
+        if found >= 0:
+            return position + found
+        if len(chunk) < SEARCH_BYTES:
+            break
+        position = file.seek(position + len(chunk) - len(mark) + 1)
+    return file.seek(0, io.SEEK_END)
 
 
 def _join(frames: Iterator[tuple[np.ndarray, AudioHeader]]) -> Iterator[tuple[np.ndarray, AudioHeader]]:

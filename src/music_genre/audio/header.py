@@ -17,6 +17,7 @@ class AudioHeader:
         layout: names of the channels, as FFmpeg has them; empty where they are not known.
         duration_s: None where the file does not say.
         bits: of an integer sample, where they are so few that the noise of rounding is loud; 0 elsewhere.
+        is_float: samples are stored as floating-point numbers, and so may reach far beyond full scale.
     """
 
     sample_rate_hz: int
@@ -24,3 +25,4 @@ class AudioHeader:
     layout: tuple[str, ...] = ()
     duration_s: float | None = None
     bits: int = 0
+    is_float: bool = False

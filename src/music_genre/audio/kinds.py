@@ -98,7 +98,6 @@ OTHERS = (
     (rb"RIFF....RMID|MThd", "a MIDI file, which holds notes and no sound: render it to wav"),
     (rb"%PDF", "a PDF document"),
     (rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|BZh|\xfd7zXZ", "an archive: unpack it first"),
-    (rb"\x00{64}", "a file of zeros: copy or fetch it again"),
 )
 
 
@@ -146,6 +145,8 @@ def looks_like_audio(file: BinaryIO) -> bool:
 
 
 def _describe(body: bytes) -> str:
+    if not any(body):
+        return "zeros: copy or fetch it again"
     try:
         text = body[:1024].decode("utf-8", errors="strict" if len(body) <= 1024 else "ignore")
     except UnicodeDecodeError:

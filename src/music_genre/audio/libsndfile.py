@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -13,11 +14,13 @@ import soundfile
 from music_genre.audio import mpeg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
 from music_genre.audio.kinds import MPEG, OGG, OPUS, AudioKind
+from music_genre.audio.slices import FileSlice
 
 MAX_CHANNELS = 2  # of more, libsndfile does not tell which is which
 UNKNOWN_FRAMES = 2**62  # about what libsndfile gives where a file does not say how long it is
 MAX_UNREAD_BYTES = 8192  # at the end of a stream that was decoded to its end: padding, half a frame
 BITS_BY_SUBTYPE = {"PCM_S8": 8, "PCM_U8": 8}
+FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 
 
 class StoppedEarlyError(Exception):
@@ -57,8 +60,7 @@ class LibsndfileReader:
         headers = [self._open(bounds)[2] for bounds in self.streams]
         durations = [header.duration_s for header in headers if header.duration_s is not None]
         stated = sum(durations) if is_length_stated and len(durations) == len(headers) else None
-        first = headers[0]
-        self.header = AudioHeader(first.sample_rate_hz, first.channels, duration_s=stated, bits=first.bits)
+        self.header = replace(headers[0], duration_s=stated)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         """(n, channels) float32 of ``BLOCK_DURATION_S`` or less in order, with the header of their stream. The next
@@ -83,9 +85,9 @@ class LibsndfileReader:
             if self.kind in (MPEG, OGG, OPUS) and unread > MAX_UNREAD_BYTES:
                 raise StoppedEarlyError(has_failed=False)
 
-    def _open(self, bounds: tuple[int, int]) -> tuple[BinaryIO | _Slice, soundfile.SoundFile, AudioHeader]:
+    def _open(self, bounds: tuple[int, int]) -> tuple[BinaryIO | FileSlice, soundfile.SoundFile, AudioHeader]:
         # A part costs a tenth of the decoding.
-        part = self.file if bounds == (0, self.size) else _Slice(self.file, *bounds)
+        part = self.file if bounds == (0, self.size) else FileSlice(self.file, *bounds)
         part.seek(0)
         try:
             opened = _SequentialFile(part)
@@ -96,7 +98,8 @@ class LibsndfileReader:
         rate, n_frames = int(opened.samplerate), _stated_frames(opened)
         duration_s = n_frames / rate if n_frames < UNKNOWN_FRAMES else None
         bits = BITS_BY_SUBTYPE.get(opened.subtype, 0)
-        return part, opened, AudioHeader(rate, int(opened.channels), (), duration_s, bits)
+        is_float = opened.subtype in FLOAT_SUBTYPES
+        return part, opened, AudioHeader(rate, int(opened.channels), (), duration_s, bits, is_float)
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -109,39 +112,6 @@ class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile h
     def seekable(self) -> bool:
         """Whether to seek."""
         return False
-
-
-class _Slice(io.RawIOBase):
-    """A part of a file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
-        self.file, self.start, self.stop, self.position = file, start, stop, start
-
-    def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; the number of bytes."""
-        self.file.seek(self.position)
-        data = self.file.read(min(len(buffer), max(0, self.stop - self.position)))
-        buffer[: len(data)] = data
-        self.position += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position; it is returned."""
-        base = {io.SEEK_SET: self.start, io.SEEK_CUR: self.position, io.SEEK_END: self.stop}[whence]
-        self.position = max(self.start, base + offset)
-        return self.position - self.start
-
-    def tell(self) -> int:
-        """The position."""
-        return self.position - self.start
-
-    def readable(self) -> bool:
-        """It can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """The position can be moved."""
-        return True
 
 
 def _stated_frames(file: soundfile.SoundFile) -> int:
