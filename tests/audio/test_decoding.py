@@ -10,16 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from music_genre.features.audio import (
-    BLOCK_DURATION_S,
-    SILENCE_THRESHOLD_DBFS,
-    AudioSignal,
-    decode,
-    decode_all,
-    is_silent,
-    probe,
-)
 
+from music_genre.audio.decoding import MonoReader, decode, decode_all
+from music_genre.audio.header import BLOCK_DURATION_S
+from music_genre.audio.info import AudioInfo, inspect_recording
+from music_genre.audio.signal import SILENCE_PEAK, AudioSignal, peak
 from music_genre.errors import AudioError, IssueReason
 
 RATE = 44_100
@@ -44,6 +39,14 @@ def write(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str | None
     return path
 
 
+def describe(source: Path | io.BytesIO, max_seconds: float = ALL) -> AudioInfo:
+    return inspect_recording(source, max_seconds)[0]
+
+
+def notes(info: AudioInfo) -> list[str]:
+    return [note.code for note in info.notes]
+
+
 def cut(path: Path, fraction: float) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * fraction)])
@@ -62,11 +65,11 @@ def test_every_format_decodes_to_the_encoded_music(tmp_path: Path, suffix: str) 
     assert np.corrcoef(recording.samples[:same], music.mean(axis=1)[:same])[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+@pytest.mark.parametrize("channels", [1, 2])
 def test_downmix_is_the_mean_of_channels(tmp_path: Path, channels: int) -> None:
     samples = noise(0.5, channels=channels)
     recording = decode(write(tmp_path / "clip.wav", samples, subtype="FLOAT"), ALL)
-    np.testing.assert_allclose(recording.samples, samples.mean(axis=1), atol=1e-6)
+    np.testing.assert_array_equal(recording.samples, samples.mean(axis=1))
 
 
 def test_blocks_join_exactly(tmp_path: Path) -> None:
@@ -85,8 +88,11 @@ def test_decoding_stops_at_max_seconds(tmp_path: Path, seconds: float) -> None:
 def test_audio_after_max_seconds_is_not_read(tmp_path: Path) -> None:
     path = cut(write(tmp_path / "clip.flac", noise(8.0)), 0.5)
     assert decode(path, 2.0).duration_s == 2.0
-    with pytest.raises(AudioError, match="undecodable"):
-        decode(path, ALL)
+    whole = decode(path, ALL)
+    assert whole.duration_s == pytest.approx(4.0, abs=0.2)
+    assert [(note.code, note.message) for note in whole.notes] == [
+        ("truncated", f"{whole.duration_s:.1f} s, its header says 8.0 s")
+    ]
 
 
 def test_stream_decodes_like_its_file(tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_too_long_file_is_refused_by_its_header(tmp_path: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("music_genre.features.audio._mono_blocks", fail)
+    monkeypatch.setattr(MonoReader, "blocks", fail)
     with pytest.raises(AudioError, match=r"too_long: 3 s; maximum duration is 2 s"):
         decode_all(path, 2)
 
@@ -118,17 +124,10 @@ def test_unusual_channels_and_rates_are_unsupported(tmp_path: Path, channels: in
     assert refused.value.reason == "unsupported"
 
 
-def test_small_blocks_of_many_channels_give_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.wav", noise(2, channels=8))
-    whole = decode_all(path, 10).samples
-    monkeypatch.setattr("music_genre.features.audio.MAX_SAMPLES_PER_READ", 8 * 1000)
-    np.testing.assert_array_equal(decode_all(path, 10).samples, whole)
-
-
 def test_file_of_zero_bytes_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp3"
     path.touch()
-    for attempt in (decode, probe):
+    for attempt in (decode, inspect_recording):
         with pytest.raises(AudioError) as caught:
             attempt(path, ALL)
         assert caught.value.reason == "empty"
@@ -144,7 +143,7 @@ def test_stream_of_zero_bytes_is_empty() -> None:
 def test_text_is_undecodable_under_any_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"notes{suffix}"
     path.write_text("To be, or not to be, that is the question.\n" * 200, encoding="utf-8")
-    for attempt in (decode, probe):
+    for attempt in (decode, inspect_recording):
         with pytest.raises(AudioError) as caught:
             attempt(path, ALL)
         assert caught.value.reason == "undecodable"
@@ -153,7 +152,7 @@ def test_text_is_undecodable_under_any_name(tmp_path: Path, suffix: str) -> None
 def test_header_without_audio_is_undecodable(tmp_path: Path) -> None:
     path = write(tmp_path / "clip.wav", noise(0))
     with pytest.raises(AudioError) as caught:
-        probe(path, ALL)
+        describe(path)
     assert caught.value.reason == "undecodable"
 
 
@@ -181,21 +180,21 @@ def test_invalid_samples_become_zero_and_are_counted(tmp_path: Path, channels: i
     assert (decoded[[100, 200, 300]] == 0).all()
     others = np.delete(np.arange(len(samples)), [100, 200, 300])
     np.testing.assert_allclose(decoded[others], samples.mean(axis=1)[others], atol=1e-6)
-    info = probe(path, ALL)
+    info = describe(path)
     assert np.isfinite(info.peak)
     assert info.invalid_fraction == pytest.approx(3 / len(samples))
 
 
-def test_probe_gives_duration_rate_channels_peak_and_silence(tmp_path: Path) -> None:
+def test_inspection_gives_duration_rate_channels_peak_and_silence(tmp_path: Path) -> None:
     samples = noise(4.0, rate=16_000, channels=2)
     samples[16_000:] = 0
     samples[5000] = (0.9, 0.5)
-    info = probe(write(tmp_path / "clip.wav", samples, 16_000, "FLOAT"), ALL)
+    info = describe(write(tmp_path / "clip.wav", samples, 16_000, "FLOAT"))
     assert info.duration_s == 4.0
-    assert info.header_duration_s == 4.0
     assert info.sample_rate_hz == 16_000
     assert info.channels == 2
-    assert info.peak == pytest.approx(0.7)
+    assert info.peak == pytest.approx(0.7 - samples.mean(), abs=1e-4)
+    assert not info.is_silent
     assert info.invalid_fraction == 0
     assert info.silent_fraction == pytest.approx(0.75)
 
@@ -204,33 +203,37 @@ def test_probe_gives_duration_rate_channels_peak_and_silence(tmp_path: Path) -> 
 def test_blocks_below_minus_60_dbfs_are_silent(tmp_path: Path, dbfs: float, fraction: float) -> None:
     samples = noise(4.0, rate=16_000)
     samples[32_000:] *= 10 * 10 ** (dbfs / 20)
-    assert probe(write(tmp_path / "clip.wav", samples, 16_000, "FLOAT"), ALL).silent_fraction == fraction
+    assert describe(write(tmp_path / "clip.wav", samples, 16_000, "FLOAT")).silent_fraction == fraction
 
 
-def test_probe_counts_silence_across_blocks(tmp_path: Path) -> None:
+def test_inspection_counts_silence_across_blocks(tmp_path: Path) -> None:
     samples = noise(2.5 * BLOCK_DURATION_S, rate=8000)
     samples[: int(BLOCK_DURATION_S * 8000)] = 0
-    assert probe(write(tmp_path / "clip.wav", samples, 8000), ALL).silent_fraction == pytest.approx(0.4)
+    assert describe(write(tmp_path / "clip.wav", samples, 8000)).silent_fraction == pytest.approx(0.4)
 
 
-def test_probe_stops_at_max_seconds(tmp_path: Path) -> None:
-    info = probe(write(tmp_path / "clip.wav", noise(3.0)), 1.0)
+def test_inspection_stops_at_max_seconds(tmp_path: Path) -> None:
+    info = describe(write(tmp_path / "clip.wav", noise(3.0)), 1.0)
     assert info.duration_s == 1.0
-    assert info.header_duration_s == 3.0
+    assert info.notes == ()  # though the header says that there is more
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".aiff", ".au"])
-def test_header_of_a_truncated_file_gives_the_full_duration(tmp_path: Path, suffix: str) -> None:
-    info = probe(cut(write(tmp_path / f"clip{suffix}", noise(4.0, channels=2)), 0.5), ALL)
+def test_cut_file_is_truncated_by_what_its_header_says(tmp_path: Path, suffix: str) -> None:
+    info = describe(cut(write(tmp_path / f"clip{suffix}", noise(4.0, channels=2)), 0.5))
     assert info.duration_s == pytest.approx(2.0, abs=0.1)
-    assert info.header_duration_s == pytest.approx(4.0, abs=0.1)
+    assert notes(info) == ["truncated"]
+    assert info.notes[0].message.endswith("its header says 4.0 s")
 
 
 @pytest.mark.parametrize("suffix", [".mp3", ".wav", ".flac", ".ogg", ".opus", ".aiff", ".au"])
 def test_header_of_a_whole_file_gives_its_duration(tmp_path: Path, suffix: str) -> None:
     rate = 48_000 if suffix == ".opus" else RATE
-    info = probe(write(tmp_path / f"clip{suffix}", chord(3.0, rate), rate), ALL)
-    assert info.header_duration_s == pytest.approx(info.duration_s, abs=0.1)
+    with write(tmp_path / f"clip{suffix}", chord(3.0, rate), rate).open("rb") as file:
+        reader = MonoReader(file, ALL)
+        n_samples = sum(len(block) for block in reader.blocks())
+    assert reader.header.duration_s == pytest.approx(n_samples / rate, abs=0.1)
+    assert reader.notes() == ()
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
@@ -242,21 +245,25 @@ def test_placeholder_length_in_a_wav_header_is_ignored(tmp_path: Path, size: int
     content[start : start + 4] = struct.pack("<I", size)
     content[4:8] = struct.pack("<I", size)
     path.write_bytes(content)
-    info = probe(path, ALL)
+    info = describe(path)
     assert info.duration_s == pytest.approx(1.0)
-    assert info.header_duration_s == pytest.approx(1.0)
+    assert info.notes == ()
 
 
 def test_signal_has_a_duration() -> None:
     assert AudioSignal(np.zeros(11_025, np.float32), 22_050).duration_s == 0.5
 
 
-def test_peaks_below_minus_80_dbfs_are_silent() -> None:
-    threshold = 10 ** (SILENCE_THRESHOLD_DBFS / 20)
-    assert threshold == pytest.approx(1e-4)
-    assert is_silent(0.99 * threshold)
-    assert is_silent(0.0)
-    assert not is_silent(1.01 * threshold)
+def test_peak_is_the_distance_from_the_mean() -> None:
+    assert peak(np.float32([0.5, 0.5, 0.5])) == 0
+    assert peak(np.float32([0.1, 0.1, 0.1, 0.5])) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("dbfs", "is_silent"), [(-80.1, True), (-79.9, False)])
+def test_peaks_below_minus_80_dbfs_are_silent(tmp_path: Path, dbfs: float, is_silent: bool) -> None:
+    assert pytest.approx(1e-4) == SILENCE_PEAK
+    samples = np.tile(np.float32([[1], [-1]]), (4000, 1)) * 10 ** (dbfs / 20)
+    assert describe(write(tmp_path / "clip.wav", samples, 8000, "FLOAT")).is_silent == is_silent
 
 
 def test_audio_error_can_be_pickled() -> None:

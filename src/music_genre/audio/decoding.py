@@ -107,7 +107,7 @@ class MonoReader:
         """The largest sample that is valid. Of an encoder that has no floats, larger ones come from damage."""
         if not self.header.is_float:
             return OVERSCALE
-        self.scale = self.scale or integer_scale(mono)
+        self.scale = max(self.scale or 0.0, integer_scale(mono) or 0.0) or None  # a fade-in looks like smaller integers
         return MAX_ABS_SAMPLE * (self.scale or 1.0)
 
     def _channel_blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
