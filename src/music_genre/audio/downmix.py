@@ -26,6 +26,7 @@ DEFAULT_LAYOUTS = {
 # A float file whose samples reach far beyond 1 holds integers; these are the full scales that integers have.
 OVERSCALE = 10.0  # peak, 20 dB over full scale, from which a file is looked at
 OVERSCALE_LEVEL = 2.0  # and the level that a tenth of its samples exceed, without those that are 0
+INTEGER_PEAK = 100.0  # which a hundredth must exceed; less is -50 dBFS of 16 bits, or floats that are just too loud
 MIN_SOUND = 0.01  # of the samples are not 0; else what is wild among them tells nothing
 INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)
 
@@ -66,7 +67,7 @@ def integer_scale(mono: np.ndarray) -> float | None:
     if len(magnitudes) < MIN_SOUND * len(mono):
         return None
     level, peak = np.quantile(magnitudes, (0.9, 0.99))
-    if level <= OVERSCALE_LEVEL:
+    if level <= OVERSCALE_LEVEL or peak < INTEGER_PEAK:
         return None
     return next((scale for scale in INTEGER_SCALES if peak <= scale), None)
 

@@ -14,6 +14,7 @@ from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
@@ -26,6 +27,7 @@ MAX_FAILED_READS = 100  # in a row, likewise
 MIN_GAP_S = 0.1  # between frames by their times, which some containers round
 WAVPACK_MARK, SEARCH_BYTES = b"wvpk", 2**20
 CHECKED_CODECS = ("flac", "tta", "wavpack")  # whose checksums tell damage; unchecked, it is decoded to noise
+RENEWED_CODECS = ("aac",)  # whose decoder can stay silent after damage
 BITS_BY_FORMAT = {"u8": 8, "u8p": 8}
 
 
@@ -90,12 +92,15 @@ class FfmpegReader:
     def _frames(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         from av.error import FFmpegError
 
+        renewed: AudioCodecContext | None = None  # decoder
         end_s = None  # of the frame before
         for packet in self._packets():
             try:
-                frames = packet.decode()
+                frames = renewed.decode(packet) if renewed else packet.decode()
             except FFmpegError:
                 self.n_bad_packets += 1
+                if self.stream.codec_context.name in RENEWED_CODECS:
+                    renewed = self._new_decoder()
                 continue
             for frame in frames:
                 if packet.size:  # otherwise the decoder's last, after which comes nothing
@@ -135,6 +140,15 @@ class FfmpegReader:
         codec.thread_type = "NONE"
         if codec.name in CHECKED_CODECS:
             codec.options = {"err_detect": "crccheck+explode"}
+
+    def _new_decoder(self) -> AudioCodecContext:
+        from av.audio.codeccontext import AudioCodecContext
+
+        of = self.stream.codec_context
+        decoder = cast(AudioCodecContext, AudioCodecContext.create(of.name, "r"))
+        decoder.extradata, decoder.sample_rate, decoder.layout = of.extradata, of.sample_rate, of.layout
+        decoder.thread_type = "NONE"
+        return decoder
 
     def _reopen_after(self, position: int) -> int:
         """Go on at the next block of a WavPack file; where it begins. FFmpeg does not look for it."""
