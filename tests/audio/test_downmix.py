@@ -167,3 +167,29 @@ def test_channels_are_known_by_the_names_in_the_file(
     mixed = ffmpeg_decode(content, 1, "-ac 1")[:, 0]
     factor = np.dot(mixed, mono) / np.dot(mixed, mixed)
     assert error_of(mono, factor * mixed) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".m4a", "-c:a aac"),
+        (".m4a", "-c:a alac"),
+        (".opus", "-c:a libopus -mapping_family 1"),
+        (".wv", "-c:a wavpack"),
+        (".tta", "-c:a tta"),
+        (".oga", "-c:a flac"),
+    ],
+)
+def test_eight_channels_decode_in_every_form(
+    encode: Callable[..., bytes],
+    ffmpeg_decode: Callable[..., np.ndarray],
+    error_of: Callable[..., float],
+    suffix: str,
+    options: str,
+) -> None:
+    samples = np.random.default_rng(1).normal(0, 0.1, (48_000, 8)).astype(np.float32)
+    content = encode(samples, 48_000, suffix, options, layout="7.1")
+    mono = decode(io.BytesIO(content), ALL).samples
+    mixed = ffmpeg_decode(content, 1, "-ac 1")[:, 0]
+    factor = np.dot(mixed, mono[: len(mixed)]) / np.dot(mixed, mixed)
+    assert error_of(mono, factor * mixed) < 2e-3

@@ -66,7 +66,7 @@ class FfmpegReader:
         except (FFmpegError, ValueError) as error:
             raise _refused(kind, "which is incomplete or damaged beyond reading: fetch or export it again") from error
         if not self.container.streams.audio:
-            what = "a video without sound" if self.container.streams.video else "without a recording in it"
+            what = "which is a video without sound" if self.container.streams.video else "without a recording in it"
             raise _refused(kind, what)
         self.stream: AudioStream = self.container.streams.audio[0]
         codec = self.stream.codec_context
@@ -203,12 +203,21 @@ def _join(frames: Iterator[tuple[np.ndarray, AudioHeader]]) -> Iterator[tuple[np
 
 def _samples(frame: AudioFrame) -> np.ndarray:
     """(n, channels) float32 of a decoded frame of any format."""
-    values: np.ndarray[Any, Any] = frame.to_ndarray()
-    samples = values.T if frame.format.is_planar else values.reshape(frame.samples, -1)
+    samples = _channels(frame) if frame.format.is_planar else frame.to_ndarray().reshape(frame.samples, -1)
     if samples.dtype.kind == "u":
         return (samples.astype(np.float32) - 128) / 128
     scale = 1 if samples.dtype.kind == "f" else 1 / -float(np.iinfo(samples.dtype).min)
     return np.ascontiguousarray(samples * np.float32(scale), np.float32)
+
+
+def _channels(frame: AudioFrame) -> np.ndarray[Any, Any]:
+    """(n, channels) of a frame with one plane a channel. PyAV itself counts on beyond eight planes, and crashes."""
+    from av.audio.frame import format_dtypes
+    from av.audio.plane import AudioPlane
+
+    planes: list[Any] = [AudioPlane(frame, channel) for channel in range(frame.layout.nb_channels)]
+    dtype = np.dtype(format_dtypes[frame.format.name])
+    return np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes], axis=1)
 
 
 def _refused(kind: AudioKind, reason: str) -> AudioError:
