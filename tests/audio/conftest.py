@@ -21,11 +21,11 @@ def synth(seconds: float, rate: int, seed: int) -> np.ndarray:
     music = rng.normal(0, 0.002, (len(time), 2))
     for start in np.arange(0, seconds, 0.25):
         first = int(start * rate)
-        since = time[first:] - start
+        since = time[first : first + int(1.5 * rate)] - start
         hz, side = 110 * 2 ** (rng.integers(0, 36) / 12), rng.uniform(0.3, 0.7)
         note = sum(np.sin(2 * np.pi * hz * harmonic * since) / harmonic for harmonic in (1, 2, 3))
         note *= 0.2 * np.exp(-3 * since) * (1 - np.exp(-200 * since))
-        music[first:] += np.outer(note, (side, 1 - side))
+        music[first : first + len(note)] += np.outer(note, (side, 1 - side))
     return music.astype(np.float32)
 
 

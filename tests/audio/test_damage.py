@@ -81,13 +81,12 @@ def shifted_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.fft.irfft(spectrum).max() / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-@pytest.mark.parametrize(("size", "filling"), [(20_000, "zeros"), (20_000, "random")])
-def test_what_is_around_damage_is_decoded(content: bytes, whole: AudioSignal, size: int, filling: str) -> None:
-    check_damaged(content, whole, size, filling, seed=0)
+def test_what_is_around_damage_is_decoded(content: bytes, whole: AudioSignal) -> None:
+    check_damaged(content, whole, 20_000, "random", seed=0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("filling", ["zeros", "random"])
 def test_what_is_around_damage_at_many_places_is_decoded(
     content: bytes, whole: AudioSignal, name: str, filling: str, seed: int
@@ -123,7 +122,7 @@ def test_file_cut_before_its_index_is_refused_with_what_to_do(
 def test_loud_noise_of_damage_is_invalid(music: Callable[..., np.ndarray], encode: Callable[..., bytes]) -> None:
     # AAC decoders make samples of thousands of full scales of some damage, beside which music would be silence.
     content = encode(music(SECONDS), 44_100, ".m4a", "-c:a aac -movflags faststart")
-    damaged = next(file for seed in range(50) if loudest(file := damage(content, 50_000, "random", seed)) > 10)
+    damaged = next(file for seed in (87, *range(400)) if loudest(file := damage(content, 50_000, "random", seed)) > 10)
     info, recording = inspect_recording(damaged, ALL, ALL)
     assert np.abs(recording.samples).max() <= 10
     assert [note.code for note in info.notes] == ["damaged", "not_finite"]
@@ -139,7 +138,7 @@ def test_aac_is_heard_after_damage_that_silences_its_decoder(
 ) -> None:
     content = encode(music(SECONDS), 44_100, ".m4a", "-c:a aac -movflags faststart")
     last = slice(-4 * 44_100, None)
-    for seed in (4, *range(50)):
+    for seed in (10, *range(50)):
         damaged = damage(content, 50_000, "random", seed)
         if not ffmpeg_decode(damaged.getvalue(), 2)[last].any():
             break

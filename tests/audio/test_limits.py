@@ -16,7 +16,7 @@ from music_genre.audio.decoding import MonoReader, decode, decode_all
 from music_genre.audio.signal import resample
 from music_genre.errors import AudioError
 
-LAYOUTS = [(44_100, 1), (44_100, 2), (48_000, 8), (96_000, 2), (96_000, 6), (192_000, 2), (384_000, 1)]
+LAYOUTS = [(44_100, 1), (44_100, 2), (48_000, 8), (96_000, 2), (192_000, 2), (192_000, 1)]
 
 
 def file_of(samples: np.ndarray, rate: int, form: str = "WAV", subtype: str | None = None) -> io.BytesIO:
@@ -47,16 +47,16 @@ def test_limit_without_a_stated_length_is_in_seconds(encode: Callable[..., bytes
 def test_long_recording_without_a_stated_length_takes_no_memory_beyond_the_limit(
     encode: Callable[..., bytes], music: Callable[..., np.ndarray]
 ) -> None:
-    content = encode(np.tile(music(10.0, 16_000), (30, 1)), 16_000, ".aac", "-c:a aac -b:a 32k")
-    decode_all(io.BytesIO(content), 400)  # imports
+    content = encode(np.tile(music(10.0, 16_000), (12, 1)), 16_000, ".aac", "-c:a aac -b:a 32k")
+    assert decode_all(io.BytesIO(content), 400).duration_s == pytest.approx(120, abs=0.2)
     tracemalloc.start()
     try:
-        with pytest.raises(AudioError, match="too_long: maximum duration is 20 s"):
-            decode_all(io.BytesIO(content), 20)
+        with pytest.raises(AudioError, match="too_long: maximum duration is 10 s"):
+            decode_all(io.BytesIO(content), 10)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * 20 * 16_000 * 4 < 300 * 16_000 * 4
+    assert peak < 3 * 10 * 16_000 * 4
 
 
 def test_inspection_of_a_long_recording_takes_no_memory_for_its_samples(music: Callable[..., np.ndarray]) -> None:
