@@ -221,6 +221,25 @@ def test_joined_ogg_files_decode_one_after_the_other(
     assert error_of(decoded.samples, ffmpeg_decode(content, 2).mean(axis=1)) < 1e-3
 
 
+def test_joined_flac_files_decode_one_after_the_other(
+    encode: Callable[..., bytes], music: Callable[..., np.ndarray]
+) -> None:
+    parts = [encode(music(seconds, seed=1), 44_100, ".flac", "-c:a flac") for seconds in (3.0, 2.0)]
+    alone = [decode(io.BytesIO(part), ALL).samples for part in parts]
+    decoded = decode(io.BytesIO(b"".join(parts)), ALL)
+    np.testing.assert_array_equal(decoded.samples, np.concatenate(alone))
+    assert decoded.notes == ()
+
+
+def test_tag_at_the_end_of_a_flac_file_is_no_audio(
+    encode: Callable[..., bytes], music: Callable[..., np.ndarray]
+) -> None:
+    content = encode(music(3.0), 44_100, ".flac", "-c:a flac")
+    decoded = decode(io.BytesIO(content + b"APETAGEX" + bytes(50_000) + b"TAG" + bytes(125)), ALL)
+    np.testing.assert_array_equal(decoded.samples, decode(io.BytesIO(content), ALL).samples)
+    assert decoded.notes == ()
+
+
 def test_joined_ogg_files_of_different_rates_are_not_taken_for_whole(
     encode: Callable[..., bytes], music: Callable[..., np.ndarray]
 ) -> None:

@@ -13,7 +13,7 @@ import soundfile
 
 from music_genre.audio import mpeg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
-from music_genre.audio.kinds import MPEG, OGG, OPUS, AudioKind
+from music_genre.audio.kinds import FLAC, MPEG, OGG, OPUS, AudioKind
 from music_genre.audio.slices import FileSlice
 
 MAX_CHANNELS = 2  # of more, libsndfile does not tell which is which
@@ -82,7 +82,7 @@ class LibsndfileReader:
                         break
                     yield samples, header
             unread = min(bounds[1], self.end) - bounds[0] - part.tell()
-            if self.kind in (MPEG, OGG, OPUS) and unread > MAX_UNREAD_BYTES:
+            if self.kind in (MPEG, FLAC, OGG, OPUS) and unread > MAX_UNREAD_BYTES:
                 raise StoppedEarlyError(has_failed=False)
 
     def _open(self, bounds: tuple[int, int]) -> tuple[BinaryIO | FileSlice, soundfile.SoundFile, AudioHeader]:
