@@ -13,15 +13,19 @@ import soxr
 
 from music_genre.audio.downmix import MAX_ABS_SAMPLE, OVERSCALE, clear_invalid, downmix, integer_scale
 from music_genre.audio.ffmpeg import FfmpegReader
-from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
+from music_genre.audio.header import (
+    BLOCK_DURATION_S,
+    MAX_CHANNELS,
+    MAX_SAMPLE_RATE_HZ,
+    MIN_SAMPLE_RATE_HZ,
+    AudioHeader,
+)
 from music_genre.audio.kinds import AAC, FLAC, MPEG, OGG, AudioKind, detect_kind
 from music_genre.audio.libsndfile import LibsndfileReader, StoppedEarlyError
 from music_genre.audio.signal import AudioNote, AudioSignal, resample, silence_peak
 from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
-MAX_CHANNELS = 8
-MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
 MAX_HELD_SAMPLES = 15 * 60 * 48_000  # in memory at their own rate, 173 MB; more are held at HELD_SAMPLE_RATE_HZ
 HELD_SAMPLE_RATE_HZ = 48_000
 MAX_BYTES_PER_SECOND = MAX_SAMPLE_RATE_HZ * 2 * 4  # decoded, of all channels: stereo at the highest rate
@@ -41,13 +45,14 @@ class MonoReader:
 
     def __init__(self, file: BinaryIO, max_seconds: float) -> None:
         self.file, self.max_seconds = file, max_seconds
-        self.kind, start = detect_kind(file)
-        if start and self.kind not in (MPEG, FLAC, AAC):  # of others, no decoder expects a tag
-            self.file = cast(BinaryIO, FileSlice(file, start, file.seek(0, io.SEEK_END)))
-        self.reader = _open_reader(self.file, self.kind, start)
+        self.kind, self.start = detect_kind(file)
+        if self.start and self.kind not in (MPEG, FLAC, AAC):  # of others, no decoder expects a tag
+            self.file = cast(BinaryIO, FileSlice(file, self.start, file.seek(0, io.SEEK_END)))
+            self.start = 0
+        self.reader = _open_reader(self.file, self.kind, self.start)
         self.header = self.reader.header
-        rate, channels = self.header.sample_rate_hz, self.header.channels
-        if channels > MAX_CHANNELS or not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
+        if not self.header.is_supported:
+            rate, channels = self.header.sample_rate_hz, self.header.channels
             limits = f"at most {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz are supported"
             raise AudioError(IssueReason.UNSUPPORTED, f"{channels} channels at {rate} Hz; {limits}")
         self.n_samples = self.n_bytes = self.n_invalid = self.n_cancelled = 0
@@ -122,7 +127,7 @@ class MonoReader:
         else:
             return
         try:
-            self.reader = FfmpegReader(self.file, self.kind)
+            self.reader = FfmpegReader(self.file, self.kind, self.start)
         except AudioError:
             if not n_frames:
                 raise
@@ -184,6 +189,10 @@ def decode_all(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
         stated_s = reader.header.duration_s
         if stated_s is not None and stated_s > max_seconds:
             raise AudioError(IssueReason.TOO_LONG, f"{stated_s:.0f} s; {maximum}")
+        n_bytes, max_bytes = (stated_s or 0) * reader.header.bytes_per_second, max_seconds * MAX_BYTES_PER_SECOND
+        if n_bytes > max_bytes:
+            size = f"{stated_s:.0f} s are {n_bytes / 1e9:.1f} GB of samples; maximum is {max_bytes / 1e9:.1f} GB"
+            raise AudioError(IssueReason.TOO_LONG, size)
         held = HeldSamples(reader.header.sample_rate_hz)
         for block in reader.blocks():
             held.add(block)
@@ -252,4 +261,4 @@ def _open_reader(file: BinaryIO, kind: AudioKind, start: int) -> LibsndfileReade
             return LibsndfileReader(file, kind, start)
         except StoppedEarlyError:
             pass
-    return FfmpegReader(file, kind)
+    return FfmpegReader(file, kind, start)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from music_genre.audio import mpeg
+from music_genre.audio.guard import GuardedFile, limit_allocations
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
-from music_genre.audio.kinds import WAVPACK, AudioKind
+from music_genre.audio.kinds import FLAC, MATROSKA, WAVPACK, AudioKind
 from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
@@ -28,19 +31,36 @@ MIN_GAP_S = 0.1  # between frames by their times, which some containers round
 WAVPACK_MARK, SEARCH_BYTES = b"wvpk", 2**20
 CHECKED_CODECS = ("flac", "tta", "wavpack")  # whose checksums tell damage; unchecked, it is decoded to noise
 RENEWED_CODECS = ("aac",)  # whose decoder can stay silent after damage
+MAX_PACKETS, MAX_PACKETS_PER_SECOND = 10_000, 1_000  # beyond both, most of the work is not for audio
+MAX_FORMS = 256  # sample rates and layouts, one after the other; what follows is left out
+DTYPES = {name: np.dtype(code) for name, code in zip(("u8", "s16", "s32", "s64", "flt", "dbl"), "Bhiqfd", strict=True)}
 BITS_BY_FORMAT = {"u8": 8, "u8p": 8}
 
 
 def open_container(file: BinaryIO, kind: AudioKind) -> InputContainer:
-    """A file for FFmpeg to read, as the kind that it is and as no other.
+    """A file with its tags for FFmpeg to read, as the kind that it is and as no other.
 
     Raises:
         av.FFmpegError: it is damaged.
+        ValueError: its tags are too many, or its codec is unknown.
+        OSError: it cannot be read.
     """
+    start = mpeg.tag_size(file) if kind in (FLAC, MATROSKA) else 0
+    container = _open(GuardedFile(file, kind, start, has_tags=True), kind)
+    if any(stream.codec_context is None for stream in container.streams.audio):
+        raise ValueError("unknown codec")
+    return container
+
+
+def _open(guard: GuardedFile, kind: AudioKind) -> InputContainer:
     import av
 
-    file.seek(0)
-    return av.open(file, "r", format=kind.demuxer, options=OPTIONS, metadata_errors="replace", buffer_size=2**16)
+    limit_allocations()
+    try:
+        return av.open(guard, "r", format=kind.demuxer, options=OPTIONS, metadata_errors="replace", buffer_size=2**16)
+    finally:
+        guard.finish_opening()
+        guard.check()
 
 
 class FfmpegReader:
@@ -49,20 +69,23 @@ class FfmpegReader:
     Args:
         file: seekable.
         kind: what it is; nothing else is tried.
+        start: where it begins in bytes: after an ID3 tag.
 
     Raises:
         AudioError: ``undecodable``, with the reason and what to do.
     """
 
-    def __init__(self, file: BinaryIO, kind: AudioKind) -> None:
+    def __init__(self, file: BinaryIO, kind: AudioKind, start: int) -> None:
         from av.error import FFmpegError
 
         self.file, self.kind = file, kind
         self.n_bad_packets = self.n_skipped_packets = 0
+        self.seconds = 0.0  # decoded so far
         self.has_gap = False  # by the times of frames
         self.has_given_up = False  # though the file goes on
         try:
-            self.container = open_container(file, kind)
+            self.guard = GuardedFile(file, kind, start)
+            self.container = _open(self.guard, kind)
         except (FFmpegError, ValueError) as error:
             raise _refused(kind, "which is incomplete or damaged beyond reading: fetch or export it again") from error
         if not self.container.streams.audio:
@@ -93,7 +116,7 @@ class FfmpegReader:
         from av.error import FFmpegError
 
         renewed: AudioCodecContext | None = None  # decoder
-        end_s = None  # of the frame before
+        end_s, n_forms, form = None, 0, None  # of the frame before
         for packet in self._packets():
             try:
                 frames = renewed.decode(packet) if renewed else packet.decode()
@@ -103,23 +126,37 @@ class FfmpegReader:
                     renewed = self._new_decoder()
                 continue
             for frame in frames:
+                layout = tuple(channel.name for channel in frame.layout.channels)
+                header = AudioHeader(frame.sample_rate, len(layout), layout)
+                if not (frame.samples and header.is_supported):
+                    self.n_bad_packets += 1
+                    continue
+                n_forms += header != form
+                form = header
+                if n_forms > MAX_FORMS:
+                    self.has_given_up = True
+                    return
                 if packet.size:  # otherwise the decoder's last, after which comes nothing
                     self.n_skipped_packets = self.n_bad_packets
                 if frame.time is not None:
                     self.has_gap |= end_s is not None and frame.time > end_s + MIN_GAP_S
                     end_s = frame.time + frame.samples / frame.sample_rate
-                layout = tuple(channel.name for channel in frame.layout.channels)
-                yield _samples(frame), AudioHeader(frame.sample_rate, len(layout), layout)
+                yield _samples(frame), header
+                self.seconds += frame.samples / frame.sample_rate
+        self.guard.check()
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
         """Packets of the stream; where the container is damaged, those that can be found after it."""
         from av.error import FFmpegError
 
-        packets, n_failed = self.container.demux(self.stream), 0
+        packets, n_failed, n_packets = self.container.demux(self.stream), 0, 0
         start = end = 0  # of the container and of the packet before in bytes
         while self.n_bad_packets < MAX_BAD_PACKETS and n_failed < MAX_FAILED_READS:
+            n_packets += 1
+            if n_packets > MAX_PACKETS + MAX_PACKETS_PER_SECOND * self.seconds:
+                break
             try:
-                packet = next(packets)
+                packet = self.guard.limit(packets.__next__, self.seconds)
             except StopIteration:
                 self.has_given_up = n_failed > 0
                 return
@@ -127,7 +164,7 @@ class FfmpegReader:
                 self.n_bad_packets += 1
                 n_failed += 1
                 if self.kind is WAVPACK:
-                    start = end = self._reopen_after(end)
+                    start = end = self.guard.limit(partial(self._reopen_after, end), self.seconds)
                 packets = self.container.demux(self.stream)
             else:
                 n_failed = 0 if packet.size else n_failed  # none where the file ends
@@ -156,12 +193,14 @@ class FfmpegReader:
 
         size = self.file.seek(0, io.SEEK_END)
         start = _find(self.file, WAVPACK_MARK, position + 1)
+        guard = GuardedFile(cast(BinaryIO, FileSlice(self.file, start, size)), self.kind, 0)
+        guard.reading_s = self.guard.reading_s
         try:
-            container = open_container(cast(BinaryIO, FileSlice(self.file, start, size)), self.kind)
+            container = _open(guard, self.kind)
         except FFmpegError:
             return start
         if container.streams.audio:
-            self.container, self.stream = container, container.streams.audio[0]
+            self.guard, self.container, self.stream = guard, container, container.streams.audio[0]
             self._prepare_decoder()
         return start
 
@@ -203,21 +242,23 @@ def _join(frames: Iterator[tuple[np.ndarray, AudioHeader]]) -> Iterator[tuple[np
 
 def _samples(frame: AudioFrame) -> np.ndarray:
     """(n, channels) float32 of a decoded frame of any format."""
-    samples = _channels(frame) if frame.format.is_planar else frame.to_ndarray().reshape(frame.samples, -1)
-    if samples.dtype.kind == "u":
+    from av.audio import plane
+
+    # Not `frame.planes`, nor what uses it: PyAV 18 looks for the end of the list where eight channels leave none.
+    plane_of: Any = plane.AudioPlane
+    is_planar, n_channels = frame.format.is_planar, frame.layout.nb_channels
+    dtype = DTYPES[frame.format.name.removesuffix("p")]
+    if is_planar:
+        planes = [np.frombuffer(plane_of(frame, channel), dtype, frame.samples) for channel in range(n_channels)]
+        samples = np.stack(planes, axis=1)
+    else:
+        values = np.frombuffer(plane_of(frame, 0), dtype, frame.samples * n_channels)
+        samples = values.reshape(frame.samples, n_channels)
+    if dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / 128
-    scale = 1 if samples.dtype.kind == "f" else 1 / -float(np.iinfo(samples.dtype).min)
-    return np.ascontiguousarray(samples * np.float32(scale), np.float32)
-
-
-def _channels(frame: AudioFrame) -> np.ndarray[Any, Any]:
-    """(n, channels) of a frame with one plane a channel. PyAV itself counts on beyond eight planes, and crashes."""
-    from av.audio.frame import format_dtypes
-    from av.audio.plane import AudioPlane
-
-    planes: list[Any] = [AudioPlane(frame, channel) for channel in range(frame.layout.nb_channels)]
-    dtype = np.dtype(format_dtypes[frame.format.name])
-    return np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes], axis=1)
+    with np.errstate(all="ignore"):  # a float may be anything
+        scale = 1 if dtype.kind == "f" else 1 / -float(np.iinfo(dtype).min)
+        return np.ascontiguousarray(samples * np.float32(scale), np.float32)
 
 
 def _refused(kind: AudioKind, reason: str) -> AudioError:

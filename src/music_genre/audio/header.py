@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_CHANNELS = 8
+MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
 BLOCK_DURATION_S = 1.0  # decoded at a time: flat memory however long a file claims to be, and fast in small caches
 
 
@@ -26,3 +28,13 @@ class AudioHeader:
     duration_s: float | None = None
     bits: int = 0
     is_float: bool = False
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Of samples as they are decoded."""
+        return self.sample_rate_hz * self.channels * 4
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether its channels and its sample rate are those of a recording."""
+        return 1 <= self.channels <= MAX_CHANNELS and MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ

@@ -14,11 +14,12 @@ import soundfile
 from music_genre.audio import mpeg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
 from music_genre.audio.kinds import FLAC, MPEG, OGG, OPUS, AudioKind
-from music_genre.audio.slices import FileSlice
+from music_genre.audio.slices import FileSlice, WholeFile
 
 MAX_CHANNELS = 2  # of more, libsndfile does not tell which is which
 UNKNOWN_FRAMES = 2**62  # about what libsndfile gives where a file does not say how long it is
 MAX_UNREAD_BYTES = 8192  # at the end of a stream that was decoded to its end: padding, half a frame
+MAX_TAG_BYTES = 64 * 1024  # of an ID3 tag that libsndfile sees: it compares each text with every other
 BITS_BY_SUBTYPE = {"PCM_S8": 8, "PCM_U8": 8}
 FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 
@@ -55,7 +56,7 @@ class LibsndfileReader:
         if kind is MPEG:
             streams, is_length_stated = mpeg.split_streams(file, start)
             self.end = streams[-1][1]
-            if len(streams) > 1 or start > mpeg.tag_size(file):
+            if len(streams) > 1 or start > min(mpeg.tag_size(file), MAX_TAG_BYTES):
                 self.streams = streams
         headers = [self._open(bounds)[2] for bounds in self.streams]
         durations = [header.duration_s for header in headers if header.duration_s is not None]
@@ -85,9 +86,9 @@ class LibsndfileReader:
             if self.kind in (MPEG, FLAC, OGG, OPUS) and unread > MAX_UNREAD_BYTES:
                 raise StoppedEarlyError(has_failed=False)
 
-    def _open(self, bounds: tuple[int, int]) -> tuple[BinaryIO | FileSlice, soundfile.SoundFile, AudioHeader]:
+    def _open(self, bounds: tuple[int, int]) -> tuple[WholeFile | FileSlice, soundfile.SoundFile, AudioHeader]:
         # A part costs a tenth of the decoding.
-        part = self.file if bounds == (0, self.size) else FileSlice(self.file, *bounds)
+        part = WholeFile(self.file) if bounds == (0, self.size) else FileSlice(self.file, *bounds)
         part.seek(0)
         try:
             opened = _SequentialFile(part)

@@ -1,9 +1,33 @@
-"""Parts of files."""
+"""Files as decoders read them: whole, or a part."""
 
 from __future__ import annotations
 
 import io
 from typing import Any, BinaryIO
+
+MAX_POSITION = 2**40  # in bytes: no file system minds it
+
+
+class WholeFile:
+    """A file that can be asked for any position. libsndfile goes where a damaged header leads, and what that raises
+    would be printed.
+
+    Args:
+        file: seekable.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.read, self.tell = file.read, file.tell
+        if hasattr(file, "readinto"):
+            self.readinto = file.readinto
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position; it is returned."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell()}.get(whence)
+        if base is None:
+            base = self.file.seek(0, io.SEEK_END)
+        return self.file.seek(max(0, min(base + offset, MAX_POSITION)))
 
 
 class FileSlice(io.RawIOBase):
@@ -20,8 +44,10 @@ class FileSlice(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer; the number of bytes."""
+        if self.position >= self.stop:
+            return 0
         self.file.seek(self.position)
-        data = self.file.read(min(len(buffer), max(0, self.stop - self.position)))
+        data = self.file.read(min(len(buffer), self.stop - self.position))
         buffer[: len(data)] = data
         self.position += len(data)
         return len(data)

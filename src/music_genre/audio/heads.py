@@ -1,0 +1,153 @@
+"""The parts of a file that a decoder needs, without the tags and indices that can cost more to read than the audio."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO, Literal
+
+from music_genre.audio.kinds import AIFF, FLAC, MATROSKA, OGG, OPUS, SPEEX, WAV, AudioKind
+
+MAX_TAGS_BYTES = 32 * 1024  # of a block of tags that is read before it is compared
+MAX_HEADERS = 10_000  # before the first frame
+
+STREAM_INFO, VORBIS_COMMENT = 0, 4  # blocks of FLAC
+EBML, SEGMENT, INFO, TRACKS, TAGS, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1254C367, 0x1F43B675
+MAX_BYTES_BY_ELEMENT = {EBML: 1024, INFO: MAX_TAGS_BYTES, TRACKS: 2**20, TAGS: MAX_TAGS_BYTES}
+UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
+CHUNKS = (b"fmt ", b"ds64", b"fact", b"COMM", b"FVER")  # of WAV and AIFF, without the samples
+MAX_COMPARISONS = 5 * 10**8  # of bytes, among the tags of a packet
+MIN_PAGES, MIN_PAGE_BYTES = 20_000, 100  # of Ogg: more pages are allowed where they have so many bytes on average
+
+
+def find_recording(file: BinaryIO, kind: AudioKind, start: int, has_tags: bool) -> tuple[bytes, int, int]:
+    """What a decoder needs of a file: bytes to begin with, and the start and the stop of what follows in the file.
+
+    Args:
+        file: seekable.
+        kind: what it is.
+        start: where it begins in bytes.
+        has_tags: whether the tags are needed, too.
+
+    Raises:
+        ValueError: its tags are too many.
+    """
+    end = file.seek(0, io.SEEK_END)
+    if kind is FLAC:
+        return *_head_of_flac(file, start), end
+    if kind is MATROSKA:
+        return *_head_of_matroska(file, start, end), end
+    if kind in (WAV, AIFF) and not has_tags:
+        return _parts_of_chunks(file, start, end, "little" if kind is WAV else "big")
+    if kind in (OGG, OPUS, SPEEX):
+        _check_packets(file, start)
+    return b"", start, end
+
+
+def _head_of_flac(file: BinaryIO, start: int) -> tuple[bytes, int]:
+    """A header of the first stream info and, where they are few, the first comments; and where the frames begin."""
+    blocks: dict[int, bytes] = {}
+    position = start + 4
+    for _ in range(MAX_HEADERS):
+        file.seek(position)
+        prefix = file.read(4).ljust(4, b"\xff")
+        number, size = prefix[0] & 0x7F, int.from_bytes(prefix[1:], "big")
+        if number in (STREAM_INFO, VORBIS_COMMENT) and size <= MAX_TAGS_BYTES:
+            blocks.setdefault(number, bytes([number]) + prefix[1:] + file.read(size))
+        position += 4 + size
+        if prefix[0] & 0x80:
+            break
+    *others, last = [blocks[number] for number in sorted(blocks)] or [b"\0"]
+    return b"".join((b"fLaC", *others, bytes([last[0] | 0x80]), last[1:])), position
+
+
+def _head_of_matroska(file: BinaryIO, start: int, end: int) -> tuple[bytes, int]:
+    """The first elements of the kinds that decoding needs, and tags if they are few, but no index; and where the first
+    cluster begins.
+    """
+    elements: dict[int, bytes] = {}
+    position = start
+    for _ in range(MAX_HEADERS):
+        file.seek(position)
+        number, prefix, size = _read_element(file)
+        if number == SEGMENT:
+            elements.setdefault(SEGMENT, prefix[:4] + UNKNOWN_SIZE)
+            size = 0
+        if number == CLUSTER:
+            return b"".join(elements.values()), position
+        if size is None:
+            break
+        if size <= MAX_BYTES_BY_ELEMENT.get(number, -1):
+            elements.setdefault(number, prefix + file.read(size))
+        position = min(position + len(prefix) + size, end)
+    return b"".join(elements.values()), end
+
+
+def _read_element(file: BinaryIO) -> tuple[int, bytes, int | None]:
+    """Number, bytes before the content, and size of the content of an element of EBML; no size where it is not told, or
+    the bytes are no element.
+    """
+    lengths, prefix = [], b""
+    for _ in ("number", "size"):
+        first = file.read(1)
+        if not first or not first[0]:
+            return 0, b"", None
+        lengths.append(9 - first[0].bit_length())
+        prefix += first + file.read(lengths[-1] - 1)
+    size_mask = (1 << 7 * lengths[1]) - 1
+    size = int.from_bytes(prefix[lengths[0] :], "big") & size_mask
+    return int.from_bytes(prefix[: lengths[0]], "big"), prefix, None if size == size_mask else size
+
+
+def _parts_of_chunks(file: BinaryIO, start: int, end: int, order: Literal["little", "big"]) -> tuple[bytes, int, int]:
+    """The chunks before the samples, and where the chunk of the samples starts and stops."""
+    file.seek(start)
+    head, position, size_64 = file.read(12), start + 12, 0
+    for _ in range(MAX_HEADERS):
+        file.seek(position)
+        prefix = file.read(8)
+        number, size = prefix[:4], int.from_bytes(prefix[4:], order)
+        if number == b"ds64":  # sizes of 64 bits: of the file, of the samples
+            size_64 = int.from_bytes(file.read(16)[8:], order)
+            file.seek(position + 8)
+        if number in (b"data", b"SSND") or len(prefix) < 8:
+            size = size_64 if size == 2**32 - 1 else size
+            return head, position, min(end, position + 8 + size) if size else end
+        if number in CHUNKS and size <= MAX_TAGS_BYTES - len(head):
+            head += prefix + file.read(size + size % 2)
+        position += 8 + size + size % 2
+    return head, end, end
+
+
+def _check_packets(file: BinaryIO, start: int) -> None:
+    """See that no packet of Ogg has more tags than can be compared: each has an equals sign.
+
+    Raises:
+        ValueError: one has, or the pages are too small.
+    """
+    costs: dict[bytes, tuple[int, int]] = {}  # bytes and signs of the last packet of each stream
+    n_pages, position = 0, start
+    while True:
+        file.seek(position)
+        header = file.read(27)
+        if len(header) < 27:
+            return
+        if header[:4] != b"OggS":
+            distance = (header + file.read(2**16)).find(b"OggS", 1)
+            position += distance if distance > 0 else 2**16
+            continue
+        sizes = file.read(header[26])
+        body = file.read(sum(sizes))
+        position += 27 + len(sizes) + len(body)
+        n_pages += 1
+        if n_pages > MIN_PAGES + (position - start) // MIN_PAGE_BYTES:
+            raise ValueError("pages of Ogg that are too small")
+        offset, serial = 0, header[14:18]
+        n_bytes, n_signs = costs.get(serial, (0, 0))
+        for size in sizes:
+            n_bytes, n_signs = n_bytes + size, n_signs + body.count(b"=", offset, offset + size)
+            offset += size
+            if n_bytes * n_signs > MAX_COMPARISONS:
+                raise ValueError("tags of Ogg that are too many")
+            if size < 255:  # the packet ends
+                n_bytes = n_signs = 0
+        costs[serial] = n_bytes, n_signs
