@@ -130,7 +130,7 @@ def test_loud_noise_of_damage_is_invalid(music: Callable[..., np.ndarray], encod
 
 
 def loudest(file: io.BytesIO) -> float:
-    return max(float(np.abs(samples).max()) for samples, _ in FfmpegReader(file, MP4).blocks())
+    return max(float(np.abs(samples).max()) for samples, _ in FfmpegReader(file, MP4, 0).blocks())
 
 
 def test_aac_is_heard_after_damage_that_silences_its_decoder(

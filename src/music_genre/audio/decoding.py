@@ -29,6 +29,7 @@ from music_genre.errors import AudioError, IssueReason
 MAX_HELD_SAMPLES = 15 * 60 * 48_000  # in memory at their own rate, 173 MB; more are held at HELD_SAMPLE_RATE_HZ
 HELD_SAMPLE_RATE_HZ = 48_000
 MAX_BYTES_PER_SECOND = MAX_SAMPLE_RATE_HZ * 2 * 4  # decoded, of all channels: stereo at the highest rate
+MIN_COUNTED_S = 900.0  # of short parts of a file, as many bytes as of so many seconds are decoded
 TRUNCATION_TOLERANCE_S = 0.2  # encoders pad by less
 
 
@@ -64,7 +65,7 @@ class MonoReader:
     @property
     def is_at_limit(self) -> bool:
         """Whether a limit ended the reading, and not the file."""
-        is_too_large = self.n_bytes > self.max_seconds * MAX_BYTES_PER_SECOND
+        is_too_large = self.n_bytes > max(self.max_seconds, MIN_COUNTED_S) * MAX_BYTES_PER_SECOND
         return is_too_large or self.n_samples >= int(self.max_seconds * self.header.sample_rate_hz)
 
     def blocks(self) -> Iterator[np.ndarray]:

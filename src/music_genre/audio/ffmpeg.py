@@ -12,7 +12,7 @@ import numpy as np
 from music_genre.audio import mpeg
 from music_genre.audio.guard import GuardedFile, limit_allocations
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
-from music_genre.audio.kinds import FLAC, MATROSKA, WAVPACK, AudioKind
+from music_genre.audio.kinds import AAC, MPEG, WAVPACK, AudioKind
 from music_genre.audio.slices import FileSlice
 from music_genre.errors import AudioError, IssueReason
 
@@ -45,7 +45,7 @@ def open_container(file: BinaryIO, kind: AudioKind) -> InputContainer:
         ValueError: its tags are too many, or its codec is unknown.
         OSError: it cannot be read.
     """
-    start = mpeg.tag_size(file) if kind in (FLAC, MATROSKA) else 0
+    start = 0 if kind in (MPEG, AAC) else mpeg.tag_size(file)
     container = _open(GuardedFile(file, kind, start, has_tags=True), kind)
     if any(stream.codec_context is None for stream in container.streams.audio):
         raise ValueError("unknown codec")
@@ -93,7 +93,7 @@ class FfmpegReader:
             raise _refused(kind, what)
         self.stream: AudioStream = self.container.streams.audio[0]
         codec = self.stream.codec_context
-        if codec is None or not codec.sample_rate:
+        if codec is None or not (codec.sample_rate and codec.channels):
             raise _refused(kind, "whose sound is protected or of an unknown codec: export it as flac or mp3")
         self._prepare_decoder()
         self.header = AudioHeader(
