@@ -30,7 +30,7 @@ MAX_FAILED_READS = 100  # in a row, likewise
 MIN_GAP_S = 0.1  # between frames by their times, which some containers round
 WAVPACK_MARK, SEARCH_BYTES = b"wvpk", 2**20
 CHECKED_CODECS = ("flac", "tta", "wavpack")  # whose checksums tell damage; unchecked, it is decoded to noise
-RENEWED_CODECS = ("aac",)  # whose decoder can stay silent after damage
+RENEWED_CODECS, MAX_RENEWALS = ("aac",), 100  # whose decoder can stay silent after damage
 MAX_PACKETS, MAX_PACKETS_PER_SECOND = 10_000, 1_000  # beyond both, most of the work is not for audio
 MAX_FORMS = 256  # sample rates and layouts, one after the other; what follows is left out
 DTYPES = {name: np.dtype(code) for name, code in zip(("u8", "s16", "s32", "s64", "flt", "dbl"), "Bhiqfd", strict=True)}
@@ -93,7 +93,7 @@ class FfmpegReader:
             raise _refused(kind, what)
         self.stream: AudioStream = self.container.streams.audio[0]
         codec = self.stream.codec_context
-        if codec is None or not (codec.sample_rate and codec.channels):
+        if codec is None or not codec.sample_rate:
             raise _refused(kind, "whose sound is protected or of an unknown codec: export it as flac or mp3")
         self._prepare_decoder()
         self.header = AudioHeader(
@@ -102,7 +102,8 @@ class FfmpegReader:
             tuple(channel.name for channel in codec.layout.channels),
             self._stated_duration() if kind.states_duration else None,
             BITS_BY_FORMAT.get(codec.format.name if codec.format else "", 0),
-            codec.name.startswith("pcm_f") or (codec.name == "wavpack" and "flt" in codec.format.name),
+            codec.name.startswith("pcm_f")
+            or (codec.name == "wavpack" and codec.format is not None and "flt" in codec.format.name),
         )
 
     def blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
@@ -122,7 +123,7 @@ class FfmpegReader:
                 frames = renewed.decode(packet) if renewed else packet.decode()
             except FFmpegError:
                 self.n_bad_packets += 1
-                if self.stream.codec_context.name in RENEWED_CODECS:
+                if self.stream.codec_context.name in RENEWED_CODECS and self.n_bad_packets < MAX_RENEWALS:
                     renewed = self._new_decoder()
                 continue
             for frame in frames:

@@ -49,19 +49,33 @@ class GuardedFile(io.RawIOBase):
         self.error: OSError | None = None
         self.max_read_bytes = OPENING_READ_BYTES
         self.reading_s = 0.0
-        self.deadline = time.thread_time() + MAX_OPENING_S  # there the file ends
+        # The exact clock is slow. It is asked once it is late by the other, as it is on a busy machine.
+        self.clock = time.perf_counter
+        self.allowed_s = MAX_OPENING_S
+        self.deadline = self.clock() + self.allowed_s  # there the file ends
 
     def finish_opening(self) -> None:
         """The file is a recording: it may be read for any time."""
-        self.deadline, self.max_read_bytes = math.inf, self.size
+        self.clock, self.deadline, self.max_read_bytes = time.perf_counter, math.inf, self.size
 
     def limit(self, find: Callable[[], Found], audio_s: float) -> Found:
         """What FFmpeg finds, in limited time, after so many seconds of audio."""
-        begin = time.thread_time()
-        self.deadline = begin + MAX_READING_S + MAX_READING_SHARE * audio_s - self.reading_s
+        begin, clock = self.clock(), self.clock
+        self.allowed_s = MAX_READING_S + MAX_READING_SHARE * audio_s
+        self.deadline = begin + self.allowed_s - self.reading_s
         found = find()
-        self.reading_s += time.thread_time() - begin
+        if self.clock is clock:
+            self.reading_s += clock() - begin
         return found
+
+    def _is_late(self) -> bool:
+        if self.clock() <= self.deadline:
+            return False
+        if self.clock is time.thread_time:
+            return True
+        self.clock, self.reading_s = time.thread_time, 0.0
+        self.deadline = self.clock() + self.allowed_s
+        return False
 
     def check(self) -> None:
         """Tell whether the file could be read.
@@ -74,7 +88,7 @@ class GuardedFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Up to ``size`` bytes."""
-        if time.thread_time() > self.deadline:
+        if self._is_late():
             return b""
         size = min(size, self.max_read_bytes)
         if self.position < len(self.head):

@@ -124,7 +124,7 @@ def _check_packets(file: BinaryIO, start: int) -> None:
     Raises:
         ValueError: one has, or the pages are too small.
     """
-    costs: dict[bytes, tuple[int, int]] = {}  # bytes and signs of the last packet of each stream
+    costs: dict[bytes, tuple[int, int]] = {}  # bytes and signs of each stream since its last packet ended
     n_pages, position = 0, start
     while True:
         file.seek(position)
@@ -141,13 +141,12 @@ def _check_packets(file: BinaryIO, start: int) -> None:
         n_pages += 1
         if n_pages > MIN_PAGES + (position - start) // MIN_PAGE_BYTES:
             raise ValueError("pages of Ogg that are too small")
-        offset, serial = 0, header[14:18]
+        serial = header[14:18]
         n_bytes, n_signs = costs.get(serial, (0, 0))
-        for size in sizes:
-            n_bytes, n_signs = n_bytes + size, n_signs + body.count(b"=", offset, offset + size)
-            offset += size
-            if n_bytes * n_signs > MAX_COMPARISONS:
-                raise ValueError("tags of Ogg that are too many")
-            if size < 255:  # the packet ends
-                n_bytes = n_signs = 0
+        n_bytes, n_signs = n_bytes + len(body), n_signs + body.count(b"=")
+        if n_bytes * n_signs > MAX_COMPARISONS:
+            raise ValueError("tags of Ogg that are too many")
+        if ends := sizes.rstrip(b"\xff"):  # a packet ends in this page
+            n_bytes = 255 * (len(sizes) - len(ends))
+            n_signs = body.count(b"=", len(body) - n_bytes)
         costs[serial] = n_bytes, n_signs
