@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Nothing but the file itself is opened, whatever it names; and what many streams cost is bounded.
 OPTIONS = {"protocol_whitelist": "none", "max_streams": "64"}
+PROTECTED_TAGS = ("drms", "enca")  # of what was bought: to the decoder it is damage from end to end
 MAX_BAD_PACKETS = 10_000  # after which a file is given up
 MAX_FAILED_READS = 100  # in a row, likewise
 MIN_GAP_S = 0.1  # between frames by their times, which some containers round
@@ -93,7 +94,7 @@ class FfmpegReader:
             raise _refused(kind, what)
         self.stream: AudioStream = self.container.streams.audio[0]
         codec = self.stream.codec_context
-        if codec is None or not codec.sample_rate:
+        if codec is None or not codec.sample_rate or codec.codec_tag in PROTECTED_TAGS:
             raise _refused(kind, "whose sound is protected or of an unknown codec: export it as flac or mp3")
         self._prepare_decoder()
         self.header = AudioHeader(

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +32,7 @@ GOOD = 8  # tracks of each genre without an issue
 Write = Callable[[Path], None]
 Rows = tuple[tuple[str, str], ...]
 CLEAN: Rows = ()
+BAND_LIMITED = ("Folk/8k.wav",)
 USED = "data/spectrograms/index.parquet"
 COPIED = "folder/music"  # in data/audio
 
@@ -73,6 +75,83 @@ def cut(write: Write, fraction: float) -> Write:
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
 
     return write_part
+
+
+def encode(
+    seed: int, codec: str, form: str, rate: int = 44_100, layout: str = "stereo", start: bool = False, title: str = ""
+) -> Write:
+    """Writes three seconds of noise as FFmpeg does; with the index at the start of the file if it has one."""
+
+    def write(path: Path) -> None:
+        n_channels = len(av.AudioLayout(layout).channels)
+        values = noise(3.0, rate, n_channels, seed)
+        with av.open(path, "w", format=form, options={"movflags": "faststart"} if start else {}) as container:
+            container.metadata["title"] = title
+            stream = container.add_stream(codec, rate=rate, layout=layout)
+            stream.bit_rate = 64_000 * n_channels
+            frame = av.AudioFrame.from_ndarray(values.reshape(1, -1), "flt", layout)
+            frame.sample_rate = rate
+            for packet in (*stream.encode(frame), *stream.encode(None)):
+                container.mux(packet)
+
+    return write
+
+
+def only_video(path: Path) -> None:
+    with av.open(path, "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=10, width=64, height=64, pix_fmt="yuv420p")
+        for number in range(20):
+            picture = np.full((64, 64, 3), number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+def replaced(write: Write, old: bytes, new: bytes) -> Write:
+    """Writes what ``write`` writes with other bytes in it."""
+
+    def write_changed(path: Path) -> None:
+        write(path)
+        data = path.read_bytes()
+        assert old in data
+        path.write_bytes(data.replace(old, new))
+
+    return write_changed
+
+
+def overwritten(write: Write, begin: float, end: float) -> Write:
+    """Writes what ``write`` writes with zeros between two fractions of it, as a copy that failed leaves them."""
+
+    def write_holes(path: Path) -> None:
+        write(path)
+        data = bytearray(path.read_bytes())
+        first, last = int(begin * len(data)), int(end * len(data))
+        data[first:last] = bytes(last - first)
+        path.write_bytes(data)
+
+    return write_holes
+
+
+def joined(*writes: Write) -> Write:
+    """Writes one file after the other, as ``cat`` does."""
+
+    def write_all(path: Path) -> None:
+        parts = []
+        for write in writes:
+            write(path)
+            parts.append(path.read_bytes())
+        path.write_bytes(b"".join(parts))
+
+    return write_all
+
+
+def coarse_silence() -> np.ndarray:
+    """Eight bits that are 0 or one step off."""
+    return np.random.default_rng(44).integers(-1, 2, (44_100, 1)).astype(np.float32) / 128
+
+
+def opposite() -> np.ndarray:
+    left = noise(seed=45)
+    return np.concatenate([left, -left], axis=1)
 
 
 def two_hours(path: Path) -> None:
@@ -129,7 +208,53 @@ class Corruption:
 
 IN_FOLDERS = {
     "an mp3 that was cut off": Corruption("Folk/cut.mp3", cut(audio(1), 0.7), warned("truncated")),
-    "a flac that was cut off": Corruption("Folk/cut.flac", cut(audio(2, "FLAC"), 0.7), dropped("undecodable")),
+    "a flac that was cut off": Corruption("Folk/cut.flac", cut(audio(2, "FLAC"), 0.7), warned("truncated")),
+    "a wav that was cut off": Corruption("Folk/cut.wav", cut(audio(70, "WAV"), 0.7), warned("truncated")),
+    "an m4a that was cut off": Corruption(
+        "Folk/cut.m4a", cut(encode(71, "aac", "ipod", start=True), 0.7), warned("truncated")
+    ),
+    "an m4a that was cut off before its index": Corruption(
+        "Folk/no index.m4a", cut(encode(72, "aac", "ipod"), 0.7), dropped("undecodable")
+    ),
+    "a wma that was cut off": Corruption("Folk/cut.wma", cut(encode(73, "wmav2", "asf"), 0.7), warned("truncated")),
+    "a flac with a hole": Corruption("Folk/hole.flac", overwritten(audio(74, "FLAC"), 0.5, 0.6), warned("damaged")),
+    "a flac whose end was never copied": Corruption(
+        "Folk/no end.flac", overwritten(audio(75, "FLAC"), 0.6, 1), warned("truncated")
+    ),
+    "an m4a with a hole": Corruption(
+        "Folk/hole.m4a", overwritten(encode(76, "aac", "ipod", start=True), 0.5, 0.6), warned("damaged")
+    ),
+    "a webm of a video alone": Corruption("Folk/video.webm", only_video, dropped("undecodable")),
+    "a protected m4a": Corruption(
+        "Folk/bought.m4a", replaced(encode(77, "aac", "ipod"), b"mp4a", b"drms"), dropped("undecodable")
+    ),
+    "an m4a that claims millions of samples": Corruption(
+        "Folk/huge.m4a",
+        replaced(encode(78, "aac", "ipod"), b"stts\0\0\0\0\0\0\0", b"stts\0\0\0\0\x7f\xff\xff"),
+        dropped("undecodable"),
+    ),
+    "a wma under the name of an mp3": Corruption("Folk/wma.mp3", encode(79, "wmav2", "asf"), CLEAN),
+    "an m4a of 5.1": Corruption("Folk/5.1.m4a", encode(80, "aac", "ipod", 48_000, "5.1"), CLEAN),
+    "an m4a of 7.1": Corruption("Folk/7.1.m4a", encode(81, "aac", "ipod", 48_000, "7.1"), CLEAN),
+    "an opus of 7.1": Corruption("Folk/7.1.opus", encode(82, "libopus", "ogg", 48_000, "7.1"), CLEAN),
+    "a WavPack under the name of a wav": Corruption("Folk/wavpack.wav", encode(83, "wavpack", "wv"), CLEAN),
+    "AAC without a container": Corruption("Folk/raw.aac", encode(84, "aac", "adts"), CLEAN),
+    "two ogg, joined": Corruption("Folk/chain.ogg", joined(audio(85, "OGG"), audio(86, "OGG")), CLEAN),
+    "two mp3, joined": Corruption("Folk/chain.mp3", joined(audio(87), audio(88)), CLEAN),
+    "an mp3 with a title of a megabyte": Corruption(
+        "Folk/title.mp3", encode(89, "mp3", "mp3", title="la" * 2**19), CLEAN
+    ),
+    "stereo that cancels out": Corruption("Folk/opposite.wav", samples(opposite()), warned("antiphase")),
+    "a float wav of integers": Corruption("Folk/integers.wav", samples(noise(seed=90) * 2**15), warned("rescaled")),
+    "8 bits of silence": Corruption(
+        "Pop/coarse.wav", lambda path: soundfile.write(path, coarse_silence(), RATE, "PCM_U8"), dropped("silent")
+    ),
+    "a web page under the name of an m4a": Corruption(
+        "Pop/page.m4a", content(b"<!DOCTYPE html><html>403</html>" * 99), dropped("undecodable")
+    ),
+    "a playlist under the name of an mp3": Corruption(
+        "Pop/list.mp3", content(b"#EXTM3U\nfile:///etc/passwd\n"), dropped("undecodable")
+    ),
     "a wav under the name of an mp3": Corruption("Folk/wav.mp3", audio(3, "WAV"), CLEAN),
     "an mp3 under the name of a wav": Corruption("Folk/mp3.wav", audio(4, "MP3"), CLEAN),
     "only NaN": Corruption("Folk/nan.wav", samples(noise() * np.float32(np.nan)), dropped("not_finite")),
@@ -149,7 +274,7 @@ IN_FOLDERS = {
     "random bytes": Corruption(
         "Pop/random.ogg", content(np.random.default_rng(0).bytes(20_000)), dropped("undecodable")
     ),
-    "a format that the decoder lacks": Corruption(
+    "an m4a without anything in it": Corruption(
         "Pop/song.m4a", content(b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom" + bytes(9000)), dropped("undecodable")
     ),
     "a header that claims more than there is": Corruption("Pop/six.wav", header_of_six_seconds, warned("truncated")),
@@ -205,6 +330,7 @@ class Outcome:
     printed: str
     tracks: pd.DataFrame
     issues: pd.DataFrame
+    faults: pd.DataFrame
     used: pd.DataFrame
 
     @property
@@ -232,8 +358,8 @@ def run(folder: Path) -> Outcome:
         printed += done.stdout + done.stderr
     assert "Traceback" not in printed
     tracks, used = pd.read_parquet(folder / "data/tracks.parquet"), pd.read_parquet(folder / USED)
-    assert pd.read_csv(folder / "data/spectrograms/faults.csv").empty
-    return Outcome(folder, printed, tracks, pd.read_csv(folder / "data/inspection.csv"), used)
+    faults = pd.read_csv(folder / "data/spectrograms/faults.csv")
+    return Outcome(folder, printed, tracks, pd.read_csv(folder / "data/inspection.csv"), faults, used)
 
 
 def of_folders(folder: Path) -> Outcome:
@@ -364,3 +490,10 @@ def test_every_issue_has_a_detail(outcomes: dict[str, Outcome]) -> None:
     for outcome in outcomes.values():
         assert outcome.issues["detail"].str.len().gt(3).all()
         assert outcome.issues[["track_id", "path", "severity", "reason", "detail"]].notna().all(axis=None)
+
+
+def test_clips_without_the_upper_band_are_named(outcomes: dict[str, Outcome]) -> None:
+    faults = outcomes["folders"].faults
+    found = set(zip(faults["path"], faults["severity"], faults["reason"], strict=True))
+    assert found == {(f"{COPIED}/{name}", "warned", "band_limited") for name in BAND_LIMITED}
+    assert outcomes["fma"].faults.empty
