@@ -411,7 +411,8 @@ def forms(seconds: float, repeats: int) -> bytes:
     return b"".join(parts) * repeats
 
 
-OK, UNDECODABLE, TOO_LONG, UNSUPPORTED = "decoded", "undecodable", "too_long", "unsupported"
+OK, UNDECODABLE, TOO_LONG = "decoded", "undecodable", "too_long"
+UNSUPPORTED = "unsupported, or undecodable where FFmpeg counts no channel"
 EITHER = "decoded or undecodable"  # whether its tags are read depends on the processor
 
 # What is made, and what is said of it.

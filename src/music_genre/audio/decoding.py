@@ -52,6 +52,8 @@ class MonoReader:
             self.start = 0
         self.reader = _open_reader(self.file, self.kind, self.start)
         self.header = self.reader.header
+        if not self.header.channels:
+            raise AudioError(IssueReason.UNDECODABLE, f"{self.kind.name} file without a channel")
         if not self.header.is_supported:
             rate, channels = self.header.sample_rate_hz, self.header.channels
             limits = f"at most {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz are supported"
@@ -187,7 +189,7 @@ def decode_all(source: Path | BinaryIO, max_seconds: float) -> AudioSignal:
     maximum = f"maximum duration is {max_seconds:.0f} s"
     with open_audio(source) as file:
         reader = MonoReader(file, max_seconds + 1)
-        stated_s = reader.header.duration_s
+        stated_s = reader.header.possible_duration_s
         if stated_s is not None and stated_s > max_seconds:
             raise AudioError(IssueReason.TOO_LONG, f"{stated_s:.0f} s; {maximum}")
         n_bytes, max_bytes = (stated_s or 0) * reader.header.bytes_per_second, max_seconds * MAX_BYTES_PER_SECOND

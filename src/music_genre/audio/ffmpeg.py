@@ -97,11 +97,13 @@ class FfmpegReader:
         if codec is None or not codec.sample_rate or codec.codec_tag in PROTECTED_TAGS:
             raise _refused(kind, "whose sound is protected or of an unknown codec: export it as flac or mp3")
         self._prepare_decoder()
+        duration_s = self._stated_duration() if kind.states_duration else None
         self.header = AudioHeader(
             int(codec.sample_rate),
             int(codec.channels),
             tuple(channel.name for channel in codec.layout.channels),
-            self._stated_duration() if kind.states_duration else None,
+            duration_s,
+            duration_s,
             BITS_BY_FORMAT.get(codec.format.name if codec.format else "", 0),
             codec.name.startswith("pcm_f")
             or (codec.name == "wavpack" and codec.format is not None and "flt" in codec.format.name),

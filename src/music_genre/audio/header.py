@@ -18,6 +18,7 @@ class AudioHeader:
         channels: as stored.
         layout: names of the channels, as FFmpeg has them; empty where they are not known.
         duration_s: None where the file does not say.
+        possible_duration_s: the same, but no more than the file's size allows, where the decoder knows that.
         bits: of an integer sample, where they are so few that the noise of rounding is loud; 0 elsewhere.
         is_float: samples are stored as floating-point numbers, and so may reach far beyond full scale.
     """
@@ -26,6 +27,7 @@ class AudioHeader:
     channels: int
     layout: tuple[str, ...] = ()
     duration_s: float | None = None
+    possible_duration_s: float | None = None
     bits: int = 0
     is_float: bool = False
 

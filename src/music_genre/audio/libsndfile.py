@@ -61,7 +61,8 @@ class LibsndfileReader:
         headers = [self._open(bounds)[2] for bounds in self.streams]
         durations = [header.duration_s for header in headers if header.duration_s is not None]
         stated = sum(durations) if is_length_stated and len(durations) == len(headers) else None
-        self.header = replace(headers[0], duration_s=stated)
+        possible = [header.possible_duration_s or 0.0 for header in headers]
+        self.header = replace(headers[0], duration_s=stated, possible_duration_s=stated and sum(possible))
 
     def blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         """(n, channels) float32 of ``BLOCK_DURATION_S`` or less in order, with the header of their stream. The next
@@ -98,9 +99,10 @@ class LibsndfileReader:
             raise StoppedEarlyError(has_failed=False)
         rate, n_frames = int(opened.samplerate), _stated_frames(opened)
         duration_s = n_frames / rate if n_frames < UNKNOWN_FRAMES else None
+        possible_s = duration_s and min(duration_s, max(0, int(opened.frames)) / rate)
         bits = BITS_BY_SUBTYPE.get(opened.subtype, 0)
         is_float = opened.subtype in FLOAT_SUBTYPES
-        return part, opened, AudioHeader(rate, int(opened.channels), (), duration_s, bits, is_float)
+        return part, opened, AudioHeader(rate, int(opened.channels), (), duration_s, possible_s, bits, is_float)
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
