@@ -24,7 +24,7 @@ from timing import in_process, seconds, table, write
 
 from music_genre.features.params import MelConfig
 
-N_CLIPS, N_WAITING, WORKERS = 106_574, 4_096, (2, 16, 64)
+N_CLIPS, N_WAITING, WORKERS = 106_574, 1_024, (2, 16, 64)
 CLIP_S = 0.038  # of one core: identity, decoding, facts, spectrogram; see results/ingest.md
 TINY = MelConfig(sample_rate_hz=8000, n_fft=64, hop_length=64, n_mels=4, n_frames=4, clip_duration_s=0.1)
 

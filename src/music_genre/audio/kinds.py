@@ -130,9 +130,7 @@ def detect_kind(file: BinaryIO) -> tuple[AudioKind, int]:
     frame = mpeg.find_frame(body)
     if frame is not None:
         return MPEG, start + frame
-    raise AudioError(
-        IssueReason.UNDECODABLE, f"no recording of a known kind ({SUPPORTED_FORMATS}), but {_describe(body)}"
-    )
+    raise AudioError(IssueReason.UNDECODABLE, f"no recording, but {_describe(body)}; known are {SUPPORTED_FORMATS}")
 
 
 def looks_like_audio(file: BinaryIO) -> bool:
