@@ -11,10 +11,11 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
-from music_genre.audio import mpeg
+from music_genre.audio import header, mpeg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
 from music_genre.audio.kinds import FLAC, MPEG, OGG, OPUS, AudioKind
 from music_genre.audio.slices import FileSlice, WholeFile
+from music_genre.errors import AudioError, IssueReason
 
 MAX_CHANNELS = 2  # of more, libsndfile does not tell which is which
 UNKNOWN_FRAMES = 2**62  # about what libsndfile gives where a file does not say how long it is
@@ -95,6 +96,9 @@ class LibsndfileReader:
             opened = _SequentialFile(part)
         except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: raw samples of an unknown form
             raise StoppedEarlyError(has_failed=True) from error
+        if opened.channels > header.MAX_CHANNELS:
+            limit = f"{opened.channels} channels; at most {header.MAX_CHANNELS} are supported"
+            raise AudioError(IssueReason.UNSUPPORTED, limit)
         if opened.channels > MAX_CHANNELS or not opened.samplerate:
             raise StoppedEarlyError(has_failed=False)
         rate, n_frames = int(opened.samplerate), _stated_frames(opened)
