@@ -131,8 +131,8 @@ def main() -> None:
     checkouts = {name: folder / name for name in commits}
     try:
         for name, commit in commits.items():
-            subprocess.run(["git", "clone", "--quiet", ROOT, checkouts[name]], check=True)  # noqa: S607
-            subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[name], check=True)  # noqa: S607
+            subprocess.run(["git", "clone", "--quiet", ROOT, checkouts[name]], check=True)  # noqa: S607  # the one on PATH
+            subprocess.run(["git", "checkout", "--quiet", commit], cwd=checkouts[name], check=True)  # noqa: S607  # the one on PATH
         blocks = [measure(folder, checkouts, count, n_rounds) for count, n_rounds in rounds.items()]
     finally:
         shutil.rmtree(folder)

@@ -72,7 +72,7 @@ def keep_books(folder: Path, n_clips: int) -> dict[str, float]:
 
 def tasks_held() -> float:
     """Tasks that the scheduler of this process still knows."""
-    from music_genre.compute import _clusters
+    from music_genre.cluster import _clusters
 
     return float(len(_clusters[""].client.cluster.scheduler.tasks))
 

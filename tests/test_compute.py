@@ -16,10 +16,11 @@ import psutil
 import pytest
 import soundfile
 
-from music_genre import compute
+from music_genre import cluster
 from music_genre.audio.decoding import decode
 from music_genre.audio.folder import AudioFolder
-from music_genre.compute import ADDRESS_VARIABLE, CHUNK_SIZE, IN_PROCESS_CLIPS, PREFETCH_CHUNKS, map_clips
+from music_genre.cluster import ADDRESS_VARIABLE
+from music_genre.compute import CHUNK_SIZE, IN_PROCESS_CLIPS, PREFETCH_CHUNKS, map_clips
 from music_genre.errors import AudioError, MusicGenreError
 from music_genre.features.extraction import extract_files
 from music_genre.features.params import MelConfig
@@ -117,7 +118,7 @@ def test_closed_map_cancels_its_tasks_and_no_task_is_kept(tmp_path: Path) -> Non
     results.close()
     assert stable_file_count(tmp_path) < 300
     list(map_clips(abs, range(1000), "Counting"))
-    (scheduler,) = (cluster.client.cluster.scheduler for address, cluster in compute._clusters.items() if not address)
+    (scheduler,) = (started.client.cluster.scheduler for address, started in cluster._clusters.items() if not address)
     wait_until(lambda: not scheduler.tasks)
 
 
@@ -164,7 +165,7 @@ def test_nothing_but_loopback_is_listened_to_and_only_those_with_a_certificate_c
     listening = [socket.laddr for socket in sockets if socket.status == psutil.CONN_LISTEN]
     assert len(listening) > len(workers)
     assert {address.ip for address in listening} == {"127.0.0.1"}
-    assert compute._clusters[""].address.startswith("tls://")
+    assert cluster._clusters[""].address.startswith("tls://")
 
 
 # A whole run of Python that maps over the arguments, which `eval` evaluates.
@@ -267,7 +268,7 @@ def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
 @pytest.fixture
 def dask(hand_started_dask: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A scheduler without workers that ``map_clips`` uses."""
-    monkeypatch.setattr(compute, "NO_WORKER_S", 5.0)
+    monkeypatch.setattr(cluster, "NO_WORKER_S", 5.0)
     monkeypatch.setenv(ADDRESS_VARIABLE, hand_started_dask.address)
     return hand_started_dask
 
@@ -333,7 +334,7 @@ def test_worker_that_lacks_this_version_is_named(dask: Any) -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "tls://127.0.0.1:9", "127.0.0.1", "file://here"])
 def test_missing_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(compute, "CONNECT_S", 0.5)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
     monkeypatch.setenv(ADDRESS_VARIABLE, address)
     with pytest.raises(MusicGenreError, match=f"{ADDRESS_VARIABLE}: no Dask scheduler at {address} ") as caught:
         list(map_clips(abs, MANY, "Counting"))

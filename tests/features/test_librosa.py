@@ -9,11 +9,12 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 
 from music_genre.audio.decoding import decode
 from music_genre.audio.signal import AudioSignal, resample
-from music_genre.features.mel import extract_first_clip, power_to_db
+from music_genre.features.mel import _hann, _mel_filters, extract_first_clip, power_to_db
 from music_genre.features.params import MelConfig
 from music_genre.models import baseline
 
@@ -68,3 +69,15 @@ def test_mfcc_equal_librosas() -> None:
     expected = librosa.feature.mfcc(S=mel.transpose(0, 2, 1), n_mfcc=20).transpose(0, 2, 1)
     np.testing.assert_allclose(baseline.mfcc(mel), expected, atol=1e-3)
     assert baseline.clip_statistics(baseline.mfcc(mel)).shape == (2, 80)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 48_000, 1_500])
+@pytest.mark.parametrize(("n_fft", "n_mels"), [(512, 24), (2048, 128), (1024, 96), (4096, 256)])
+def test_filters_and_window_equal_librosas_and_scipys_to_the_bit(rate: int, n_fft: int, n_mels: int) -> None:
+    transform = MelConfig(
+        sample_rate_hz=rate, n_fft=n_fft, hop_length=n_fft, n_mels=n_mels, n_frames=1, clip_duration_s=10
+    )
+    expected = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_mels)
+    np.testing.assert_array_equal(_mel_filters(transform), expected.T)
+    window = scipy.signal.get_window("hann", n_fft).astype(np.float32)
+    np.testing.assert_array_equal(_hann(n_fft), window)

@@ -29,7 +29,7 @@ def music(seconds: float, rate: int = RATE, seed: int = 3) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * (200 * time + 40 * time**2)) + noise).astype(np.float32)
 
 
-def test_features_need_no_slow_imports_of_librosa() -> None:
+def test_features_need_no_slow_imports() -> None:
     script = """
 import sys, numpy as np
 from music_genre.audio.signal import AudioSignal
@@ -37,7 +37,7 @@ from music_genre.features.mel import extract_first_clip
 from music_genre.features.params import MelConfig
 transform = MelConfig(sample_rate_hz=8000, n_fft=256, hop_length=128, n_mels=16, n_frames=9, clip_duration_s=1)
 extract_first_clip(AudioSignal(np.ones(11_025, np.float32), 11_025), transform)
-print(*(name for name in ("librosa.core.audio", "librosa.util.utils", "matplotlib") if name in sys.modules))
+print(*(name for name in ("librosa", "scipy.signal", "pandas", "matplotlib") if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

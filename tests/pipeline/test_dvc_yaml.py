@@ -22,6 +22,7 @@ MODELS = load_params(ROOT / "params.yaml").models.names
 
 # A change in these cannot change a number in any out, so no stage must run again for it.
 NEUTRAL = {
+    "cluster",  # of workers
     "compute",  # where clips are worked on
     "config",  # base classes of sections; the values themselves are in `params`
     "errors",

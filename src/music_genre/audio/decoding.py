@@ -13,13 +13,7 @@ import soxr
 
 from music_genre.audio.downmix import MAX_ABS_SAMPLE, OVERSCALE, clear_invalid, downmix, integer_scale
 from music_genre.audio.ffmpeg import FfmpegReader
-from music_genre.audio.header import (
-    BLOCK_DURATION_S,
-    MAX_CHANNELS,
-    MAX_SAMPLE_RATE_HZ,
-    MIN_SAMPLE_RATE_HZ,
-    AudioHeader,
-)
+from music_genre.audio.header import BLOCK_DURATION_S, MAX_SAMPLE_RATE_HZ, AudioHeader
 from music_genre.audio.kinds import AAC, FLAC, MPEG, OGG, AudioKind, detect_kind
 from music_genre.audio.libsndfile import LibsndfileReader, StoppedEarlyError
 from music_genre.audio.signal import AudioNote, AudioSignal, resample, silence_peak
@@ -52,12 +46,7 @@ class MonoReader:
             self.start = 0
         self.reader = _open_reader(self.file, self.kind, self.start)
         self.header = self.reader.header
-        if not self.header.channels:
-            raise AudioError(IssueReason.UNDECODABLE, f"{self.kind.name} file without a channel")
-        if not self.header.is_supported:
-            rate, channels = self.header.sample_rate_hz, self.header.channels
-            limits = f"at most {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz are supported"
-            raise AudioError(IssueReason.UNSUPPORTED, f"{channels} channels at {rate} Hz; {limits}")
+        self.header.check_supported()
         self.n_samples = self.n_bytes = self.n_invalid = self.n_cancelled = 0
         self.low, self.high = np.inf, -np.inf  # of all samples
         self.scale: float | None = None  # of integers in a float file; samples are to be divided by it

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from music_genre.audio.heads import find_recording
+from music_genre.audio.container_headers import find_recording
 from music_genre.audio.kinds import AudioKind
 
 Found = TypeVar("Found")

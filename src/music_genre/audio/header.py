@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from music_genre.errors import AudioError, IssueReason
+
 MAX_CHANNELS = 8
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 1_000, 384_000
 BLOCK_DURATION_S = 1.0  # decoded at a time: flat memory however long a file claims to be, and fast in small caches
@@ -40,3 +42,15 @@ class AudioHeader:
     def is_supported(self) -> bool:
         """Whether its channels and its sample rate are those of a recording."""
         return 1 <= self.channels <= MAX_CHANNELS and MIN_SAMPLE_RATE_HZ <= self.sample_rate_hz <= MAX_SAMPLE_RATE_HZ
+
+    def check_supported(self) -> None:
+        """Refuse what is no recording.
+
+        Raises:
+            AudioError: ``unsupported``; ``undecodable`` without a channel.
+        """
+        if not self.channels:
+            raise AudioError(IssueReason.UNDECODABLE, "a file without a channel")
+        if not self.is_supported:
+            limits = f"at most {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz are supported"
+            raise AudioError(IssueReason.UNSUPPORTED, f"{self.channels} channels at {self.sample_rate_hz} Hz; {limits}")

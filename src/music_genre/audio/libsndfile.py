@@ -6,18 +6,17 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
 
-from music_genre.audio import header, mpeg
+from music_genre.audio import mpeg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
 from music_genre.audio.kinds import FLAC, MPEG, OGG, OPUS, AudioKind
 from music_genre.audio.slices import FileSlice, WholeFile
-from music_genre.errors import AudioError, IssueReason
 
-MAX_CHANNELS = 2  # of more, libsndfile does not tell which is which
+MAX_NAMED_CHANNELS = 2  # of more, libsndfile does not tell which is which
 UNKNOWN_FRAMES = 2**62  # about what libsndfile gives where a file does not say how long it is
 MAX_UNREAD_BYTES = 8192  # at the end of a stream that was decoded to its end: padding, half a frame
 MAX_TAG_BYTES = 64 * 1024  # of an ID3 tag that libsndfile sees: it compares each text with every other
@@ -37,6 +36,16 @@ class StoppedEarlyError(Exception):
         self.has_failed = has_failed
 
 
+class _Stream(NamedTuple):
+    """A part of a file, from ``start`` to ``stop`` in bytes, that libsndfile has opened."""
+
+    start: int
+    stop: int
+    part: WholeFile | FileSlice
+    opened: soundfile.SoundFile
+    header: AudioHeader
+
+
 class LibsndfileReader:
     """A file that libsndfile can open.
 
@@ -47,19 +56,21 @@ class LibsndfileReader:
 
     Raises:
         StoppedEarlyError: libsndfile cannot read it, or does not know its channels.
+        AudioError: ``unsupported``.
     """
 
     def __init__(self, file: BinaryIO, kind: AudioKind, start: int) -> None:
         self.file, self.kind = file, kind
         is_length_stated = True
         self.size = self.end = file.seek(0, io.SEEK_END)
-        self.streams = [(0, self.size)]
+        bounds = [(0, self.size)]
         if kind is MPEG:
             streams, is_length_stated = mpeg.split_streams(file, start)
             self.end = streams[-1][1]
             if len(streams) > 1 or start > min(mpeg.tag_size(file), MAX_TAG_BYTES):
-                self.streams = streams
-        headers = [self._open(bounds)[2] for bounds in self.streams]
+                bounds = streams
+        self.streams = [self._open(*stream) for stream in bounds]
+        headers = [stream.header for stream in self.streams]
         durations = [header.duration_s for header in headers if header.duration_s is not None]
         stated = sum(durations) if is_length_stated and len(durations) == len(headers) else None
         possible = [header.possible_duration_s or 0.0 for header in headers]
@@ -72,41 +83,42 @@ class LibsndfileReader:
         Raises:
             StoppedEarlyError: at an error, or at the end, where there is more that was not decoded.
         """
-        for bounds in self.streams:
-            part, opened, header = self._open(bounds)
-            block = np.empty((int(BLOCK_DURATION_S * header.sample_rate_hz), header.channels), np.float32)
-            with opened:
+        for stream in self.streams:
+            block_size = int(BLOCK_DURATION_S * stream.header.sample_rate_hz)
+            block = np.empty((block_size, stream.header.channels), np.float32)
+            with stream.opened:
                 while True:
                     try:
-                        samples = opened.read(out=block)
+                        samples = stream.opened.read(out=block)
                     except soundfile.LibsndfileError as error:
                         raise StoppedEarlyError(has_failed=True) from error
                     if not len(samples):
                         break
-                    yield samples, header
-            unread = min(bounds[1], self.end) - bounds[0] - part.tell()
+                    yield samples, stream.header
+            unread = min(stream.stop, self.end) - stream.start - stream.part.tell()
             if self.kind in (MPEG, FLAC, OGG, OPUS) and unread > MAX_UNREAD_BYTES:
                 raise StoppedEarlyError(has_failed=False)
 
-    def _open(self, bounds: tuple[int, int]) -> tuple[WholeFile | FileSlice, soundfile.SoundFile, AudioHeader]:
+    def _open(self, start: int, stop: int) -> _Stream:
         # A part costs a tenth of the decoding.
-        part = WholeFile(self.file) if bounds == (0, self.size) else FileSlice(self.file, *bounds)
+        part = WholeFile(self.file) if (start, stop) == (0, self.size) else FileSlice(self.file, start, stop)
         part.seek(0)
         try:
             opened = _SequentialFile(part)
         except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: raw samples of an unknown form
             raise StoppedEarlyError(has_failed=True) from error
-        if opened.channels > header.MAX_CHANNELS:
-            limit = f"{opened.channels} channels; at most {header.MAX_CHANNELS} are supported"
-            raise AudioError(IssueReason.UNSUPPORTED, limit)
-        if opened.channels > MAX_CHANNELS or not opened.samplerate:
+        if not opened.samplerate:
             raise StoppedEarlyError(has_failed=False)
         rate, n_frames = int(opened.samplerate), _stated_frames(opened)
         duration_s = n_frames / rate if n_frames < UNKNOWN_FRAMES else None
         possible_s = duration_s and min(duration_s, max(0, int(opened.frames)) / rate)
         bits = BITS_BY_SUBTYPE.get(opened.subtype, 0)
         is_float = opened.subtype in FLOAT_SUBTYPES
-        return part, opened, AudioHeader(rate, int(opened.channels), (), duration_s, possible_s, bits, is_float)
+        header = AudioHeader(rate, int(opened.channels), (), duration_s, possible_s, bits, is_float)
+        header.check_supported()
+        if header.channels > MAX_NAMED_CHANNELS:
+            raise StoppedEarlyError(has_failed=False)
+        return _Stream(start, stop, part, opened, header)
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types

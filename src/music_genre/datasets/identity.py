@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from music_genre.audio.decoding import open_audio
 from music_genre.audio.ffmpeg import open_container
+from music_genre.audio.folder import AudioFolder
 from music_genre.audio.kinds import detect_kind
 from music_genre.errors import AudioError
 
@@ -44,7 +45,14 @@ def identify(source: Path | BinaryIO) -> Identity:
             return _identify_stream(file)
         except (AudioError, FFmpegError, IndexError, ValueError):  # no recording, or a damaged one
             file.seek(0)
-            return Identity(hashlib.file_digest(file, "sha256").hexdigest(), None)  # type: ignore[arg-type]  # it is one
+            return Identity(hashlib.file_digest(file, "sha256").hexdigest(), None)  # type: ignore[arg-type]  # typeshed asks for readinto
+
+
+def identify_in(audio: AudioFolder, path: str) -> tuple[str, str | None]:
+    """``audio_sha256`` and ``artist`` of a file in a folder."""
+    with audio.open(path) as file:
+        identity = identify(file)
+    return identity.audio_sha256, identity.artist
 
 
 def _identify_stream(file: BinaryIO) -> Identity:

@@ -13,7 +13,7 @@ from music_genre.audio.folder import AudioFolder
 from music_genre.audio.info import AudioInfo
 from music_genre.compute import map_clips
 from music_genre.datasets.copying import ManifestEntry, read_manifest
-from music_genre.datasets.identity import identify
+from music_genre.datasets.identity import identify_in
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.cache import ClipWriter
 from music_genre.features.extraction import ClipResult, clip_key, describe_and_extract
@@ -114,7 +114,7 @@ def _identify_files(
     known = {name: (audio_sha256, artist) for name, (audio_sha256, artist) in kept.read().items()}
     missing = [name for name in paths if name not in known]
     results = map_clips(
-        partial(_identify, audio),
+        partial(identify_in, audio),
         [paths[name] for name in missing],
         "Reading tags",
         lambda path: (file_sha256(audio.path / path), None),
@@ -125,12 +125,6 @@ def _identify_files(
             append(name, identity)
             known[name] = identity
     return known
-
-
-def _identify(audio: AudioFolder, path: str) -> tuple[str, str | None]:
-    with audio.open(path) as file:
-        identity = identify(file)
-    return identity.audio_sha256, identity.artist
 
 
 def _inspect_recordings(audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from music_genre.audio.decoding import decode, decoder_crashed
 from music_genre.audio.folder import AudioFolder
@@ -19,6 +19,9 @@ from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.params import FEATURES_VERSION, MelConfig
 from music_genre.files import sha256
+
+if TYPE_CHECKING:  # workers need no tables
+    import pandas as pd
 
 ClipResult = np.ndarray | AudioError
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,3 +107,23 @@ def reproduced(
         shutil.copy(folder / "mlflow.db", base)
 
     return shared_dir("reproduced", fill)
+
+
+@pytest.fixture(scope="session")
+def kill_stage() -> Callable[[Path, str, Callable[[], object]], None]:
+    """Starts a stage in a folder and kills it, with all processes that it started, as soon as a condition holds."""
+
+    def kill(folder: Path, stage: str, condition: Callable[[], object]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"music_genre.pipeline.{stage}"],
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not condition():
+            time.sleep(0.005)
+        assert process.poll() is None, "the stage ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    return kill

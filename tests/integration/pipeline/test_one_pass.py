@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -85,13 +84,10 @@ def test_what_was_inspected_is_not_decoded_again_for_its_spectrogram(finished: P
     assert digests(checkout) == digests(finished)
 
 
-def test_killed_inspection_goes_on_and_gives_the_same_bytes(finished: Path, checkout: Path) -> None:
-    process = subprocess.Popen(command("inspect"), cwd=checkout, stderr=subprocess.DEVNULL, start_new_session=True)
-    while process.poll() is None and not n_described(checkout):
-        time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def test_killed_inspection_goes_on_and_gives_the_same_bytes(
+    finished: Path, checkout: Path, kill_stage: Callable[[Path, str, Callable[[], object]], None]
+) -> None:
+    kill_stage(checkout, "inspect", lambda: n_described(checkout))
     before = n_described(checkout)
     assert 0 < before < N_CLIPS
     kept = {file: file.stat().st_mtime_ns for file in (checkout / ".cache/spectrograms").glob("new-*.npy")}

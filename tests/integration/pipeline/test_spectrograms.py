@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,18 +69,10 @@ def checkout(collection: Path, tmp_path: Path) -> Path:
     return tmp_path / "checkout"
 
 
-def test_killed_run_resumes_from_finished_shards_to_the_same_bytes(finished: Path, checkout: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "music_genre.pipeline.spectrograms"],
-        cwd=checkout,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    while process.poll() is None and not list((checkout / ".cache/spectrograms").glob("*.json")):
-        time.sleep(0.005)
-    assert process.poll() is None, "the run ended before it could be killed"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def test_killed_run_resumes_from_finished_shards_to_the_same_bytes(
+    finished: Path, checkout: Path, kill_stage: Callable[[Path, str, Callable[[], object]], None]
+) -> None:
+    kill_stage(checkout, "spectrograms", lambda: cached_shards(checkout))
     assert not (checkout / "data/spectrograms/index.parquet").exists()
     before = cached_shards(checkout)
     run_stages(checkout, "spectrograms")

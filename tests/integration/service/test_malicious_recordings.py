@@ -4,34 +4,21 @@ requests.
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import httpx
 import psutil
 import pytest
+
+from hostile_files import FILES, LARGE, LIBRARY_WORDS, song
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 MAX_RESPONSE_S = 2.0
 MAX_GROWTH_MB = 400  # of allocators, each of whose threads keeps what the largest file needed
 STATUS_BY_CODE = {"undecodable": 422, "too_long": 413, "unsupported": 415, "too_short": 422, "silent": 422}
-
-
-def load(path: Path) -> ModuleType:
-    """A module that is not on the path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-HOSTILE = load(Path(__file__).parents[2] / "audio/test_hostile_files.py")
 
 
 def server_processes(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -45,7 +32,7 @@ def nothing_is_left(
 ) -> Iterator[None]:
     """After all requests of this file: the same processes with the memory that they had, and no temporary file."""
     for _ in range(20):
-        assert predict(HOSTILE.song()).status_code == 200
+        assert predict(song()).status_code == 200
     before, files = server_processes(served[0]), set(temporary_dir.iterdir())
     memory = sum(each.memory_info().rss for each in before)
     yield
@@ -65,11 +52,9 @@ def server_prints_nothing(server_log: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_is_left", "server_prints_nothing")
-@pytest.mark.parametrize(
-    "name", [*HOSTILE.FILES, *(pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE.LARGE)]
-)
+@pytest.mark.parametrize("name", [*FILES, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
 def test_malicious_recording_is_answered(predict: Callable[..., httpx.Response], name: str) -> None:
-    make, expected = (HOSTILE.FILES | HOSTILE.LARGE)[name]
+    make, expected = (FILES | LARGE)[name]
     content = make()
     response = predict(content)
     assert response.elapsed.total_seconds() < MAX_RESPONSE_S
@@ -80,4 +65,4 @@ def test_malicious_recording_is_answered(predict: Callable[..., httpx.Response],
     error = response.json()["error"]
     assert response.status_code == STATUS_BY_CODE[error["code"]]
     assert error["code"] in expected or ("decoded" in expected and error["code"] == "too_short")
-    assert not any(word in error["message"] for word in HOSTILE.LIBRARY_WORDS), error
+    assert not any(word in error["message"] for word in LIBRARY_WORDS), error

@@ -1,4 +1,4 @@
-"""The parts of a file that a decoder needs, without the tags and indices that can cost more to read than the audio."""
+"""Container headers as a decoder needs them: without tags and indices, which can cost more to read than the audio."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ def _head_of_matroska(file: BinaryIO, start: int, end: int) -> tuple[bytes, int]
 
 
 def _read_element(file: BinaryIO) -> tuple[int, bytes, int | None]:
-    """Number, bytes before the content, and size of the content of an element of EBML; no size where it is not told, or
-    the bytes are no element.
-    """
+    """ID, header and data size of an EBML element; the size is None where it is unknown, or there is no element."""
     lengths, prefix = [], b""
     for _ in ("number", "size"):
         first = file.read(1)
