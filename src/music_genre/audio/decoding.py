@@ -93,8 +93,9 @@ class MonoReader:
             share = f"{self.n_invalid / self.n_samples:.2%} of its samples are NaN, infinite or out of range"
             notes.append(AudioNote(IssueReason.NOT_FINITE, share))
         if self.n_cancelled:
-            share = f"its channels cancel out in {self.n_cancelled / self.n_samples:.0%} of it; the loudest was used"
-            notes.append(AudioNote(IssueReason.ANTIPHASE, share))
+            seconds = self.n_cancelled / self.header.sample_rate_hz
+            what = f"the channels cancel out in {seconds:.1f} s of it; there the loudest was used"
+            notes.append(AudioNote(IssueReason.ANTIPHASE, what))
         if self.scale:
             what = f"a float file with integers of up to {self.scale:,.0f}; they were scaled"
             notes.append(AudioNote(IssueReason.RESCALED, what))
