@@ -25,7 +25,7 @@ from timing import in_process, interleaved, ratios, seconds, spread, table, writ
 
 ROOT = Path(__file__).parents[1]
 BEFORE = "89c2359"  # the commit whose stages each decoded every recording
-N_CLIPS, FACTOR, N_ROUNDS, N_LARGE_ROUNDS = 128, 16, 3, 1
+N_CLIPS, FACTOR, N_ROUNDS, N_LARGE_ROUNDS = 128, 16, 5, 2
 BEFORE_BUILD, DECODING = "the build before", "decoding alone"
 STAGES = ("inspect", "split", "spectrograms", "validate")
 

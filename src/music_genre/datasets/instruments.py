@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
-from scipy import signal
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -41,6 +40,8 @@ def saw(frequency_hz: float, count: int) -> FloatArray:
 
 def band(sound: FloatArray, low_hz: float = 0.0, high_hz: float = np.inf) -> FloatArray:
     """Keep a band of (n,), 12 dB an octave outside, both edges open unless given; (n,)."""
+    from scipy import signal  # half a second, which every process that reads params would pay
+
     for kind, edge_hz in (("highpass", low_hz), ("lowpass", high_hz)):
         if 0.0 < edge_hz < np.inf:
             sections = signal.butter(2, edge_hz, kind, fs=SAMPLE_RATE_HZ, output="sos")
@@ -53,6 +54,8 @@ def pluck(frequency_hz: float, burst: FloatArray, decay_s: float) -> FloatArray:
 
     The note is cut at three times ``decay_s``, the time in which it falls to 1/e or lower.
     """
+    from scipy import signal
+
     period = int(SAMPLE_RATE_HZ / frequency_hz - 0.5)  # the average delays by half a sample
     loop = np.zeros(period + 2)
     loop[0], loop[period:] = 1.0, -0.5 * np.exp(-1.0 / (frequency_hz * decay_s))
