@@ -6,6 +6,7 @@ import io
 from typing import BinaryIO, Literal
 
 from music_genre.audio.kinds import AIFF, FLAC, MATROSKA, OGG, OPUS, SPEEX, WAV, AudioKind
+from music_genre.audio.ogg import read_pages
 
 MAX_TAGS_BYTES = 32 * 1024  # of a block of tags that is read before it is compared
 MAX_HEADERS = 10_000  # before the first frame
@@ -15,8 +16,8 @@ EBML, SEGMENT, INFO, TRACKS, TAGS, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966,
 MAX_BYTES_BY_ELEMENT = {EBML: 1024, INFO: MAX_TAGS_BYTES, TRACKS: 2**20, TAGS: MAX_TAGS_BYTES}
 UNKNOWN_SIZE = b"\x01" + b"\xff" * 7
 CHUNKS = (b"fmt ", b"ds64", b"fact", b"COMM", b"FVER")  # of WAV and AIFF, without the samples
+TAG_CHUNKS = (b"LIST", b"bext", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"ANNO", b"(c) ")
 MAX_COMPARISONS = 5 * 10**8  # of bytes, among the tags of a packet
-MIN_PAGES, MIN_PAGE_BYTES = 20_000, 100  # of Ogg: more pages are allowed where they have so many bytes on average
 
 
 def find_recording(file: BinaryIO, kind: AudioKind, start: int, has_tags: bool) -> tuple[bytes, int, int]:
@@ -36,8 +37,9 @@ def find_recording(file: BinaryIO, kind: AudioKind, start: int, has_tags: bool) 
         return *_head_of_flac(file, start), end
     if kind is MATROSKA:
         return *_head_of_matroska(file, start, end), end
-    if kind in (WAV, AIFF) and not has_tags:
-        return _parts_of_chunks(file, start, end, "little" if kind is WAV else "big")
+    if kind in (WAV, AIFF):
+        chunks = CHUNKS + (TAG_CHUNKS if has_tags else ())
+        return _parts_of_chunks(file, start, end, "little" if kind is WAV else "big", chunks)
     if kind in (OGG, OPUS, SPEEX):
         _check_packets(file, start)
     return b"", start, end
@@ -96,24 +98,30 @@ def _read_element(file: BinaryIO) -> tuple[int, bytes, int | None]:
     return int.from_bytes(prefix[: lengths[0]], "big"), prefix, None if size == size_mask else size
 
 
-def _parts_of_chunks(file: BinaryIO, start: int, end: int, order: Literal["little", "big"]) -> tuple[bytes, int, int]:
-    """The chunks before the samples, and where the chunk of the samples starts and stops."""
+def _parts_of_chunks(
+    file: BinaryIO, start: int, end: int, order: Literal["little", "big"], wanted: tuple[bytes, ...]
+) -> tuple[bytes, int, int]:
+    """The chunks that are wanted, as far as they are small, and where the chunk of the samples starts and stops."""
     file.seek(start)
     head, position, size_64 = file.read(12), start + 12, 0
+    samples = (end, end)
     for _ in range(MAX_HEADERS):
         file.seek(position)
         prefix = file.read(8)
+        if len(prefix) < 8:
+            break
         number, size = prefix[:4], int.from_bytes(prefix[4:], order)
         if number == b"ds64":  # sizes of 64 bits: of the file, of the samples
             size_64 = int.from_bytes(file.read(16)[8:], order)
             file.seek(position + 8)
-        if number in (b"data", b"SSND") or len(prefix) < 8:
+        if number in (b"data", b"SSND") and samples == (end, end):
             size = size_64 if size == 2**32 - 1 else size
-            return head, position, min(end, position + 8 + size) if size else end
-        if number in CHUNKS and size <= MAX_TAGS_BYTES - len(head):
+            samples = position, min(end, position + 8 + size) if size else end
+            size = samples[1] - position - 8
+        elif number in wanted and size <= MAX_TAGS_BYTES - len(head):
             head += prefix + file.read(size + size % 2)
         position += 8 + size + size % 2
-    return head, end, end
+    return head, *samples
 
 
 def _check_packets(file: BinaryIO, start: int) -> None:
@@ -123,28 +131,14 @@ def _check_packets(file: BinaryIO, start: int) -> None:
         ValueError: one has, or the pages are too small.
     """
     costs: dict[bytes, tuple[int, int]] = {}  # bytes and signs of each stream since its last packet ended
-    n_pages, position = 0, start
-    while True:
-        file.seek(position)
-        header = file.read(27)
-        if len(header) < 27:
-            return
-        if header[:4] != b"OggS":
-            distance = (header + file.read(2**16)).find(b"OggS", 1)
-            position += distance if distance > 0 else 2**16
-            continue
-        sizes = file.read(header[26])
-        body = file.read(sum(sizes))
-        position += 27 + len(sizes) + len(body)
-        n_pages += 1
-        if n_pages > MIN_PAGES + (position - start) // MIN_PAGE_BYTES:
-            raise ValueError("pages of Ogg that are too small")
-        serial = header[14:18]
-        n_bytes, n_signs = costs.get(serial, (0, 0))
+    for page in read_pages(file, start):
+        file.seek(page.body_start)
+        body = file.read(page.stop - page.body_start)
+        n_bytes, n_signs = costs.get(page.serial, (0, 0))
         n_bytes, n_signs = n_bytes + len(body), n_signs + body.count(b"=")
         if n_bytes * n_signs > MAX_COMPARISONS:
             raise ValueError("tags of Ogg that are too many")
-        if ends := sizes.rstrip(b"\xff"):  # a packet ends in this page
-            n_bytes = 255 * (len(sizes) - len(ends))
+        if ends := page.segment_sizes.rstrip(b"\xff"):  # a packet ends in this page
+            n_bytes = 255 * (len(page.segment_sizes) - len(ends))
             n_signs = body.count(b"=", len(body) - n_bytes)
-        costs[serial] = n_bytes, n_signs
+        costs[page.serial] = n_bytes, n_signs

@@ -46,7 +46,7 @@ def open_container(file: BinaryIO, kind: AudioKind) -> InputContainer:
         ValueError: its tags are too many, or its codec is unknown.
         OSError: it cannot be read.
     """
-    start = 0 if kind in (MPEG, AAC) else mpeg.tag_size(file)
+    start = 0 if kind in (MPEG, AAC) and not mpeg.has_many_tags(file) else mpeg.tag_size(file)
     container = _open(GuardedFile(file, kind, start, has_tags=True), kind)
     if any(stream.codec_context is None for stream in container.streams.audio):
         raise ValueError("unknown codec")

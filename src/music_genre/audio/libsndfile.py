@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import soundfile
 
-from music_genre.audio import mpeg
+from music_genre.audio import mpeg, ogg
 from music_genre.audio.header import BLOCK_DURATION_S, AudioHeader
 from music_genre.audio.kinds import FLAC, MPEG, OGG, OPUS, AudioKind
 from music_genre.audio.slices import FileSlice, WholeFile
@@ -69,12 +69,20 @@ class LibsndfileReader:
             self.end = streams[-1][1]
             if len(streams) > 1 or start > min(mpeg.tag_size(file), MAX_TAG_BYTES):
                 bounds = streams
+        elif kind in (OGG, OPUS):
+            bounds = self._ogg_links()
         self.streams = [self._open(*stream) for stream in bounds]
         headers = [stream.header for stream in self.streams]
         durations = [header.duration_s for header in headers if header.duration_s is not None]
         stated = sum(durations) if is_length_stated and len(durations) == len(headers) else None
         possible = [header.possible_duration_s or 0.0 for header in headers]
         self.header = replace(headers[0], duration_s=stated, possible_duration_s=stated and sum(possible))
+
+    def _ogg_links(self) -> list[tuple[int, int]]:
+        try:
+            return ogg.split_links(self.file)
+        except ValueError as error:
+            raise StoppedEarlyError(has_failed=True) from error
 
     def blocks(self) -> Iterator[tuple[np.ndarray, AudioHeader]]:
         """(n, channels) float32 of ``BLOCK_DURATION_S`` or less in order, with the header of their stream. The next

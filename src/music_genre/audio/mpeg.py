@@ -22,6 +22,7 @@ BIT_RATES = {
 }
 SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}  # by version
 XING_BYTES_FLAG = 2
+MAX_TAGS = 1_000  # frames of ID3
 ID3V1_SIZE, APE_FOOTER_SIZE = 128, 32
 
 
@@ -50,6 +51,23 @@ def id3_size(head: bytes) -> int:
 def tag_size(file: BinaryIO) -> int:
     """``id3_size`` of a file."""
     return id3_size(_read(file, 0, 10))
+
+
+def has_many_tags(file: BinaryIO) -> bool:
+    """Whether the ID3v2 tag at the beginning of a file has more than ``MAX_TAGS`` frames, each of which FFmpeg compares
+    with all others.
+    """
+    head = _read(file, 0, 10)
+    end, position, is_short = id3_size(head), 10, len(head) > 3 and head[3] == 2  # version 2.2: headers of 6 bytes
+    for _ in range(MAX_TAGS):
+        prefix = _read(file, position, 10)
+        if position >= end or not prefix.strip(b"\0"):
+            return False
+        sizes = prefix[3:6] if is_short else prefix[4:8]
+        bits = 7 if len(head) > 3 and head[3] == 4 else 8
+        size = sum(byte << bits * place for place, byte in enumerate(reversed(sizes)))
+        position += (6 if is_short else 10) + size
+    return position < end
 
 
 def read_frame(data: bytes, offset: int) -> Frame | None:

@@ -5,18 +5,21 @@ tagged anew, and when others come or go.
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from music_genre.audio.decoding import open_audio
-from music_genre.audio.ffmpeg import open_container
+from music_genre.audio.ffmpeg import MAX_PACKETS, MAX_PACKETS_PER_SECOND, open_container
 from music_genre.audio.folder import AudioFolder
 from music_genre.audio.kinds import detect_kind
 from music_genre.errors import AudioError
 
 # Numbers of 15 digits, which spreadsheets and JavaScript keep exactly; above those that published data sets give.
 FIRST_ID, LAST_ID = 10**12, 10**15 - 1
+
+MAX_INFLATION = 10  # bytes of packets by bytes of their file, which may hold them compressed
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,13 @@ def _identify_stream(file: BinaryIO) -> Identity:
         stream = container.streams.audio[0]
         codec = stream.codec_context
         digest.update(f"{codec.name} {codec.sample_rate} {codec.channels}".encode())
-        n_bytes = 0
-        for packet in container.demux(stream):
+        n_bytes, seconds, max_bytes = 0, 0.0, MAX_INFLATION * file.seek(0, io.SEEK_END)
+        for n_packets, packet in enumerate(container.demux(stream)):
             digest.update(packet)
             n_bytes += packet.size
+            seconds += float((packet.duration or 0) * packet.time_base) if packet.time_base else 0.0
+            if n_packets > MAX_PACKETS + MAX_PACKETS_PER_SECOND * seconds or n_bytes > max_bytes:
+                raise ValueError("more packets than a recording has")
         tags = {**container.metadata, **stream.metadata}
     if not n_bytes:
         raise ValueError("no packets")
