@@ -160,10 +160,10 @@ def test_killed_worker_of_this_process_costs_nothing() -> None:
 
 def test_nothing_but_loopback_is_listened_to_and_only_those_with_a_certificate_can_connect() -> None:
     list(map_clips(abs, MANY, "Counting"))
-    workers = psutil.Process().children(recursive=True)
+    workers = psutil.Process().children(recursive=True)  # and what other tests of this process have started
     sockets = [socket for process in [psutil.Process(), *workers] for socket in process.net_connections()]
     listening = [socket.laddr for socket in sockets if socket.status == psutil.CONN_LISTEN]
-    assert len(listening) > len(workers)
+    assert len(listening) >= 3  # scheduler, dashboard, workers
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert cluster._clusters[""].address.startswith("tls://")
 
