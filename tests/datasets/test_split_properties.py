@@ -60,7 +60,7 @@ def test_every_track_has_a_split_and_no_artist_two(collection: dict[int, Track])
     assert_nobody_is_in_two_splits(collection, split_of(result))
 
 
-@few
+@settings(few, max_examples=20)
 @given(collections, st.lists(changes, min_size=1, max_size=4))
 def test_tracks_stay_in_their_split_through_a_history(
     collection: dict[int, Track], history: list[dict[int, Track | None]]

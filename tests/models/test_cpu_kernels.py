@@ -53,7 +53,7 @@ def loss_and_gradients(model: keras.Model, clips: np.ndarray) -> tuple[float, li
         ("crnn", {}, 1),
         pytest.param("crnn", {"pools": (3, 2, 2)}, 5, marks=pytest.mark.slow),
         pytest.param("parallel", EVEN_POOLS | {"reset_after": True}, 5, marks=pytest.mark.slow),
-        ("parallel", UNEVEN_POOLS | {"reset_after": False}, 1),
+        pytest.param("parallel", UNEVEN_POOLS | {"reset_after": False}, 1, marks=pytest.mark.slow),
     ],
 )
 def test_fused_network_has_loss_gradients_and_predictions_of_the_plain_network(

@@ -24,6 +24,7 @@ def result(trained_checkout: Path) -> NetworkInterpretation:
     return interpret_network("parallel", load_network(trained_checkout / file), predict, data, seed=7)
 
 
+@pytest.mark.slow
 def test_filters_faithfulness_clusters_and_plots_are_written(result: NetworkInterpretation, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     interpret.write_interpretation(tmp_path, result)

@@ -135,6 +135,7 @@ def test_same_seed_gives_the_same_bytes_also_after_an_interruption(data: Trainin
         assert undisturbed != other
 
 
+@pytest.mark.slow
 def test_published_recipe_ends_with_the_best_epoch_by_validation_accuracy(data: TrainingData, tmp_path: Path) -> None:
     recipe = published_recipe(learning_rate=0.6)  # so high that accuracy jumps, and the last epoch is not the best
     for seed in range(6):

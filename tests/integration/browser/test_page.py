@@ -279,15 +279,14 @@ def delay_prediction(page: Page) -> None:
 
 
 @pytest.mark.parametrize("delay", [delay_audio, delay_prediction])
-def test_part_that_the_header_hides_from_the_service_is_shown_as_not_decoded(
+def test_part_that_is_missing_from_a_cut_file_is_shown_as_not_decoded(
     page: Page, tmp_path: Path, synth_tone: Callable[..., np.ndarray], delay: Callable[[Page], None]
 ) -> None:
     delay(page)
-    for genre in ("Rock", "Folk"):
-        soundfile.write(tmp_path / f"{genre}.mp3", synth_tone(genre, 60, 10), 22_050)
-    joined = tmp_path / "joined.mp3"  # the header of the first is that of both
-    joined.write_bytes((tmp_path / "Rock.mp3").read_bytes() + (tmp_path / "Folk.mp3").read_bytes())
-    choose(page, joined)
+    soundfile.write(tmp_path / "whole.mp3", synth_tone("Rock", 60, 20), 22_050)
+    whole = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(whole[: len(whole) // 2])  # its header is that of 20 s
+    choose(page, tmp_path / "cut.mp3")
     wait_for_prediction(page)
     expect(page.locator("#clock")).to_contain_text(re.compile("0:00 / 0:(19|20)"))
     expect(page.locator("#truncation")).to_have_text(re.compile("Only the first 0:(09|10) could be decoded."))
@@ -367,7 +366,7 @@ def test_file_without_audio_is_an_error_and_the_next_song_is_predicted(
 ) -> None:
     (tmp_path / "notes.mp3").write_text("no music at all " * 100)
     choose(page, tmp_path / "notes.mp3")
-    expect(page.get_by_role("alert")).to_contain_text("This file has no audio that can be decoded.")
+    expect(page.get_by_role("alert")).to_contain_text("This file cannot be decoded. (no recording, but text;")
     expect(page.locator("#player")).to_be_hidden()
     assert [line.split(" (")[0] for line in messages] == [
         "error: Failed to load resource: the server responded with a status of 422"
