@@ -34,7 +34,7 @@ help:  ## list the targets
 
 setup: $(VENV)/.installed  ## make .venv from the lock (the other targets do it themselves)
 
-$(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
+$(VENV)/.installed: $(LOCK) requirements/bootstrap.lock requirements/encoders.lock pyproject.toml
 	@test ! -L $(VENV) || { echo "$(VENV) is a link: a new environment would empty the one it leads to; remove it" >&2; exit 1; }
 	@python=$$(for name in $(PYTHON) python3.11 python3.12 python3 python; do \
 		"$$name" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
@@ -43,6 +43,9 @@ $(VENV)/.installed: $(LOCK) requirements/bootstrap.lock pyproject.toml
 	"$$python" -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 	uv pip sync --quiet --require-hashes --compile-bytecode --python $(VENV)/bin/python $(LOCK)
+	@# The encoder's weights. The package itself wants a NumPy of 2019, so it is not installed.
+	$(VENV)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--dest $(VENV)/share -r requirements/encoders.lock
 	uv pip install --quiet --no-deps --no-build-isolation --offline --python $(VENV)/bin/python --editable .
 	@touch $@
 

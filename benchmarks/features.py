@@ -25,7 +25,7 @@ from music_genre.compute import CHUNK_SIZE
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.synthesis import synthesize
 from music_genre.features.cache import CLIPS_PER_SHARD, write_shard
-from music_genre.features.extraction import extract_files
+from music_genre.features.extraction import SpectrogramExtractor, extract_files
 from music_genre.params import load_params
 from music_genre.runtime import cores
 
@@ -72,7 +72,8 @@ def extract_to_shards(paths: list[Path], folder: Path) -> float:
     """Seconds from files to shards."""
     transform = load_params(ROOT / "params.yaml").spectrogram
     start = time.perf_counter()
-    clips = enumerate(extract_files(AudioFolder(paths[0].parent), [path.name for path in paths], transform))
+    names, extractor = [path.name for path in paths], SpectrogramExtractor(transform)
+    clips = enumerate(extract_files(AudioFolder(paths[0].parent), names, extractor))
     for number in range(0, len(paths), CLIPS_PER_SHARD):
         write_shard(folder, str(number), list(islice(clips, CLIPS_PER_SHARD)))
     list(clips)  # ends the workers

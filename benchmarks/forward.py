@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from timing import interleaved, ratios, seconds, spread, table, write
 
-from music_genre.models.bundle import load_predictor
+from music_genre.models.predictors import load_predictor
 from music_genre.models.serialization import save_network
 from music_genre.params import load_params
 from music_genre.training.trainer import build_network

@@ -47,20 +47,29 @@ def keep_books(folder: Path, n_clips: int) -> dict[str, float]:
     from music_genre.audio.folder import AudioFolder
     from music_genre.datasets.recordings import InspectionCache, inspect_files
     from music_genre.features.cache import build_store
-    from music_genre.features.extraction import audio_clips
+    from music_genre.features.extraction import SpectrogramExtractor, audio_clips
 
     audio = AudioFolder(folder / "audio")
     names = [f"{number % 100:02d}/{number}.wav" for number in range(n_clips)]
+    extractor = SpectrogramExtractor(TINY)
+    cache = InspectionCache(folder / "inspect", ((folder / "clips", extractor),))
     start = time.perf_counter()
-    files = inspect_files(audio, names, InspectionCache(folder / "inspect", folder / "clips", TINY))
+    files = inspect_files(audio, names, cache)
     inspected = time.perf_counter()
     tracks = pd.DataFrame(
         {"track_id": range(n_clips), "path": names, "audio_sha256": [file.audio_sha256 for file in files]}
     )
     splits = tracks[["track_id"]].assign(genre="noise", split="training")
-    build_store(folder / "store", folder / "clips", splits, ["training"], audio_clips(audio, tracks, TINY), 0)
+    build_store(
+        folder / "store",
+        folder / "clips",
+        splits,
+        ["training"],
+        audio_clips(audio, tracks, extractor),
+        0,
+    )
     stored = time.perf_counter()
-    files = inspect_files(audio, names, InspectionCache(folder / "inspect", folder / "clips", TINY))
+    files = inspect_files(audio, names, cache)
     return {
         "inspect": inspected - start,
         "store": stored - inspected,

@@ -153,7 +153,8 @@ def limit_ms(model: ModelBundle, files: list[Path]) -> float:
 
     def predict(path: Path) -> None:
         with path.open("rb") as audio:
-            model.predict(extract_clip_batch(decode_all(audio, MAX_DURATION_S), model.manifest).mel)
+            clips = extract_clip_batch(decode_all(audio, MAX_DURATION_S), model.manifest)
+            model.predict(clips.inputs(model.manifest))
 
     predict(files[0])
     return statistics.median(1000 * seconds(lambda path=path: predict(path)) for path in files)

@@ -59,7 +59,9 @@ PARAMS: dict[str, Any] = {
         "n_frames": 64,
         "clip_duration_s": 4,
     },
+    "encoders": {"musicnn": ...},
     "models": {
+        "transfer": ...,
         "crnn": {"recipe": "published", "published": {"epochs": 2, "batch_size": 4, "learning_rate": 0.01}},
         "parallel": {
             "recipe": "published",
@@ -316,10 +318,12 @@ def output_of(process: subprocess.Popen[str]) -> str:
 
 
 def update(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Change some of nested values; no key may be new."""
+    """Change some of nested values, and remove those that are ``...``; no key may be new."""
     assert changes.keys() <= values.keys()
     for key, change in changes.items():
         if isinstance(change, dict):
             update(values[key], change)
+        elif change is ...:
+            del values[key]
         else:
             values[key] = change

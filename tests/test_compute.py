@@ -22,7 +22,7 @@ from music_genre.audio.folder import AudioFolder
 from music_genre.cluster import ADDRESS_VARIABLE
 from music_genre.compute import CHUNK_SIZE, IN_PROCESS_CLIPS, PREFETCH_CHUNKS, map_clips
 from music_genre.errors import AudioError, MusicGenreError
-from music_genre.features.extraction import extract_files
+from music_genre.features.extraction import SpectrogramExtractor, extract_files
 from music_genre.features.params import MelConfig
 from music_genre.runtime import THREAD_LIMITS, cores
 
@@ -349,9 +349,10 @@ def test_spectrograms_do_not_depend_on_where_they_are_made(dask: Any, monkeypatc
         samples = np.random.default_rng(number).standard_normal((44100 * 4, 2)) * 0.1
         soundfile.write(dask.folder / file, samples, 44100)
     dask.start_worker()
-    made = [list(extract_files(AudioFolder(dask.folder), files, transform))]
+    extractor = SpectrogramExtractor(transform)
+    made = [list(extract_files(AudioFolder(dask.folder), files, extractor))]
     monkeypatch.delenv(ADDRESS_VARIABLE)
-    made.append(list(extract_files(AudioFolder(dask.folder), files, transform)))
-    made.append([next(extract_files(AudioFolder(dask.folder), [file], transform)) for file in files])
+    made.append(list(extract_files(AudioFolder(dask.folder), files, extractor)))
+    made.append([next(extract_files(AudioFolder(dask.folder), [file], extractor)) for file in files])
     for clips in zip(*made, strict=True):
         assert len({np.asarray(clip).tobytes() for clip in clips}) == 1

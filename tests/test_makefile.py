@@ -16,7 +16,8 @@ CHECK = "python -c from music_genre.pipeline import scan; scan.check()"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with the Makefile and an environment whose programs note that they ran."""
-    for name in ("Makefile", "pyproject.toml", "requirements/cpu.lock", "requirements/bootstrap.lock"):
+    locks = [f"requirements/{name}.lock" for name in ("bootstrap", "cpu", "encoders")]
+    for name in ("Makefile", "pyproject.toml", *locks):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / ".venv/bin").mkdir(parents=True)

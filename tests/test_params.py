@@ -263,6 +263,7 @@ def test_published_recipes_are_the_study(
 
 def test_active_params_are_those_of_the_chosen_recipe(study: Params) -> None:
     assert study.active("crnn") == {
+        "input": "spectrograms",
         "recipe": "published",
         "train_fraction": 1.0,
         "precision": "float32",

@@ -19,12 +19,15 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from music_genre.config import SECTION_NAME, ParamsModel, SectionMap
 from music_genre.datasets.registry import DataParams, get_dataset
 from music_genre.datasets.splits import SplitParams
+from music_genre.encoders.params import EncoderParams
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation.params import EvaluationParams
 from music_genre.features.params import MelConfig
 from music_genre.models.params import EnsembleParams
-from music_genre.models.registry import ENSEMBLE, Network, get_model
+from music_genre.models.registry import ENSEMBLE, Classifier, Network, get_model
 from music_genre.registry.params import RegistryParams
+
+EncoderName = Annotated[str, Field(pattern=f"^{SECTION_NAME.pattern}$")]
 
 
 class Params(ParamsModel):
@@ -34,19 +37,30 @@ class Params(ParamsModel):
     data: DataParams
     split: SplitParams
     spectrogram: MelConfig
+    encoders: dict[EncoderName, EncoderParams]
     models: SectionMap
     ensemble: EnsembleParams
     evaluation: EvaluationParams
     registry: RegistryParams
 
     @model_validator(mode="after")
+    def check_encoders(self) -> Params:
+        """A model's encoder must be one of ``encoders``."""
+        for name in self.models.names:
+            encoder = self.models[name].encoder
+            if encoder is not None and encoder not in self.encoders:
+                known = ", ".join(self.encoders) or "none"
+                raise ValueError(f"models.{name}.input: found {encoder!r}, the encoders are: {known}")
+        return self
+
+    @model_validator(mode="after")
     def check_members(self) -> Params:
-        """The ensemble's members must be networks of ``models``."""
+        """The ensemble's members must be models that can be registered."""
         if not self.networks:
             raise ValueError("models: there is no network among them, and the ensemble needs one")
-        unknown = [name for name in self.ensemble.members if name not in self.networks]
+        unknown = [name for name in self.ensemble.members if name not in self.candidates]
         if unknown:
-            raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.networks)}")
+            raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.candidates)}")
         return self
 
     @property
@@ -55,9 +69,19 @@ class Params(ParamsModel):
         return tuple(name for name in self.models.names if isinstance(get_model(name), Network))
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The models that this collection can train: without audio there are no embeddings."""
+        return tuple(name for name in self.models.names if self.data.has_audio or self.models[name].encoder is None)
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Those of ``trained`` that can be registered or averaged: all but references."""
+        return tuple(name for name in self.trained if not isinstance(get_model(name), Classifier))
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """Every model there is, in the order of tables: those of the file, then the ensemble."""
-        return (*self.models.names, ENSEMBLE)
+        return (*self.trained, ENSEMBLE)
 
     def active(self, name: str) -> dict[str, Any]:
         """What a model is made with, for its run: the values that it uses, and the seed."""

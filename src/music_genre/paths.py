@@ -47,7 +47,8 @@ class ProjectPaths:
     @property
     def outs(self) -> tuple[Path, ...]:
         """Folders in which DVC or a stage removes files; nothing of a user's may lie in them, or hold them."""
-        own = (self.audio, self.spectrograms, self.root / "data/predictions", self.models, self.reports)
+        data = (self.audio, self.spectrograms, self.embeddings, self.root / "data/predictions")
+        own = (*data, self.models, self.reports)
         return (*own, self.cache, self.root / ".dvc")
 
     @property
@@ -96,6 +97,15 @@ class ProjectPaths:
         """The clips that stage ``spectrograms`` dropped."""
         return self.spectrograms / "faults.csv"
 
+    @property
+    def embeddings(self) -> Path:
+        """A folder for each encoder."""
+        return self.root / "data/embeddings"
+
+    def embedding_cache(self, encoder: str) -> Path:
+        """What outlives an interrupted run."""
+        return self.cache / "embeddings" / encoder
+
     def predictions(self, name: str) -> Path:
         """Probabilities of a model for the evaluated splits."""
         return self.root / "data/predictions" / f"{name}.npz"
@@ -104,6 +114,10 @@ class ProjectPaths:
     def models(self) -> Path:
         """A folder for each model; see ``models.bundle``."""
         return self.root / "models"
+
+    def encoder(self, name: str) -> Path:
+        """A pretrained encoder; see ``encoders.encoder``."""
+        return self.models / "encoders" / name
 
     def history(self, name: str) -> Path:
         return self.models / name / "history.csv"
@@ -154,6 +168,10 @@ class ProjectPaths:
 
     def interpretation(self, name: str) -> Path:
         return self.reports / "interpretation" / name
+
+    def encoder_tags(self, name: str) -> Path:
+        """What the encoder of a model says about each genre."""
+        return self.interpretation(name) / "tables/tags.csv"
 
     @property
     def genre_examples_plot(self) -> Path:

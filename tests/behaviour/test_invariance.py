@@ -22,7 +22,8 @@ from music_genre.audio.decoding import decode_all
 from music_genre.datasets.instruments import SAMPLE_RATE_HZ
 from music_genre.datasets.synthesis import STYLES, synthesize
 from music_genre.errors import AudioError, IssueReason
-from music_genre.inference.predictor import extract_clip_batch, format_prediction
+from music_genre.inference.batch import predict_clips
+from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 
 pytestmark = pytest.mark.slow
@@ -75,7 +76,7 @@ def predict(model: tuple[ModelBundle, float]) -> Callable[..., dict[str, Any]]:
         soundfile.write(file, resampled, rate, format=format, subtype=subtype)
         file.seek(0)
         clips = extract_clip_batch(decode_all(file, 60), bundle.manifest)
-        return format_prediction(clips, bundle.predict(clips.mel), bundle.manifest.genres, threshold, timeline=False)
+        return predict_clips(bundle, clips, threshold)
 
     return run
 

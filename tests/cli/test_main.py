@@ -27,6 +27,7 @@ COMMANDS = (
     "experiments",
     "drift",
     "artist-effect",
+    "learn-curve",
     "review",
 )
 HEAVY_LIBRARIES = ("tensorflow", "keras", "mlflow", "librosa", "pandas", "numpy", "sklearn", "matplotlib")
@@ -114,6 +115,7 @@ def test_console_script_runs_the_command(tmp_path: Path) -> None:
         ("rollback", "3"),
         ("versions", "3"),
         ("artist-effect", "--seeds", "1"),
+        ("learn-curve", "--sizes", "0"),
         ("review", "--port", "65536"),
     ],
     ids=" ".join,
@@ -138,6 +140,7 @@ def test_wrong_usage_exits_with_2(command: Command, in_clone: Path, arguments: t
         ("experiments",),
         ("drift",),
         ("artist-effect",),
+        ("learn-curve",),
         ("review",),
     ],
     ids=" ".join,

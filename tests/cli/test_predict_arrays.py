@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.bundle import ModelBundle
 from music_genre.registry.versions import download_bundle, resolve
@@ -30,7 +31,7 @@ def clips(checkout: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def champions_probabilities(folder: Path, mel: np.ndarray) -> np.ndarray:
     version = resolve(runs.connect(folder), "music-genre", "champion")
-    return ModelBundle(download_bundle(version)).predict(mel)
+    return ModelBundle(download_bundle(version)).predict({SPECTROGRAMS: mel})
 
 
 def test_table_has_ids_genres_and_probabilities(

@@ -226,7 +226,7 @@ def test_spectrograms_are_read_by_track_id(tmp_path: Path) -> None:
     usable = tracks(tmp_path).set_index("track_id").loc[[5, 6, 17, 26, 25]].reset_index()
     source = clips(tmp_path, usable, params())
     np.testing.assert_array_equal(list(source.extract([5, 6, 17, 26, 25])), MEL[[1, 2, 0, 2, 1]])
-    assert source.transform is None
+    assert source.made_by is None
 
 
 def test_cache_key_of_a_spectrogram_changes_with_its_archive_row_and_scale(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def noise(seconds: float, seed: int) -> np.ndarray:
 
 def kept(folder: Path) -> InspectionCache:
     """A cache without spectrograms."""
-    return InspectionCache(folder, folder / "clips", None)
+    return InspectionCache(folder)
 
 
 def listing(rows: list[tuple[int | None, str, str | None]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from music_genre.evaluation.artist_effect import accuracy_by_split, mean_differe
 from music_genre.models.baseline import BaselineParams
 
 SPLIT = SplitParams(method="official", validation_fraction=0.2, test_fraction=0.2)
-BASELINE = BaselineParams(features="mel_statistics", train_fraction=1.0, C=10.0, gamma="scale")
+BASELINE = BaselineParams(input="spectrograms", features="mel_statistics", train_fraction=1.0, C=10.0, gamma="scale")
 
 
 def collection(sound_of_artists: float) -> tuple[pd.DataFrame, np.ndarray]:

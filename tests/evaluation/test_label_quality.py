@@ -12,7 +12,7 @@ from music_genre.audio.folder import AudioFolder
 from music_genre.datasets.fma import load_subset
 from music_genre.datasets.sample import generate
 from music_genre.evaluation.label_quality import find_label_issues, out_of_fold_probabilities, recording_digest
-from music_genre.features.extraction import extract_files
+from music_genre.features.extraction import SpectrogramExtractor, extract_files
 from music_genre.features.params import MelConfig
 from music_genre.models.baseline import clip_statistics
 
@@ -99,7 +99,9 @@ def test_flipped_labels_of_the_sample_come_first(tmp_path: Path) -> None:
     )
     generate(tmp_path, 10, 8.0, seed=7)
     tracks = load_subset(tmp_path, "small").astype({"artist_id": "string"})
-    mel = np.stack(list(extract_files(AudioFolder(tmp_path), tracks["path"].tolist(), transform))).astype(np.float32)
+    mel = np.stack(
+        list(extract_files(AudioFolder(tmp_path), tracks["path"].tolist(), SpectrogramExtractor(transform)))
+    ).astype(np.float32)
     genres = sorted(tracks["genre"].unique())
     flipped = np.random.default_rng(0).choice(len(tracks), round(0.05 * len(tracks)), replace=False)
     for position in flipped:

@@ -24,6 +24,7 @@ from music_genre.features.cache import (
     write_shard,
 )
 from music_genre.features.extraction import ClipResult, ClipSource
+from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import SpectrogramStore
 
 SILENT = AudioError(IssueReason.SILENT, "no sound")
@@ -88,14 +89,14 @@ def test_clips_are_found_by_their_cache_keys(tmp_path: Path) -> None:
 
 def test_failed_clip_is_reported_and_others_are_stored(tmp_path: Path) -> None:
     write_shard(tmp_path, "shard", [(1, clip(1)), (2, SILENT), (3, clip(3))])
-    rows, failed = publish_shard(tmp_path, "shard", tmp_path / "training-00000.npy", None)
+    rows, failed = publish_shard(tmp_path, "shard", tmp_path / "training-00000.npy", spectrogram_statistics)
     assert rows["track_id"].tolist() == [1, 3]
     assert failed == [FailedClip(2, IssueReason.SILENT, "no sound")]
 
 
 def test_shard_without_good_clips_is_not_published(tmp_path: Path) -> None:
     write_shard(tmp_path, "shard", [(2, SILENT)])
-    rows, failed = publish_shard(tmp_path, "shard", tmp_path / "training-00000.npy", None)
+    rows, failed = publish_shard(tmp_path, "shard", tmp_path / "training-00000.npy", spectrogram_statistics)
     assert (len(rows), len(failed)) == (0, 1)
     assert not (tmp_path / "training-00000.npy").exists()
 
@@ -107,7 +108,7 @@ class Source:
         self.files, self.extracted = files, list[int]()
 
     def clips(self) -> ClipSource:
-        return ClipSource(self.files, self.extract, transform=None)
+        return ClipSource(self.files, self.extract, made_by=None)
 
     def extract(self, track_ids: Sequence[int]) -> Iterator[ClipResult]:
         for track_id in track_ids:

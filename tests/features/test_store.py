@@ -12,7 +12,8 @@ from music_genre.errors import MusicGenreError
 from music_genre.features import cache
 from music_genre.features.cache import plan_shards, publish_shard, write_shard
 from music_genre.features.params import FEATURES_VERSION, MelConfig
-from music_genre.features.store import MelDataset, SpectrogramStore, write_index
+from music_genre.features.statistics import spectrogram_statistics
+from music_genre.features.store import ClipDataset, SpectrogramStore, label_order, write_description, write_index
 
 N_FRAMES, N_MELS = 6, 4
 TRANSFORM = MelConfig(
@@ -43,13 +44,15 @@ def write_split(folder: Path, split: str, track_ids: list[int]) -> pd.DataFrame:
     shards.mkdir(exist_ok=True)
     for number, ids in enumerate(plan_shards(track_ids)):
         write_shard(shards, f"{split}{number}", [(track_id, clip(track_id)) for track_id in ids])
-        tables.append(publish_shard(shards, f"{split}{number}", folder / f"{split}-{number:05d}.npy", None)[0])
+        target = folder / f"{split}-{number:05d}.npy"
+        tables.append(publish_shard(shards, f"{split}{number}", target, spectrogram_statistics)[0])
     return pd.concat(tables, ignore_index=True)
 
 
 def write_store(folder: Path, transform: MelConfig | None) -> None:
     tables = [write_split(folder, split, ids) for split, ids in TRACK_IDS.items()]
-    write_index(folder, pd.concat(tables, ignore_index=True), splits(), transform, 10.0)
+    write_index(folder, pd.concat(tables, ignore_index=True), splits())
+    write_description(folder, label_order(splits()), 10.0, transform)
 
 
 @pytest.fixture
@@ -156,7 +159,7 @@ def test_folder_without_spectrograms_is_refused(tmp_path: Path) -> None:
 
 def test_subsample_is_stratified_and_part_of_every_larger_one() -> None:
     label = np.repeat([0, 1, 2], [100, 40, 1])
-    dataset = MelDataset(np.arange(141), label, (), np.zeros(141, int), np.arange(141))
+    dataset = ClipDataset(np.arange(141), label, (), np.zeros(141, int), np.arange(141))
     samples = {fraction: dataset.subsample(fraction) for fraction in (0.1, 0.25, 0.5, 1.0)}
     assert np.bincount(samples[0.1].label).tolist() == [10, 4, 1]
     assert np.bincount(samples[0.25].label).tolist() == [25, 10, 1]

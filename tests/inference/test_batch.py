@@ -11,11 +11,12 @@ import soundfile
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.params import MelConfig
 from music_genre.inference.batch import audio_files, csv_columns, csv_row, load_clips, predict_files
-from music_genre.models.bundle import BundleManifest
+from music_genre.models.bundle import BundledMember, BundleManifest
 
 RATE = 8000
 TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, n_frames=40, clip_duration_s=2.5)
-MANIFEST = BundleManifest("crnn", (), 1.0, ("Blues", "Rock"), (40, 16), TRANSFORM, 1, 1.0)
+MEMBERS = (BundledMember("crnn", 1.0, 1.0, "crnn.keras", "spectrograms"),)
+MANIFEST = BundleManifest("crnn", MEMBERS, 1.0, ("Blues", "Rock"), (40, 16), TRANSFORM, 1, 1.0)
 
 
 class QuarterBlues:
@@ -23,8 +24,8 @@ class QuarterBlues:
 
     manifest = MANIFEST
 
-    def predict(self, mel: np.ndarray) -> np.ndarray:
-        return np.tile(np.float32([0.25, 0.75]), (len(mel), 1))
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return np.tile(np.float32([0.25, 0.75]), (len(inputs["spectrograms"]), 1))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.interpretation.activations import load_network
 from music_genre.models import parallel
 from music_genre.models.layers import average_over_segments
@@ -26,7 +26,7 @@ def data(trained_checkout: Path) -> SpectrogramStore:
 
 
 @pytest.fixture(scope="session")
-def clips(data: SpectrogramStore) -> MelDataset:
+def clips(data: SpectrogramStore) -> ClipDataset:
     """Training clips of 64 frames and 32 bands."""
     return data.split("training")
 

@@ -39,7 +39,7 @@ def test_most_confident_clip_is_explained_in_seconds_and_hertz(
         explanation = explain_recording(folder, recording, 60)
         bundle = ModelBundle(folder)
         clips = extract_clip_batch(decode(recording, 60), bundle.manifest)
-        probabilities = bundle.predict(clips.mel)
+        probabilities = bundle.predict(clips.inputs(bundle.manifest))
     label = int(probabilities.mean(axis=0).argmax())
     best = int(probabilities[:, label].argmax())
     assert explanation.genre == data.genres[label]
@@ -53,10 +53,10 @@ def test_most_confident_clip_is_explained_in_seconds_and_hertz(
     save_figure(explanation.plot, tmp_path / "plot.png")
 
 
-def test_model_without_gradients_is_refused(trained_checkout: Path, data: SpectrogramStore, recording: Path) -> None:
+def test_reference_is_refused(trained_checkout: Path, data: SpectrogramStore, recording: Path) -> None:
     with (
         temporary_bundle(trained_checkout / "models", "baseline", data) as folder,
-        pytest.raises(MusicGenreError, match="baseline is no network"),
+        pytest.raises(MusicGenreError, match="baseline is a reference"),
     ):
         explain_recording(folder, recording, 60)
 

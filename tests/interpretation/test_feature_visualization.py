@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.interpretation.activations import first_and_last
 from music_genre.interpretation.feature_visualization import (
     activation_model,
@@ -26,7 +26,7 @@ keras = pytest.importorskip("keras")
 @pytest.mark.parametrize("name", ["crnn", "parallel"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_optimized_spectrogram_activates_its_filter_more_than_any_real_clip(
-    networks: dict[str, keras.Model], clips: MelDataset, data: SpectrogramStore, name: str, place: int
+    networks: dict[str, keras.Model], clips: ClipDataset, data: SpectrogramStore, name: str, place: int
 ) -> None:
     ref = first_and_last(networks[name])[place]
     result = visualize_filters(ref, clips, data.genres, 6, seed=7)

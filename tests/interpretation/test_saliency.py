@@ -20,7 +20,7 @@ from music_genre.interpretation.saliency import (
     occlusion,
     sum_blocks,
 )
-from music_genre.models.bundle import load_predictor
+from music_genre.models.predictors import load_predictor
 
 keras = pytest.importorskip("keras")
 

@@ -12,24 +12,18 @@ import pandas as pd
 import pytest
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.params import FEATURES_VERSION
+from music_genre.features.params import FEATURES_VERSION, SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.models.baseline import MODEL as BASELINE
-from music_genre.models.bundle import (
-    MANIFEST,
-    EnsembleMember,
-    ModelBundle,
-    load_predictor,
-    model_file,
-    read_manifest,
-    temporary_bundle,
-    write_ensemble,
-)
+from music_genre.models.bundle import MANIFEST, ModelBundle, load_predictor, model_file, read_manifest, temporary_bundle
+from music_genre.models.ensemble import EnsembleMember, write_ensemble
 from music_genre.models.serialization import load_classifier
 
 MEMBERS = ("crnn", "parallel")
 MODEL_NAMES = ("baseline", *MEMBERS, "ensemble")
+
+MEMBER = {"name": "crnn", "file": "crnn.keras", "input": "spectrograms"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +59,7 @@ def test_bundle_of_one_model_predicts_as_the_model(
     name: str, trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray
 ) -> None:
     with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
-        probabilities = ModelBundle(bundle_dir).predict(mel)
+        probabilities = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})
     model = load_predictor(model_file(trained_checkout / "models", name), name)
     np.testing.assert_allclose(probabilities, model.predict(mel), atol=1e-5)
     assert probabilities.shape == (len(mel), 3)
@@ -79,7 +73,7 @@ def test_ensemble_predicts_the_weighted_mean_of_its_members_at_its_temperature(
     members = [EnsembleMember(name, weight, 1.0) for name, weight in zip(MEMBERS, weights, strict=True)]
     write_ensemble(models, members, temperature, data.genres)
     with temporary_bundle(models, "ensemble", data) as bundle_dir:
-        probabilities = ModelBundle(bundle_dir).predict(mel)
+        probabilities = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})
     first, second = (load_predictor(model_file(models, name), name).predict(mel) for name in MEMBERS)
     mean = (weights[0] * first + weights[1] * second) / sum(weights)
     expected = np.maximum(mean, 1e-7) ** (1 / temperature)
@@ -92,7 +86,7 @@ def test_members_are_calibrated_before_they_are_averaged(models: Path, data: Spe
     plain = [load_predictor(model_file(models, name), name).predict(mel) for name in MEMBERS]
     write_ensemble(models, [EnsembleMember("crnn", 0.5, 0.5), EnsembleMember("parallel", 0.5, 3.0)], 1.0, data.genres)
     with temporary_bundle(models, "ensemble", data) as bundle_dir:
-        probabilities = ModelBundle(bundle_dir).predict(mel)
+        probabilities = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})
     powers = [np.maximum(plain[0], 1e-7) ** 2, np.maximum(plain[1], 1e-7) ** (1 / 3)]
     expected = np.mean([power / power.sum(axis=1, keepdims=True) for power in powers], axis=0)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
@@ -143,8 +137,16 @@ def test_same_model_has_the_same_digest_wherever_it_is_bundled(
         {"genres": ["Folk", "Rap", "Rock"]},
         {"genres": ["R&B", "Folk", "Rock"]},
         {"min_duration_s": 2.0},
-        {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 2.0, "temperature": 1.0}]},
-        {"members": [{"name": "crnn", "file": "crnn.keras", "weight": 1.0, "temperature": 2.0}]},
+        {
+            "members": [
+                {"name": "crnn", "file": "crnn.keras", "input": "spectrograms", "weight": 2.0, "temperature": 1.0}
+            ]
+        },
+        {
+            "members": [
+                {"name": "crnn", "file": "crnn.keras", "input": "spectrograms", "weight": 1.0, "temperature": 2.0}
+            ]
+        },
         {"transform": None},
         {"features_version": 0},
     ],
@@ -235,9 +237,9 @@ def test_prediction_for_a_clip_does_not_depend_on_its_batch(
     many = np.tile(mel, (25, 1, 1))  # 150 clips: two full forward passes and a rest
     with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
         model = ModelBundle(bundle_dir)
-    together = model.predict(many)
+    together = model.predict({SPECTROGRAMS: many})
     assert together.shape == (150, 3)
-    alone = np.concatenate([model.predict(clip[None]) for clip in mel])
+    alone = np.concatenate([model.predict({SPECTROGRAMS: clip[None]}) for clip in mel])
     np.testing.assert_allclose(together, np.tile(alone, (25, 1)), atol=1e-5)
 
 
@@ -245,8 +247,8 @@ def test_predictions_for_a_split_are_in_its_order(trained_checkout: Path, data: 
     training = data.split("training")
     with temporary_bundle(trained_checkout / "models", "parallel", data) as bundle_dir:
         model = ModelBundle(bundle_dir)
-    expected = model.predict(training.read(np.arange(len(training))))
-    np.testing.assert_allclose(model.predict_split(training), expected, atol=1e-5)
+    expected = model.predict({SPECTROGRAMS: training.read(np.arange(len(training)))})
+    np.testing.assert_allclose(model.predict_split(data, "training"), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -272,7 +274,7 @@ def test_model_of_another_features_version_is_refused(
 @pytest.mark.parametrize("file", ["../crnn.keras", "/tmp/crnn.keras", "sub/crnn.keras"])
 def test_member_outside_of_the_bundle_is_refused(trained_checkout: Path, data: SpectrogramStore, file: str) -> None:
     with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
-        member = {"name": "crnn", "file": file, "weight": 1.0, "temperature": 1.0}
+        member = {**MEMBER, "file": file, "weight": 1.0, "temperature": 1.0}
         change_manifest(bundle_dir, members=[member])
         with pytest.raises(ValueError, match="not a file of the bundle"):
             ModelBundle(bundle_dir)
@@ -285,4 +287,4 @@ def test_model_of_ready_spectrograms_is_independent_of_transform_and_features_ve
         change_manifest(bundle_dir, transform=None, features_version=FEATURES_VERSION + 1)
         model = ModelBundle(bundle_dir)
     assert model.manifest.transform is None
-    assert model.predict(mel).shape == (len(mel), 3)
+    assert model.predict({SPECTROGRAMS: mel}).shape == (len(mel), 3)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from music_genre.models.ensemble import apply_temperature, average, fit_temperature, fit_temperatures
+from music_genre.models.calibration import apply_temperature, fit_temperature
+from music_genre.models.ensemble import average, fit_temperatures
 
 
 def calibrated_predictions(n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from music_genre.models import baseline
-from music_genre.models.bundle import load_predictor
+from music_genre.models.predictors import load_predictor
 from music_genre.models.registry import get_model
 from music_genre.models.serialization import load_classifier, save_classifier, save_network
 from music_genre.params import load_params

@@ -25,6 +25,8 @@ NEUTRAL = {
     "cluster",  # of workers
     "compute",  # where clips are worked on
     "config",  # base classes of sections; the values themselves are in `params`
+    "encoders/description",  # the schema of `encoder.json`, whose values are in data
+    "encoders/sessions",  # threads of ONNX Runtime
     "errors",
     "files",  # atomic writes, digests, free space
     "params",

@@ -13,7 +13,7 @@ import pytest
 from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.interpret_network import NetworkInterpretation, interpret_network
-from music_genre.models.bundle import load_predictor
+from music_genre.models.predictors import load_predictor
 from music_genre.pipeline import interpret
 
 

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from music_genre.errors import MusicGenreError
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.models.bundle import ModelBundle, temporary_bundle
@@ -225,7 +226,7 @@ def test_registered_model_predicts_as_the_bundle_does(checkout: Path, client: Ml
     assert (probabilities.shape, probabilities.dtype) == ((6, 3), np.float32)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     with temporary_bundle(checkout / "models", read_registration(checkout)["model"], data) as bundle:
-        np.testing.assert_allclose(probabilities, ModelBundle(bundle).predict(clips), atol=1e-5)
+        np.testing.assert_allclose(probabilities, ModelBundle(bundle).predict({SPECTROGRAMS: clips}), atol=1e-5)
         downloaded = download_bundle(resolve(client, "music-genre", "champion"))
         assert folder_sha256(downloaded) == folder_sha256(bundle)
     for shape in ((2, 32, 64), (2, 64, 31), (64, 32)):

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from music_genre.evaluation.results import ModelResult, read_result
-from music_genre.features.params import MelConfig
+from music_genre.features.params import FEATURES_VERSION, MelConfig
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.bundle import BundledMember, BundleManifest, temporary_bundle
 from music_genre.registry.checks import drop_criterion, incompatibility, run_registry_checks
@@ -21,7 +23,7 @@ from music_genre.tracking import runs
 TRANSFORM = MelConfig(sample_rate_hz=22050, n_fft=2048, hop_length=1024, n_mels=32, n_frames=64, clip_duration_s=4)
 MANIFEST = BundleManifest(
     name="crnn",
-    members=(BundledMember("crnn", 1.0, 1.0, "crnn.keras"),),
+    members=(BundledMember("crnn", 1.0, 1.0, "crnn.keras", "spectrograms"),),
     temperature=1.0,
     genres=("Folk", "Rock"),
     shape=(64, 32),
@@ -42,7 +44,7 @@ def check(
     def run(name: str) -> tuple[list[Criterion], list[str]]:
         result = read_result(writable_checkout / "reports/evaluation", name)
         with temporary_bundle(writable_checkout / "models", name, data) as bundle:
-            return run_registry_checks(runs.connect(writable_checkout), params, 7, result, bundle, data)
+            return run_registry_checks(runs.connect(writable_checkout), params, 7, result, bundle, data, {})
 
     return run
 
@@ -96,10 +98,21 @@ def test_only_a_significantly_lower_macro_f1_than_the_champions_is_refused(
     assert criterion(worse, gate_params.model_copy(update={"max_macro_f1_drop": 0.9})).passed
 
 
-def test_models_of_other_genres_or_another_transform_are_incompatible() -> None:
-    assert incompatibility(MANIFEST, replace(MANIFEST, name="ensemble", temperature=2.0)) is None
-    assert incompatibility(replace(MANIFEST, genres=("Folk", "Jazz")), MANIFEST) == "it has other genres (Folk, Jazz)"
-    for other in (replace(MANIFEST, shape=(32, 32)), replace(MANIFEST, transform=None)):
-        assert incompatibility(MANIFEST, other) == "it has another transform"
-    other = replace(MANIFEST, features_version=2)
-    assert incompatibility(MANIFEST, other) == "it takes features of version 1"
+def collection(transform: MelConfig | None = TRANSFORM, genres: tuple[str, ...] = ("Folk", "Rock")) -> SpectrogramStore:
+    """One validation clip, whose id is 7."""
+    row = {"track_id": 7, "split": "validation", "label": 0, "shard": "a.npy", "row": 0, "n_frames": 64, "n_mels": 32}
+    return SpectrogramStore(Path("data/spectrograms"), pd.DataFrame([row]), genres, 1.0, FEATURES_VERSION, transform)
+
+
+def test_champion_is_compared_by_its_own_features_where_the_audio_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "load", lambda *_, **__: np.zeros((1, 64, 32)))
+    champion = replace(MANIFEST, features_version=FEATURES_VERSION)
+    other = TRANSFORM.model_copy(update={"n_fft": 1024})
+    assert incompatibility(champion, collection(), {}) is None
+    assert incompatibility(champion, collection(other), {7: Path("7.mp3")}) is None
+    lost = "it takes other features, and the audio of 1 clips is not here"
+    assert incompatibility(champion, collection(other), {}) == lost
+    assert incompatibility(champion, collection(None), {}) == "it has another transform"
+    assert incompatibility(champion, collection(genres=("Folk", "Jazz")), {}) == "it has other genres (Folk, Rock)"
+    old = replace(champion, features_version=1)
+    assert incompatibility(old, collection(), {7: Path("7.mp3")}) == "it takes features of version 1"

@@ -52,7 +52,7 @@ def context_of(*genres: str) -> CardContext:
     )
     clips.loc[0, "license"] = None
     clips["listed_genre"] = clips["genre"]
-    members = tuple(BundledMember(name, 0.5, 1.2, f"{name}.keras") for name in ("crnn", "parallel"))
+    members = tuple(BundledMember(name, 0.5, 1.2, f"{name}.keras", "spectrograms") for name in ("crnn", "parallel"))
     return CardContext(
         registered_name="music-genre",
         manifest=BundleManifest("ensemble", members, 0.9, genres, (640, 128), TRANSFORM, 1, 10.0),
@@ -197,7 +197,7 @@ def test_card_before_a_run_has_no_provenance(context: CardContext) -> None:
 
 
 def test_one_network_is_no_ensemble_and_says_whether_it_is_calibrated(context: CardContext) -> None:
-    member = BundledMember("crnn", 1.0, 1.0, "crnn.keras")
+    member = BundledMember("crnn", 1.0, 1.0, "crnn.keras", "spectrograms")
     text = render_card(replace(context, manifest=replace(context.manifest, members=(member,), temperature=1.0)))
     assert "as trained, not calibrated" in text
     assert "Ensemble" not in text

@@ -18,6 +18,7 @@ import requests
 
 from music_genre.errors import MusicGenreError
 from music_genre.evaluation.results import read_result
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.models.bundle import ModelBundle, temporary_bundle
@@ -103,7 +104,7 @@ def test_model_is_logged_registered_and_loaded_through_a_server(
         register(client, "remote", digest, ref, read_result(evaluation, "baseline"), gate, "# card")
         registered = ModelBundle(download_bundle(resolve(client, "remote", "champion")))
         clips = data.split("test").read(np.arange(2))
-        np.testing.assert_array_equal(registered.predict(clips), ModelBundle(bundle).predict(clips))
+        np.testing.assert_array_equal(registered.predict(clips), ModelBundle(bundle).predict({SPECTROGRAMS: clips}))
     artifacts = {item.path for item in client.list_artifacts(ref.run_id)}
     assert {"evaluation", "model_card.html"} <= artifacts
     assert client.get_run(ref.run_id).data.metrics["test_accuracy"] == 1.0

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from music_genre.features.store import MelDataset
+from music_genre.features.store import ClipDataset
 from music_genre.training.trainer import TrainingData
 
 
-def split(track_ids: np.ndarray, mel: np.ndarray) -> MelDataset:
+def split(track_ids: np.ndarray, mel: np.ndarray) -> ClipDataset:
     """Clips of one shard; odd ids are of genre 1."""
     shard = mel[track_ids].astype(np.float16)
-    return MelDataset(track_ids, track_ids % 2, (shard,), np.zeros(len(shard), int), np.arange(len(shard)))
+    return ClipDataset(track_ids, track_ids % 2, (shard,), np.zeros(len(shard), int), np.arange(len(shard)))
 
 
 @pytest.fixture(scope="session")

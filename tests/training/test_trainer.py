@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from music_genre.errors import MusicGenreError
-from music_genre.models.bundle import load_predictor
 from music_genre.models.cpu_kernels.fused import CpuFusedNetwork
 from music_genre.models.params import NetworkParams
+from music_genre.models.predictors import load_predictor
 from music_genre.models.registry import get_model
 from music_genre.models.serialization import save_network
 from music_genre.params import load_params

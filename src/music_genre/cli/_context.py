@@ -76,9 +76,10 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
 def load_model(model: str) -> tuple[ModelBundle, float]:
     """A model, loaded, and its confidence threshold; see ``bundle_dir``."""
     from music_genre.models.bundle import ModelBundle
+    from music_genre.runtime import cores
 
     with bundle_dir(model) as (folder, confidence_threshold):
-        return ModelBundle(folder), confidence_threshold
+        return ModelBundle(folder, cores()), confidence_threshold
 
 
 def connect(project: ProjectPaths) -> tuple[MlflowClient, str]:

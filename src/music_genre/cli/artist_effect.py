@@ -24,7 +24,7 @@ def artist_effect(
     from music_genre.evaluation.artist_effect import accuracy_by_split, mean_difference_ci
     from music_genre.features.store import SpectrogramStore
     from music_genre.models import baseline
-    from music_genre.models.bundle import PREDICT_BATCH_SIZE
+    from music_genre.models.predictors import PREDICT_BATCH_SIZE
     from music_genre.params import load_params
 
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)

@@ -39,6 +39,9 @@ def explain(
     save_plot(explanation.plot, output)
     typer.echo(f"{file}: {explanation.genre} ({explanation.confidence:.0%})")
     typer.echo(f"  {explanation.reason}")
+    if explanation.tags:
+        tags = ", ".join(f"{tag} ({probability:.0%})" for tag, probability in explanation.tags)
+        typer.echo(f"  the encoder's own tags: {tags}")
     typer.echo(f"  saliency map: {output}")
 
 

@@ -154,7 +154,8 @@ def predict_arrays(source: Path, output: Path, model: str) -> None:
 
     from music_genre.datasets.arrays import read_arrays
     from music_genre.features.mel import to_db
-    from music_genre.models.bundle import PREDICT_BATCH_SIZE
+    from music_genre.features.params import SPECTROGRAMS
+    from music_genre.models.predictors import PREDICT_BATCH_SIZE
     from music_genre.params import load_params
 
     arrays = read_arrays(source)
@@ -165,13 +166,15 @@ def predict_arrays(source: Path, output: Path, model: str) -> None:
         raise MusicGenreError("params.yaml has no section data.arrays, whose scale says what the values are")
     scale = data["arrays"].scale
     bundle, _ = load_model(model)
+    if bundle.manifest.inputs != (SPECTROGRAMS,):
+        raise MusicGenreError(f"{model} takes audio, not spectrograms: choose another by --model")
     if arrays.mel.shape[1:] != bundle.manifest.shape:
         raise MusicGenreError(
             f"{source}: spectrograms are {arrays.mel.shape[1:]}, the model takes {bundle.manifest.shape}"
         )
     starts = range(0, len(arrays.mel), PREDICT_BATCH_SIZE)
     batches = (arrays.mel[start : start + PREDICT_BATCH_SIZE] for start in starts)
-    probabilities = np.concatenate([bundle.predict(to_db(batch, scale)) for batch in batches])
+    probabilities = np.concatenate([bundle.predict({SPECTROGRAMS: to_db(batch, scale)}) for batch in batches])
     genres = np.asarray(bundle.manifest.genres)
     track_id = np.arange(len(arrays.mel)) if arrays.track_id is None else arrays.track_id
     table = pd.DataFrame({"track_id": track_id, "genre": genres[probabilities.argmax(axis=1)]})

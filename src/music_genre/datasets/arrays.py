@@ -139,7 +139,7 @@ def clips(folder: Path, tracks: pd.DataFrame, params: ArraysParams) -> ClipSourc
         track_id: f"{digests[archive[track_id]]} {row[track_id]} {params.scale} {FEATURES_VERSION}"
         for track_id in tracks["track_id"].tolist()
     }
-    return ClipSource(keys, extract, transform=None)
+    return ClipSource(keys, extract, made_by=None)
 
 
 def read_arrays(path: Path) -> ArrayArchive:

@@ -75,13 +75,13 @@ def download_file(url: str, target: Path, file: RemoteFile, extra_bytes: int = 0
                 _verify(target, file.sha1)
                 return
             check_free_space(target, max(file.bytes - file_size(part), 0) + extra_bytes)
-            _download_with_retries(url, part, file.bytes + file.bytes // 10)
+            download_part(url, part, file.bytes + file.bytes // 10)
             _verify(part, file.sha1)
             part.replace(target)
             sibling(part, ".json").unlink()
 
 
-def _download_with_retries(url: str, part: Path, max_bytes: int) -> None:
+def download_part(url: str, part: Path, max_bytes: int) -> None:
     """Request until the part is complete; give up after all delays without progress."""
     delays, best = iter(RETRY_DELAYS_S), file_size(part)
     with requests.Session() as session:

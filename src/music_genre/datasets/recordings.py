@@ -16,8 +16,7 @@ from music_genre.datasets.copying import ManifestEntry, read_manifest
 from music_genre.datasets.identity import identify_in
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.cache import ClipWriter
-from music_genre.features.extraction import ClipResult, clip_key, describe_and_extract
-from music_genre.features.params import MelConfig
+from music_genre.features.extraction import ClipResult, FeatureExtractor, describe_and_extract
 from music_genre.files import JsonLines, file_sha256, sha256
 
 MAX_DURATION_S = 3600.0  # of longer files, no more is decoded
@@ -26,17 +25,15 @@ INSPECTION_VERSION = 2  # of what is kept: raise it where the same file gives ot
 
 @dataclass(frozen=True)
 class InspectionCache:
-    """Where what was found is kept, by content, and where spectrograms go that the same decoding gives.
+    """Where what was found is kept, by content, and where features go that the same decoding gives.
 
     Args:
         folder: of what was found.
-        clips: the cache of spectrograms.
-        transform: of the spectrograms; None: none are made.
+        features: caches of features, each with what makes them.
     """
 
     folder: Path
-    clips: Path
-    transform: MelConfig | None
+    features: tuple[tuple[Path, FeatureExtractor], ...] = ()
 
     @property
     def journal(self) -> Path:
@@ -128,24 +125,27 @@ def _identify_files(
 
 
 def _inspect_recordings(audio: AudioFolder, paths: Mapping[str, str], cache: InspectionCache) -> dict[str, Any]:
-    """What ``_to_json`` gives of each recording, by the digest of its audio; its spectrogram goes to its own cache.
+    """What ``_to_json`` gives of each recording, by the digest of its audio; its features go to their own caches.
 
-    What was found is written once the spectrogram is, so that a run after a kill decodes what lacks either.
+    What was found is written once the features are, so that a run after a kill decodes what lacks either.
     """
-    kept, clips = JsonLines(cache.folder / f"recordings-{INSPECTION_VERSION}.jsonl"), ClipWriter(cache.clips)
+    kept = JsonLines(cache.folder / f"recordings-{INSPECTION_VERSION}.jsonl")
+    writers = [ClipWriter(folder, extractor.dtype) for folder, extractor in cache.features]
+    extractors = [extractor for _, extractor in cache.features]
     known = kept.read()
     missing = [name for name in paths if name not in known]
-    inspect = partial(describe_and_extract, audio, max_seconds=MAX_DURATION_S + 1, transform=cache.transform)
+    inspect = partial(describe_and_extract, audio, max_seconds=MAX_DURATION_S + 1, extractors=extractors)
     results = map_clips(inspect, [paths[name] for name in missing], "Inspecting", _crashed, cache.journal)
     written = 0
     with kept.appending() as append:
-        for count, (name, (found, clip)) in enumerate(zip(missing, results, strict=True), 1):
+        for count, (name, (found, clips)) in enumerate(zip(missing, results, strict=True), 1):
             known[name] = _to_json(found)
-            if clip is not None and cache.transform is not None:
-                clips.add(clip_key(name, cache.transform), clip)
-            if count == len(missing):
-                clips.flush()
-            if not clips.waiting:
+            for writer, extractor, clip in zip(writers, extractors, clips, strict=False):
+                writer.add(extractor.key(name), clip)
+            if count == len(missing) or any(writer.is_full for writer in writers):
+                for writer in writers:
+                    writer.flush()
+            if not any(writer.waiting for writer in writers):
                 for done in missing[written:count]:
                     append(done, known[done])
                 written = count
@@ -158,5 +158,5 @@ def _to_json(found: AudioInfo | AudioError) -> dict[str, Any]:
     return {"info": asdict(found)}
 
 
-def _crashed(path: str) -> tuple[AudioError, ClipResult | None]:
-    return decoder_crashed(path), None
+def _crashed(path: str) -> tuple[AudioError, list[ClipResult]]:
+    return decoder_crashed(path), []

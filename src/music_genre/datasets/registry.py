@@ -22,7 +22,7 @@ from music_genre.datasets.issues import issue_table, merge_issues
 from music_genre.datasets.listing import SourceListing
 from music_genre.datasets.names import unify_genres
 from music_genre.datasets.recordings import InspectionCache
-from music_genre.features.extraction import ClipSource, audio_clips
+from music_genre.features.extraction import ClipSource, SpectrogramExtractor, audio_clips
 from music_genre.features.params import MelConfig
 
 
@@ -197,7 +197,7 @@ class DataParams(SectionMap):
         """The spectrograms of usable tracks; ready ones need no transform."""
         (name, dataset, section), *others = self._parts()
         if dataset.spectrograms is None or others:
-            return audio_clips(audio, tracks, transform, journal)
+            return audio_clips(audio, tracks, SpectrogramExtractor(transform), journal)
         names = tracks["path"].str.removeprefix(f"{name}/")
         return dataset.spectrograms.clips(audio.path / name, tracks.assign(path=names), section)
 

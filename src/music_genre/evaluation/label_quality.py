@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.files import sha256
-from music_genre.models.ensemble import apply_temperature, fit_temperature
+from music_genre.models.calibration import apply_temperature, fit_temperature
 
 N_FOLDS = 5
 PENALTY = 10.0  # of the support-vector machine, as in the section of the baseline

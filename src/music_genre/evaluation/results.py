@@ -165,6 +165,27 @@ def write_result(
     return values
 
 
+def write_nothing(folder: Path, predictions: Path) -> None:
+    """Empty files in place of those of a model that was not trained: a stage must leave its outs.
+
+    Args:
+        folder: ``reports/evaluation/<name>``.
+        predictions: the file of ``ModelPredictions``.
+    """
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    for file in (predictions, *(folder / name for name in (PREDICTIONS, PER_CLASS))):
+        file.write_bytes(b"")
+    (folder / METRICS).write_text("{}\n", encoding="utf-8")
+    for name, header in (
+        (CONFUSION, "actual,predicted"),
+        (CALIBRATION_CURVE, "confidence,accuracy"),
+        (RISK_COVERAGE, "coverage,accuracy"),
+        (HISTORY, "epoch,val_accuracy"),
+    ):
+        (folder / name).write_text(header + "\n", encoding="utf-8")
+
+
 def comparison_table(results: Mapping[str, tuple[int, Mapping[str, Mapping[str, float]]]]) -> pd.DataFrame:
     """``comparison.csv``: a row for each model and split.
 

@@ -11,8 +11,8 @@ import numpy as np
 from music_genre.audio.decoding import decode
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.params import MelConfig
-from music_genre.features.store import MelDataset
-from music_genre.models.bundle import ModelBundle
+from music_genre.features.store import ClipDataset
+from music_genre.models.bundle import ModelBundle, example_inputs
 
 N_FEATURE_CLIPS = 8  # clips whose features are computed again
 N_LATENCY_RUNS = 15  # timed forward passes
@@ -23,7 +23,7 @@ def bundle_size_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def feature_positions(clips: MelDataset) -> np.ndarray:
+def feature_positions(clips: ClipDataset) -> np.ndarray:
     """Positions of up to ``N_FEATURE_CLIPS`` clips, evenly spread over the data set."""
     return np.unique(np.linspace(0, len(clips) - 1, N_FEATURE_CLIPS).astype(int))
 
@@ -44,10 +44,12 @@ def feature_skew_db(transform: MelConfig, audio: Sequence[Path], stored: np.ndar
     return float(max(differences))
 
 
-def latency_ms(model: ModelBundle, clip: np.ndarray) -> float:
-    """The fastest of ``N_LATENCY_RUNS`` forward passes of one clip (1, frames, n_mels): the fastest, because whatever
-    else the machine does only adds time.
+def latency_ms(model: ModelBundle) -> float:
+    """The fastest of ``N_LATENCY_RUNS`` forward passes of one clip, from what the model takes to probabilities: the
+    fastest, because whatever else the machine does only adds time.
     """
+    clip_s = model.manifest.transform.frames_duration_s if model.manifest.transform else 0.0
+    clip = example_inputs(model.manifest, max([1, *(e.n_windows(clip_s) for e in model.manifest.encoders.values())]))
     model.predict(clip)
     durations = []
     for _ in range(N_LATENCY_RUNS):

@@ -1,9 +1,9 @@
-"""The cache of spectrograms: shards that outlive an interrupted run, and clips that outlive a changed collection.
+"""The cache of features, of spectrograms or of embeddings: shards that outlive an interrupted run, and clips that
+outlive a changed collection.
 
 A shard is ``<key>.npy`` and, written last, ``<key>.json``; its key is the digest of its track ids and of all that
-determines their spectrograms. A run after an interruption extracts only what no finished shard holds. Of a collection
-that has changed only new recordings are extracted: a clip is known by its recording, whatever id, split and shard it
-had.
+determines their features. A run after an interruption extracts only what no finished shard holds. Of a collection that
+has changed only new recordings are extracted: a clip is known by its recording, whatever id, split and shard it had.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -20,10 +20,8 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import AudioError, IssueReason, MusicGenreError
-from music_genre.features.extraction import ClipResult, ClipSource
-from music_genre.features.params import MelConfig
-from music_genre.features.statistics import spectrogram_statistics
-from music_genre.features.store import hash64, write_index
+from music_genre.features.extraction import ClipResult, ClipSource, DType
+from music_genre.features.store import hash64, label_order, write_description, write_index
 from music_genre.files import atomic_write, atomic_write_text, sha256
 
 CLIPS_PER_SHARD = 512
@@ -40,7 +38,7 @@ class Shard:
 
 
 class FailedClip(NamedTuple):
-    """A clip that has no spectrogram."""
+    """A clip that has no features."""
 
     track_id: int
     reason: IssueReason
@@ -55,14 +53,14 @@ def build_store(
     source: ClipSource,
     min_duration_s: float,
 ) -> list[FailedClip]:
-    """Make ``folder`` the store of a collection's spectrograms, by way of the cache.
+    """Make ``folder`` the store of a collection's features, by way of the cache.
 
     Args:
         folder: replaced; see ``store``.
         cache: keeps finished shards; those that this store does not need are removed.
-        splits: columns track_id, genre, split.
+        splits: columns track_id, genre, split, and what else the index is to have.
         split_names: all splits, in the order of the index.
-        source: the spectrograms.
+        source: the features.
         min_duration_s: the shortest clip that the collection may hold.
 
     Returns:
@@ -76,11 +74,12 @@ def build_store(
     write_missing_shards(cache, shards, source)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    published = [publish_shard(cache, shard.key, folder / shard.name, source.transform) for shard in shards]
+    published = [publish_shard(cache, shard.key, folder / shard.name, source.describe) for shard in shards]
     tables = [rows for rows, _ in published if len(rows)]
     if not tables:
-        raise MusicGenreError("no clip of the collection has a spectrogram")
-    write_index(folder, pd.concat(tables), splits, source.transform, min_duration_s)
+        raise MusicGenreError("no clip of the collection can be used")
+    write_index(folder, pd.concat(tables), splits)
+    write_description(folder, label_order(splits), min_duration_s, source.made_by)
     for file in cache.iterdir():
         if file.stem not in {shard.key for shard in shards}:
             file.unlink()
@@ -125,7 +124,7 @@ def write_missing_shards(cache: Path, shards: Sequence[Shard], source: ClipSourc
             (track_id, read_clip(*cached[keys[track_id]]) if keys[track_id] in cached else next(extracted))
             for track_id in shard.track_ids
         )
-        write_shard(cache, shard.key, clips, keys)
+        write_shard(cache, shard.key, clips, keys, source.dtype)
 
 
 def write_shard(
@@ -133,24 +132,26 @@ def write_shard(
     stem: str,
     clips: Iterable[tuple[int, ClipResult]],
     cache_keys: Mapping[int, str] | None = None,
+    dtype: DType = np.float16,
 ) -> None:
     """Write ``<stem>.npy`` and, last, ``<stem>.json``: an interruption leaves nothing that looks finished.
 
     Args:
         folder: exists.
         stem: of the two files.
-        clips: at most ``CLIPS_PER_SHARD`` of (track_id, (n_frames, n_mels) dB or what is wrong with the clip).
+        clips: at most ``CLIPS_PER_SHARD`` of (track_id, array of one shape or what is wrong with the clip).
         cache_keys: by track id, what ``cached_clips`` finds a clip by.
+        dtype: of what is stored.
     """
     good, failed = [], []
     for track_id, clip in clips:
         if isinstance(clip, AudioError):
             failed.append(FailedClip(track_id, clip.reason, clip.detail))
         else:
-            good.append((track_id, clip.astype(np.float16)))
+            good.append((track_id, clip.astype(dtype)))
     if good:
         with atomic_write(folder / f"{stem}.npy") as temporary, temporary.open("wb") as file:
-            _save_array(file, np.stack([mel for _, mel in good]))
+            _save_array(file, np.stack([clip for _, clip in good]))
     track_ids = [track_id for track_id, _ in good]
     keys = [cache_keys[track_id] for track_id in track_ids] if cache_keys is not None else []
     contents = {"track_ids": track_ids, "cache_keys": keys, "failed": failed}
@@ -168,25 +169,29 @@ class ClipWriter:
 
     Args:
         folder: of the cache.
+        dtype: of what is stored.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: DType = np.float16) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.dtype = folder, dtype
         self.waiting: list[tuple[str, ClipResult]] = []
 
-    def add(self, key: str, clip: ClipResult) -> bool:
-        """Keep a clip; whether it, and all before it, are on disk now."""
+    def add(self, key: str, clip: ClipResult) -> None:
+        """Keep a clip until ``flush``."""
         self.waiting.append((key, clip))
-        if len(self.waiting) >= CLIPS_PER_WRITE:
-            self.flush()
-        return not self.waiting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write."""
+        return len(self.waiting) >= CLIPS_PER_WRITE
 
     def flush(self) -> None:
         """Write what waits."""
         if self.waiting:
             keys = dict(enumerate(key for key, _ in self.waiting))
-            write_shard(self.folder, f"new-{sha256(*keys.values())}", enumerate(clip for _, clip in self.waiting), keys)
+            clips = enumerate(clip for _, clip in self.waiting)
+            write_shard(self.folder, f"new-{sha256(*keys.values())}", clips, keys, self.dtype)
             self.waiting = []
 
 
@@ -205,12 +210,12 @@ def cached_clips(folder: Path) -> dict[str, tuple[Path, int]]:
 
 
 def read_clip(shard: Path, row: int) -> np.ndarray:
-    """(n_frames, n_mels) float16 dB of one clip."""
+    """The features of one clip, as they are stored."""
     return np.asarray(np.load(shard, mmap_mode="r", allow_pickle=False)[row])
 
 
 def publish_shard(
-    cache: Path, stem: str, target: Path, transform: MelConfig | None
+    cache: Path, stem: str, target: Path, describe: Callable[[np.ndarray], dict[str, float]]
 ) -> tuple[pd.DataFrame, list[FailedClip]]:
     """Link or copy a finished shard to its place in the store, and describe its clips.
 
@@ -218,10 +223,10 @@ def publish_shard(
         cache: the folder that ``write_shard`` wrote to.
         stem: of its files.
         target: the shard's place; nothing is written where every clip failed.
-        transform: that made the clips.
+        describe: from the features of a clip to further columns.
 
     Returns:
-        columns track_id, shard, row and those of ``spectrogram_statistics``; and the clips that failed.
+        columns track_id, shard, row and those of ``describe``; and the clips that failed.
     """
     contents = json.loads((cache / f"{stem}.json").read_text(encoding="utf-8"))
     failed = [FailedClip(track_id, IssueReason(reason), detail) for track_id, reason, detail in contents["failed"]]
@@ -232,7 +237,7 @@ def publish_shard(
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(cache / f"{stem}.npy", target)
     rows = [
-        {"track_id": track_id, "shard": target.name, "row": row, **spectrogram_statistics(mel, transform)}
-        for row, (track_id, mel) in enumerate(zip(contents["track_ids"], np.load(target, mmap_mode="r"), strict=True))
+        {"track_id": track_id, "shard": target.name, "row": row, **describe(clip)}
+        for row, (track_id, clip) in enumerate(zip(contents["track_ids"], np.load(target, mmap_mode="r"), strict=True))
     ]
     return pd.DataFrame(rows), failed

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from music_genre.config import ParamsModel
 
+SPECTROGRAMS, EMBEDDINGS = "spectrograms", "embeddings"  # folders of what models take; the latter has one an encoder
+
 FLOOR_DB = -80.0  # the smallest value of a spectrogram, librosa's `top_db`; short clips are padded with it
 DB_PER_NEPER = 10 / np.log(10)  # decibels of a power whose natural logarithm is 1: 4.3429
 

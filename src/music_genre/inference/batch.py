@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from music_genre.audio.decoding import decode_all, decoder_crashed
+from music_genre.audio.decoding import decode, decode_all, decoder_crashed
 from music_genre.audio.kinds import AUDIO_SUFFIXES, looks_like_audio
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
@@ -44,8 +45,8 @@ def _is_audio(file: Path) -> bool:
         return False
 
 
-def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
-    """Decode a file and make the features that a model takes.
+def load_clips(file: Path, manifest: BundleManifest, timeline: bool = False) -> ClipBatch:
+    """Decode a file and make the features that a model takes, and those of a timeline where one is asked for.
 
     Raises:
         AudioError: the file cannot be used.
@@ -53,9 +54,22 @@ def load_clips(file: Path, manifest: BundleManifest) -> ClipBatch:
     if not file.is_file():
         raise AudioError(IssueReason.MISSING, "no audio files in this folder" if file.is_dir() else "no such file")
     try:
-        return extract_clip_batch(decode_all(file, MAX_DURATION_S), manifest)
+        return extract_clip_batch(decode_all(file, MAX_DURATION_S), manifest, timeline)
     except OSError as error:
         raise AudioError(IssueReason.UNREADABLE, error.strerror or str(error)) from error
+
+
+def load_first_clip(file: Path, manifest: BundleManifest) -> ClipBatch:
+    """The features of a recording's first clip, whatever its length: what a model is trained and measured on.
+
+    Raises:
+        AudioError: the file cannot be used, or the model takes no audio.
+    """
+    seconds = manifest.transform.clip_duration_s if manifest.transform else 0.0
+    recording = decode(file, seconds + 1)  # resampling the end of a clip takes a few samples from beyond it
+    batch = extract_clip_batch(recording, replace(manifest, min_duration_s=0.0))
+    windows = {name: clips[:1] for name, clips in batch.windows.items()}
+    return replace(batch, mel=batch.mel[:1], windows=windows, start_seconds=batch.start_seconds[:1])
 
 
 def predict_files(
@@ -76,13 +90,22 @@ def predict_files(
         description: of the progress bar; without one there is none.
         journal: names the file that is worked on; see ``map_clips``.
     """
-    genres = model.manifest.genres
-    batches = map_clips(partial(_load_or_error, manifest=model.manifest), files, description, decoder_crashed, journal)
+    load = partial(_load_or_error, manifest=model.manifest, timeline=timeline)
+    batches = map_clips(load, files, description, decoder_crashed, journal)
     for file, clips in zip(files, batches, strict=True):
         if isinstance(clips, AudioError):
             yield file, clips
         else:
-            yield file, format_prediction(clips, model.predict(clips.mel), genres, confidence_threshold, timeline)
+            yield file, predict_clips(model, clips, confidence_threshold, timeline)
+
+
+def predict_clips(
+    model: ModelBundle, clips: ClipBatch, confidence_threshold: float, timeline: bool = False
+) -> dict[str, Any]:
+    """The prediction of a recording, as ``format_prediction`` gives it."""
+    probabilities = model.predict(clips.inputs(model.manifest))
+    spans = model.predict(clips.timeline.inputs) if clips.timeline is not None else None
+    return format_prediction(clips, probabilities, model.manifest.genres, confidence_threshold, timeline, spans)
 
 
 def csv_columns(genres: Sequence[str]) -> list[str]:
@@ -99,8 +122,8 @@ def csv_row(file: Path, predicted: Predicted) -> dict[str, Any]:
     return {"file": str(file), **row, "notes": ";".join(note["code"] for note in notes), **probabilities}
 
 
-def _load_or_error(file: Path, manifest: BundleManifest) -> ClipBatch | AudioError:
+def _load_or_error(file: Path, manifest: BundleManifest, timeline: bool) -> ClipBatch | AudioError:
     try:
-        return load_clips(file, manifest)
+        return load_clips(file, manifest, timeline)
     except AudioError as error:
         return error

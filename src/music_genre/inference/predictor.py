@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from music_genre.audio.signal import AudioNote, AudioSignal
+from music_genre.audio.signal import AudioNote, AudioSignal, resample
+from music_genre.encoders.description import EncoderConfig
+from music_genre.encoders.encoder import at_level, clip_windows
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import extract_clips
-from music_genre.features.params import MelConfig
+from music_genre.features.params import SPECTROGRAMS, MelConfig
 from music_genre.features.statistics import is_band_limited, upper_fraction
 from music_genre.models.bundle import BundleManifest
 
 CONFIDENCE_THRESHOLD_TAG = "validation_confidence_threshold"  # of a registered version; found on validation
 DEFAULT_CONFIDENCE_THRESHOLD = 0.5  # without that tag: a genre must be likelier than all others together
+
+MAX_SPANS = 160  # of a timeline: half a window each up to four minutes
 
 # Standard deviation over time of a clip's mean level. White, uniform and pink noise have 0.3 to 0.4 dB, 99.9 % of the
 # clips of FMA-small more than 0.5 dB. Networks that are trained on music alone can be sure of a genre in noise.
@@ -31,11 +35,13 @@ class ClipBatch:
     """A recording as clips of the length that a model takes.
 
     Args:
-        mel: (clips, frames, n_mels) float32 dB.
+        mel: (clips, frames, n_mels) float32 dB: also where the model takes none, for notes and for drift.
         start_seconds: (clips,) float64, where each clip begins.
         end_seconds: (clips,) float64, where each clip ends, at most the recording's end.
         duration_s: of the recording.
         notes: what was noticed about the recording.
+        windows: by encoder, (clips, windows, window_length) float32 audio.
+        timeline: shorter spans than clips, where the model can answer them.
     """
 
     mel: np.ndarray
@@ -43,10 +49,37 @@ class ClipBatch:
     end_seconds: np.ndarray
     duration_s: float
     notes: tuple[AudioNote, ...] = ()
+    windows: Mapping[str, np.ndarray] = field(default_factory=dict)
+    timeline: Timeline | None = None
+
+    def inputs(self, manifest: BundleManifest) -> dict[str, np.ndarray]:
+        """What the members of a bundle take."""
+        every = {SPECTROGRAMS: self.mel, **self.windows}
+        return {name: every[name] for name in manifest.inputs}
 
 
-def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> ClipBatch:
+@dataclass(frozen=True)
+class Timeline:
+    """A recording as spans that follow each other, for a model that takes one encoder's windows and nothing else.
+
+    Args:
+        inputs: the encoder's (spans, 1, window_length) float32 audio, each window about the middle of its span.
+        start_seconds: (spans,) float64.
+        end_seconds: (spans,) float64.
+    """
+
+    inputs: dict[str, np.ndarray]
+    start_seconds: np.ndarray
+    end_seconds: np.ndarray
+
+
+def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest, timeline: bool = False) -> ClipBatch:
     """The features of a whole recording, made as those of the model's training data.
+
+    Args:
+        recording: at any sample rate.
+        manifest: of the model.
+        timeline: whether to add ``ClipBatch.timeline`` where there can be one.
 
     Raises:
         AudioError: ``unsupported`` where the model has no transform, ``short``, ``silent``.
@@ -63,7 +96,39 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> Clip
     starts, mel = extract_clips(recording, transform)
     ends = np.minimum(starts + transform.frames_duration_s, recording.duration_s)
     notes = (*recording.notes, *feature_notes(mel, transform))
-    return ClipBatch(mel, starts, ends, recording.duration_s, notes)
+    audio = {name: resample(recording, encoder.sample_rate_hz) for name, encoder in manifest.encoders.items()}
+    windows = {
+        name: np.stack(
+            [
+                clip_windows(audio[name][int(start * encoder.sample_rate_hz) :], encoder, transform.frames_duration_s)
+                for start in starts
+            ]
+        )
+        for name, encoder in manifest.encoders.items()
+    }
+    spans = None
+    if timeline and len(manifest.inputs) == 1 and manifest.encoders:
+        (name,) = manifest.inputs
+        spans = make_timeline(audio[name], name, manifest.encoders[name])
+    return ClipBatch(mel, starts, ends, recording.duration_s, notes, windows, spans)
+
+
+def make_timeline(audio: np.ndarray, name: str, encoder: EncoderConfig) -> Timeline:
+    """Equal spans of about half a window, of longer ones where there would be more than ``MAX_SPANS``.
+
+    Args:
+        audio: (samples,) float32 of the whole recording at ``encoder.sample_rate_hz``.
+        name: of the encoder.
+        encoder: its description.
+    """
+    n_spans = min(MAX_SPANS, max(1, round(len(audio) / (encoder.window_length / 2))))
+    edges = np.linspace(0, len(audio), n_spans + 1)
+    starts, ends = edges[:-1], edges[1:]
+    leveled = at_level(audio, encoder.level_dbfs)
+    padded = np.resize(leveled, max(len(leveled), encoder.window_length))
+    firsts = np.clip((starts + ends - encoder.window_length) / 2, 0, len(padded) - encoder.window_length).astype(int)
+    windows = np.stack([padded[first : first + encoder.window_length] for first in firsts])[:, None]
+    return Timeline({name: windows}, starts / encoder.sample_rate_hz, ends / encoder.sample_rate_hz)
 
 
 def feature_notes(mel: np.ndarray, transform: MelConfig) -> list[AudioNote]:
@@ -88,7 +153,12 @@ def has_steady_level(mel: np.ndarray) -> bool:
 
 
 def format_prediction(
-    clips: ClipBatch, probabilities: np.ndarray, genres: tuple[str, ...], confidence_threshold: float, timeline: bool
+    clips: ClipBatch,
+    probabilities: np.ndarray,
+    genres: tuple[str, ...],
+    confidence_threshold: float,
+    timeline: bool,
+    span_probabilities: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The prediction of a recording as the API returns it, without model and request id.
 
@@ -98,7 +168,8 @@ def format_prediction(
         genres: (classes,) in label order.
         confidence_threshold: the least confidence of a confident prediction; those of noise and of recordings without
             the upper half of the frequencies never are.
-        timeline: whether to add ``segments``, the prediction of each clip.
+        timeline: whether to add ``segments``, the prediction of each clip or span.
+        span_probabilities: (spans, classes) float32 of ``clips.timeline``.
     """
     mean_probabilities = probabilities.mean(axis=0)
     confidence = float(mean_probabilities.max())
@@ -113,6 +184,9 @@ def format_prediction(
     if clips.notes:
         prediction["notes"] = [_format_note(note) for note in clips.notes]
     if timeline:
+        spans: ClipBatch | Timeline = clips
+        if clips.timeline is not None and span_probabilities is not None:
+            spans, probabilities = clips.timeline, span_probabilities
         prediction["segments"] = [
             {
                 "start_seconds": round(float(start), 3),
@@ -120,7 +194,7 @@ def format_prediction(
                 "genre": genres[int(row.argmax())],
                 "probabilities": _by_genre(row, genres),
             }
-            for start, end, row in zip(clips.start_seconds, clips.end_seconds, probabilities, strict=True)
+            for start, end, row in zip(spans.start_seconds, spans.end_seconds, probabilities, strict=True)
         ]
     return prediction
 

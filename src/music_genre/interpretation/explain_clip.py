@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,16 @@ from music_genre.audio.decoding import decode_all
 from music_genre.errors import MusicGenreError
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.interpretation.activations import load_network
+from music_genre.interpretation.audio_occlusion import occlude_clip
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
-from music_genre.interpretation.saliency import (
-    SaliencyExample,
-    block_index,
-    integrated_gradients,
-    make_gradient_fn,
-    occlusion,
-)
-from music_genre.models.bundle import ModelBundle
-from music_genre.models.serialization import NETWORK_SUFFIX
+from music_genre.interpretation.saliency import SaliencyExample, block_index, integrated_gradients, make_gradient_fn
+from music_genre.models.bundle import BundleManifest, ModelBundle
+from music_genre.models.serialization import CLASSIFIER_SUFFIX
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+N_TAGS = 5  # of an encoder's own that are told
 MAX_TITLE_CHARS = 100  # of the recording's name, in the title of its plot
 
 
@@ -38,53 +35,74 @@ class Explanation:
         confidence: its probability.
         reason: one sentence: the block of time and band whose occlusion lowers the probability most.
         plot: saliency of the clip for which the genre is most probable.
+        tags: from ``top_tags`` of that clip.
     """
 
     genre: str
     confidence: float
     reason: str
     plot: Figure
+    tags: list[tuple[str, float]]
 
 
 def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) -> Explanation:
     """Predict a recording's genre, and compute the saliency of the clip that supports it most.
 
     Args:
-        bundle_dir: a bundle of networks.
+        bundle_dir: a bundle of models that can be registered.
         recording: an audio file.
         max_duration_s: the longest recording accepted.
 
     Raises:
         AudioError: the recording cannot be used, or the model takes no audio.
-        MusicGenreError: a member of the bundle is no network and has no gradients.
+        MusicGenreError: the model is a reference.
     """
     bundle = ModelBundle(bundle_dir)
     manifest = bundle.manifest
-    others = [member.name for member in manifest.members if not member.file.endswith(NETWORK_SUFFIX)]
-    if others:
-        raise MusicGenreError(f"{others[0]} is no network: saliency needs gradients")
+    references = [member.name for member in manifest.members if member.file.endswith(CLASSIFIER_SUFFIX)]
+    if references:
+        raise MusicGenreError(f"{references[0]} is a reference: only models that can be registered are explained")
     clips = extract_clip_batch(decode_all(recording, max_duration_s), manifest)
-    probabilities = bundle.predict(clips.mel)
+    probabilities = bundle.predict(clips.inputs(manifest))
     mean_probabilities = probabilities.mean(axis=0)
     label = int(mean_probabilities.argmax())
     most_confident = int(probabilities[:, label].argmax())
     mel = clips.mel[most_confident]
-    total_weight = sum(member.weight for member in manifest.members)
-    networks = [(load_network(bundle_dir / m.file), m.weight / total_weight) for m in manifest.members]
+    inputs = {name: clip[[most_confident]] for name, clip in clips.inputs(manifest).items()}
+    if manifest.transform is None:
+        raise MusicGenreError("the model takes no audio")  # which ``extract_clip_batch`` has refused already
     example = SaliencyExample(
         None,
         label,
         float(probabilities[most_confident, label]),
         mel,
-        integrated_gradients(make_gradient_fn(networks), mel, label),
-        occlusion(bundle.predict, mel, label),
+        None if manifest.encoders else _gradients(bundle_dir, manifest, mel, label),
+        occlude_clip(bundle, inputs, mel, manifest.transform, label),
     )
     axes = SpectrogramAxes(manifest.transform, float(clips.start_seconds[most_confident]))
     reason = _top_region_text(example.occlusion, mel.shape, axes, manifest.genres[label])
     # File names may be bytes that are not text, which matplotlib cannot draw.
     title = recording.name.encode(errors="backslashreplace").decode()[:MAX_TITLE_CHARS]
     plot = plot_saliency([example], manifest.genres, axes, title)
-    return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot)
+    tags = top_tags(bundle, inputs)
+    return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot, tags)
+
+
+def _gradients(bundle_dir: Path, manifest: BundleManifest, mel: np.ndarray, label: int) -> np.ndarray:
+    """Integrated gradients of the members' weighted mean."""
+    total_weight = sum(member.weight for member in manifest.members)
+    networks = [(load_network(bundle_dir / m.file), m.weight / total_weight) for m in manifest.members]
+    return integrated_gradients(make_gradient_fn(networks), mel, label)
+
+
+def top_tags(bundle: ModelBundle, inputs: Mapping[str, np.ndarray]) -> list[tuple[str, float]]:
+    """The encoders' own tags that are most likely in one clip, the likeliest first, with the mean over its windows."""
+    tags = []
+    for name, encoder in bundle.encoders.items():
+        if encoder.config.tags:
+            likely = encoder.predict_tags(inputs[name][0]).mean(axis=0)
+            tags += [(encoder.config.tags[number], float(likely[number])) for number in range(len(likely))]
+    return sorted(tags, key=lambda tag: -tag[1])[:N_TAGS]
 
 
 def _top_region_text(blocks: np.ndarray, shape: tuple[int, ...], axes: SpectrogramAxes, genre: str) -> str:

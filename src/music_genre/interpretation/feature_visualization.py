@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from music_genre.features.params import FLOOR_DB
-from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.interpretation.activations import WINDOW_FRAMES, LayerRef, feature_map_model, get_conv_layer
 from music_genre.interpretation.sampling import N_FILTER_CLIPS, sample_clips
-from music_genre.models.bundle import PREDICT_BATCH_SIZE
+from music_genre.models.predictors import PREDICT_BATCH_SIZE
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +70,7 @@ def visualize_layer(
 
 
 def visualize_filters(
-    ref: LayerRef, clips: MelDataset, genres: Sequence[str], count: int, seed: int
+    ref: LayerRef, clips: ClipDataset, genres: Sequence[str], count: int, seed: int
 ) -> FilterVisualizations:
     """Visualize the filters of a convolution that differ most between genres, without near-duplicates.
 
@@ -149,7 +149,7 @@ def mean_activations(model: keras.Model, mel: np.ndarray) -> np.ndarray:
     return means.reshape(len(mel), n_windows, -1)
 
 
-def dataset_activations(model: keras.Model, clips: MelDataset) -> np.ndarray:
+def dataset_activations(model: keras.Model, clips: ClipDataset) -> np.ndarray:
     """``mean_activations`` of all clips, in order: (n, windows, filters) float32."""
     return np.concatenate([mean_activations(model, mel) for mel in clips.batches(PREDICT_BATCH_SIZE)])
 
@@ -275,7 +275,7 @@ def _own_activation(model: keras.Model, spectrograms: np.ndarray, filters: np.nd
     return np.asarray(mean_activations(model, spectrograms)[np.arange(len(filters)), 0, filters])
 
 
-def _top_activating_window(activations: np.ndarray, clips: MelDataset, width: int) -> np.ndarray:
+def _top_activating_window(activations: np.ndarray, clips: ClipDataset, width: int) -> np.ndarray:
     """The window of the clips, (width, n_mels) dB, with the largest of a filter's activations (n, windows)."""
     clip, window = np.unravel_index(activations.argmax(), activations.shape)
     return clips.read(np.array([clip]))[0, window * width : (window + 1) * width]

@@ -23,7 +23,7 @@ from music_genre.interpretation.plots import (
 )
 from music_genre.interpretation.saliency import Predict, explain_predictions, faithfulness, make_gradient_fn
 from music_genre.interpretation.sampling import N_EMBEDDING_CLIPS, N_FILTER_CLIPS, N_SALIENCY_CLIPS, sample_clips
-from music_genre.models.bundle import PREDICT_BATCH_SIZE
+from music_genre.models.predictors import PREDICT_BATCH_SIZE
 
 if TYPE_CHECKING:
     import keras

@@ -169,7 +169,8 @@ def plot_embedding(
 def plot_saliency(
     examples: Sequence[SaliencyExample], genres: Sequence[str], axes: SpectrogramAxes, title: str
 ) -> Figure:
-    """A row for each clip: its spectrogram, integrated gradients, and occlusion of blocks of time and band.
+    """A row for each clip: its spectrogram, integrated gradients where there are any, and occlusion of blocks of time
+    and band.
 
     Args:
         examples: clips with their saliency.
@@ -177,15 +178,17 @@ def plot_saliency(
         axes: scales of the clips.
         title: above the figure.
     """
-    figure, grid = _grid(3 * len(examples), 3, (3.6, 2.3), title)
+    n_columns = 2 if any(example.gradients is None for example in examples) else 3
+    figure, grid = _grid(n_columns * len(examples), n_columns, (3.6, 2.3), title)
     for row, example in enumerate(examples):
-        clip, gradients, occlusion = grid[3 * row : 3 * row + 3]
+        clip, *gradients, occlusion = grid[n_columns * row : n_columns * (row + 1)]
         _plot_spectrogram(clip, example.mel, axes)
         prediction = f"{genres[example.predicted]} ({example.probability:.0%})"
         actual = "" if example.label is None else f"{genres[example.label]}, "
         clip.set_title(f"{actual}predicted: {prediction}", fontsize=9)
-        _plot_diverging(gradients, _smooth(example.gradients), example.mel.shape, axes)
-        gradients.set_title("integrated gradients (red: for the prediction)", fontsize=9)
+        if example.gradients is not None and gradients:
+            _plot_diverging(gradients[0], _smooth(example.gradients), example.mel.shape, axes)
+            gradients[0].set_title("integrated gradients (red: for the prediction)", fontsize=9)
         image = _plot_diverging(occlusion, example.occlusion, example.mel.shape, axes)
         occlusion.set_title("occlusion (red: the probability drops)", fontsize=9)
         figure.colorbar(image, ax=occlusion, label="drop of probability")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from music_genre.features.store import MelDataset
+from music_genre.features.store import ClipDataset
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,7 @@ class SaliencyExample:
         predicted: position of the predicted genre, which the saliency is about.
         probability: of the predicted genre.
         mel: (frames, n_mels) float32 dB.
-        gradients: (frames, n_mels) integrated gradients.
+        gradients: (frames, n_mels) integrated gradients; None where the model takes audio.
         occlusion: (time blocks, band blocks) drop of the probability.
     """
 
@@ -43,11 +43,11 @@ class SaliencyExample:
     predicted: int
     probability: float
     mel: np.ndarray
-    gradients: np.ndarray
+    gradients: np.ndarray | None
     occlusion: np.ndarray
 
 
-def explain_predictions(predict: Predict, gradient_fn: GradientFn, clips: MelDataset) -> Iterator[SaliencyExample]:
+def explain_predictions(predict: Predict, gradient_fn: GradientFn, clips: ClipDataset) -> Iterator[SaliencyExample]:
     """The saliency of each clip's prediction, in order."""
     for mel, label in zip(clips.read(np.arange(len(clips))), clips.label, strict=True):
         probabilities = predict(mel[None])[0]
@@ -76,7 +76,9 @@ def faithfulness(predict: Predict, examples: Sequence[SaliencyExample], seed: in
     """
     rows = []
     for example in examples:
-        methods = {"integrated gradients": sum_blocks(example.gradients), "occlusion": example.occlusion}
+        methods = {"occlusion": example.occlusion}
+        if example.gradients is not None:
+            methods["integrated gradients"] = sum_blocks(example.gradients)
         for method, blocks in methods.items():
             top, random = deletion(predict, example.mel, example.predicted, blocks, seed)
             row = {

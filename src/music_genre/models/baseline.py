@@ -21,11 +21,13 @@ class BaselineParams(ModelParams):
     """The section ``models.baseline``.
 
     Args:
+        input: ``spectrograms``.
         features: statistics of mel bands or of MFCCs.
         C: the SVM's penalty.
         gamma: width of its kernel, as scikit-learn defines it.
     """
 
+    input: Literal["spectrograms"]
     features: Literal["mel_statistics", "mfcc_statistics"]
     C: Annotated[float, Field(gt=0)]
     gamma: Literal["scale", "auto"] | Annotated[float, Field(gt=0)]

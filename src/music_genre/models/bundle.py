@@ -1,5 +1,5 @@
-"""A model as it travels: a bundle, which is a folder of trained members and ``manifest.json`` with their weights and
-temperatures, the genres in label order and the transform.
+"""A model as it travels: a bundle, which is a folder of trained members, the encoders that they need, and
+``manifest.json`` with weights and temperatures, the genres in label order and the transform.
 
 The registry stores bundles and the service loads one. Nothing in it is pickled.
 """
@@ -9,57 +9,45 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from music_genre.config import SECTION_NAME
+from music_genre.encoders.description import CONFIG, NETWORK, EncoderConfig
+from music_genre.encoders.encoder import Encoder
+from music_genre.encoders.sessions import count_parameters
 from music_genre.errors import MusicGenreError
-from music_genre.features.params import FEATURES_VERSION, MelConfig
-from music_genre.features.store import MelDataset, SpectrogramStore
-from music_genre.models.ensemble import combine
-from music_genre.models.registry import ENSEMBLE, Classifier, get_model
-from music_genre.models.serialization import CLASSIFIER_SUFFIX, load_classifier
+from music_genre.features.params import FEATURES_VERSION, SPECTROGRAMS, MelConfig
+from music_genre.features.store import ClipStore, SpectrogramStore
+from music_genre.models.ensemble import EnsembleMember, combine, read_ensemble
+from music_genre.models.linear_head import StoredHead
+from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
+from music_genre.models.registry import ENSEMBLE
+from music_genre.models.serialization import HEAD_SUFFIX
 
 MANIFEST = "manifest.json"
-PREDICT_BATCH_SIZE = 64  # clips; larger batches cost memory and gain nothing on two cores
+ENCODERS = "encoders"  # the folder of those of a bundle, and of ``models``
 
-
-@dataclass(frozen=True)
-class Predictor:
-    """A loaded member.
-
-    Args:
-        predict: (n, frames, n_mels) float32 dB to (n, classes) float32 probabilities.
-        n_parameters: trained numbers in it: weights of a network; support vectors and their coefficients.
-    """
-
-    predict: Callable[[np.ndarray], np.ndarray]
-    n_parameters: int
-
-
-@dataclass(frozen=True)
-class EnsembleMember:
-    """One trained model in an average.
-
-    Args:
-        name: of the model.
-        weight: of its probabilities in the average.
-        temperature: of its probabilities, before they are averaged.
-    """
-
-    name: str
-    weight: float
-    temperature: float
+# What a model takes of n clips, by the ``input`` of its members: of ``spectrograms`` (n, frames, n_mels) float32 dB; of
+# an encoder, under its name, its windows of audio (n, windows, window_length) float32.
+ClipInputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class BundledMember(EnsembleMember):
-    """A member whose trained model is the file ``file`` of the bundle."""
+    """A member of a bundle.
+
+    Args:
+        file: its trained model.
+        input: what it takes: ``spectrograms``, or the name of an encoder of the bundle.
+    """
 
     file: str
+    input: str = SPECTROGRAMS
 
 
 @dataclass(frozen=True)
@@ -75,6 +63,7 @@ class BundleManifest:
         transform: how a clip is made of audio; None where the model was trained on ready spectrograms.
         features_version: ``FEATURES_VERSION`` of the code that made the clips; None where a manifest has none.
         min_duration_s: the shortest recording in the training data.
+        encoders: by name, what is known of each that a member needs.
     """
 
     name: str
@@ -85,6 +74,12 @@ class BundleManifest:
     transform: MelConfig | None
     features_version: int | None
     min_duration_s: float
+    encoders: Mapping[str, EncoderConfig] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the members take, each once."""
+        return tuple(dict.fromkeys(member.input for member in self.members))
 
 
 class ModelBundle:
@@ -92,34 +87,64 @@ class ModelBundle:
 
     Args:
         bundle_dir: the folder.
+        n_threads: that work at an encoder.
 
     Raises:
-        MusicGenreError: this code makes other features of the same audio than those that the model was trained on.
+        MusicGenreError: this code makes other features of the same audio than those that the model was trained on, or
+            an encoder is not the one that the manifest describes.
     """
 
-    def __init__(self, bundle_dir: Path) -> None:
+    def __init__(self, bundle_dir: Path, n_threads: int = 1) -> None:
         self.manifest = read_manifest(bundle_dir)
         _check_features_version(self.manifest)
         self._members = [load_predictor(bundle_dir / member.file, member.name) for member in self.manifest.members]
+        encoders = {name: Encoder.open(bundle_dir / ENCODERS / name) for name in self.manifest.encoders}
+        self.encoders = {name: encoder.load(n_threads) for name, encoder in encoders.items()}
+        self._networks = [encoder.folder / NETWORK for encoder in encoders.values()]
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers in all members."""
-        return sum(member.n_parameters for member in self._members)
+        """Trained numbers in all members and encoders, as long as the folder is there."""
+        return sum(member.n_parameters for member in self._members) + sum(map(count_parameters, self._networks))
 
-    def predict_split(self, clips: MelDataset) -> np.ndarray:
-        """(n, classes) probabilities of a split's clips, in order."""
-        return np.concatenate([self.predict(mel) for mel in clips.batches(PREDICT_BATCH_SIZE)])
+    def predict_split(self, data: SpectrogramStore, split: str) -> np.ndarray:
+        """(n, classes) probabilities of a split's clips, in order, from their stored features."""
+        stores: dict[str, ClipStore] = {SPECTROGRAMS: data}
+        stores |= {name: data.embeddings(name) for name in self.manifest.encoders}
+        datasets = [stores[name].split(split) for name in self.manifest.inputs]
+        batches = zip(*(clips.batches(PREDICT_BATCH_SIZE) for clips in datasets), strict=True)
+        return np.concatenate([self.predict_features(dict(zip(self.manifest.inputs, b, strict=True))) for b in batches])
 
-    def predict(self, mel: np.ndarray) -> np.ndarray:
-        """(n, frames, n_mels) float32 dB to (n, classes) float32 probabilities in label order."""
+    def predict(self, inputs: ClipInputs) -> np.ndarray:
+        """(n, classes) float32 probabilities in label order."""
+        return self.predict_features({name: self.encode(name, inputs[name]) for name in self.manifest.inputs})
+
+    def predict_features(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The same as ``predict`` where the encoders have done their part: (n, windows, dimension) float32."""
         members = self.manifest.members
         return combine(
-            [member.predict(mel) for member in self._members],
+            [own.predict(features[member.input]) for own, member in zip(self._members, members, strict=True)],
             [member.weight for member in members],
             [member.temperature for member in members],
             self.manifest.temperature,
         )
+
+    def encode(self, name: str, clips: np.ndarray) -> np.ndarray:
+        """(n, windows, dimension) embeddings of an encoder's windows of n clips; spectrograms as they are."""
+        if name == SPECTROGRAMS:
+            return clips
+        n_clips, n_windows, length = clips.shape
+        rows = self.encoders[name].encode(clips.reshape(n_clips * n_windows, length))
+        return rows.reshape(n_clips, n_windows, -1)
+
+
+def example_inputs(manifest: BundleManifest, n_windows: int = 1) -> dict[str, np.ndarray]:
+    """A clip of each kind that a model takes: an empty spectrogram, ``n_windows`` of noise."""
+    noise = np.random.default_rng(0)
+    inputs: dict[str, np.ndarray] = {SPECTROGRAMS: np.zeros((1, *manifest.shape), np.float32)}
+    for name, encoder in manifest.encoders.items():
+        inputs[name] = noise.normal(0, 0.1, (1, n_windows, encoder.window_length)).astype(np.float32)
+    return {name: inputs[name] for name in manifest.inputs}
 
 
 def model_file(models: Path, name: str) -> Path:
@@ -132,11 +157,6 @@ def model_file(models: Path, name: str) -> Path:
     if not files:
         raise MusicGenreError(f"{models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
     return files[0]
-
-
-def ensemble_file(models: Path) -> Path:
-    """The file under ``models`` of the ensemble's members, weights and temperatures."""
-    return models / ENSEMBLE / "ensemble.json"
 
 
 @contextmanager
@@ -160,27 +180,6 @@ def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterato
         yield bundle_dir
 
 
-def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature: float, genres: Sequence[str]) -> None:
-    """Store an ensemble's members, the temperature of their average, and the genres in label order."""
-    values = {"members": [asdict(member) for member in members], "temperature": temperature, "genres": list(genres)}
-    path = ensemble_file(models)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def read_ensemble(models: Path) -> tuple[list[EnsembleMember], float]:
-    """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them.
-
-    Raises:
-        MusicGenreError: nothing was stored.
-    """
-    file = ensemble_file(models)
-    if not file.is_file():
-        raise MusicGenreError(f"{file} is missing: `dvc repro` makes it, `dvc pull` fetches it")
-    values = json.loads(file.read_text(encoding="utf-8"))
-    return [EnsembleMember(**member) for member in values["members"]], float(values["temperature"])
-
-
 def read_manifest(bundle_dir: Path) -> BundleManifest:
     """The manifest of a bundle.
 
@@ -201,6 +200,12 @@ def parse_manifest(text: str) -> BundleManifest:
     for member in members:
         if Path(member.file).name != member.file:
             raise ValueError(f"{member.file!r} is not a file of the bundle")
+        if member.input not in (SPECTROGRAMS, *values.get("encoders", {})):
+            raise ValueError(f"{member.name} takes {member.input!r}, which is no encoder of the bundle")
+    for name in values.get("encoders", {}):
+        if not SECTION_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of an encoder")
+    encoders = values.get("encoders", {})
     return BundleManifest(
         name=values["name"],
         members=members,
@@ -210,33 +215,25 @@ def parse_manifest(text: str) -> BundleManifest:
         transform=MelConfig.model_validate(values["transform"]) if values["transform"] else None,
         features_version=values.get("features_version"),
         min_duration_s=float(values["min_duration_s"]),
+        encoders={name: EncoderConfig.model_validate_json(json.dumps(encoders[name])) for name in encoders},
     )
-
-
-def load_predictor(path: Path, name: str) -> Predictor:
-    """Load one trained model.
-
-    Args:
-        path: a network's ``.keras`` or a classifier's ``.skops``.
-        name: of the model in ``params.yaml``; a classifier is read by its module.
-
-    Raises:
-        ValueError: a classifier has no module of that name.
-    """
-    return _load_classifier(path, name) if path.suffix == CLASSIFIER_SUFFIX else _load_network(path)
 
 
 def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
     members, temperature = [EnsembleMember(name, 1.0, 1.0)], 1.0
     if name == ENSEMBLE:
         members, temperature = read_ensemble(models)
+    files = {member.name: model_file(models, member.name) for member in members}
+    inputs = {member: _input_of(file) for member, file in files.items()}
+    encoders = {
+        encoder: Encoder.open(models / ENCODERS / encoder).config
+        for encoder in inputs.values()
+        if encoder != SPECTROGRAMS
+    }
     return BundleManifest(
         name=name,
         members=tuple(
-            BundledMember(
-                **asdict(member),
-                file=f"{member.name}{model_file(models, member.name).suffix}",
-            )
+            BundledMember(**asdict(member), file=f"{member.name}{files[member.name].suffix}", input=inputs[member.name])
             for member in members
         ),
         temperature=temperature,
@@ -245,14 +242,33 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
         transform=data.transform,
         features_version=data.features_version,
         min_duration_s=data.min_duration_s,
+        encoders=encoders,
     )
+
+
+def _input_of(file: Path) -> str:
+    """What a trained model takes: ``spectrograms``, or the name of an encoder."""
+    return StoredHead.read(file).encoder if file.suffix == HEAD_SUFFIX else SPECTROGRAMS
 
 
 def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> None:
     bundle_dir.mkdir()
     for member in manifest.members:
         shutil.copyfile(model_file(models, member.name), bundle_dir / member.file)
-    values = asdict(manifest) | {"transform": manifest.transform.model_dump() if manifest.transform else None}
+    for name in manifest.encoders:
+        target = bundle_dir / ENCODERS / name
+        target.mkdir(parents=True)
+        for file in (CONFIG, NETWORK):
+            shutil.copyfile(models / ENCODERS / name / file, target / file)
+    values = {
+        **{
+            key: getattr(manifest, key)
+            for key in ("name", "temperature", "genres", "shape", "features_version", "min_duration_s")
+        },
+        "members": [asdict(member) for member in manifest.members],
+        "transform": manifest.transform.model_dump() if manifest.transform else None,
+        "encoders": {name: config.model_dump() for name, config in manifest.encoders.items()},
+    }
     (bundle_dir / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -262,36 +278,3 @@ def _check_features_version(manifest: BundleManifest) -> None:
             f"the model {manifest.name} was trained on features of version {manifest.features_version}, and this code"
             f" makes version {FEATURES_VERSION}: train it again, or use the release that trained it"
         )
-
-
-def _load_network(path: Path) -> Predictor:
-    import keras
-    import tensorflow as tf
-
-    model = keras.models.load_model(path, compile=False)
-
-    # Called eagerly, the recurrent layers unroll step by step, fifty times slower than a graph with a fixed signature.
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)]
-    forward = tf.function(lambda mel: model(mel, training=False), input_signature=signature)
-
-    def predict(mel: np.ndarray) -> np.ndarray:
-        clips = mel.astype(np.float32, copy=False)
-        batches = [
-            forward(clips[start : start + PREDICT_BATCH_SIZE]).numpy()
-            for start in range(0, len(clips), PREDICT_BATCH_SIZE)
-        ]
-        return np.concatenate(batches) if batches else np.empty((0, model.output_shape[-1]), np.float32)
-
-    return Predictor(predict, int(model.count_params()))
-
-
-def _load_classifier(path: Path, name: str) -> Predictor:
-    model = get_model(name)
-    if not isinstance(model, Classifier):
-        raise ValueError(f"{path}: {name} is a network, not a classifier")
-    classifier, params = load_classifier(path, model)
-
-    def predict(mel: np.ndarray) -> np.ndarray:
-        return np.asarray(classifier.predict_proba(model.extract(mel, params)), dtype=np.float32)
-
-    return Predictor(predict, model.count_parameters(classifier))

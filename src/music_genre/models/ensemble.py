@@ -1,12 +1,32 @@
-"""Average of several models' calibrated probabilities, itself calibrated by one more temperature."""
+"""Average of several models' calibrated probabilities, itself calibrated by one more temperature; and its file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
-EPS = 1e-7  # probabilities are clipped to this before a logarithm is taken
+from music_genre.errors import MusicGenreError
+from music_genre.models.calibration import apply_temperature, fit_temperature
+from music_genre.models.registry import ENSEMBLE
+
+
+@dataclass(frozen=True)
+class EnsembleMember:
+    """One trained model in an average.
+
+    Args:
+        name: of the model.
+        weight: of its probabilities in the average.
+        temperature: of its probabilities, before they are averaged.
+    """
+
+    name: str
+    weight: float
+    temperature: float
 
 
 def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -20,16 +40,6 @@ def average(probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
         (n, classes), rows sum to 1.
     """
     return np.tensordot(weights / weights.sum(), probabilities, axes=1)
-
-
-def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """(n, classes) probabilities to the power 1 / temperature, normalized: below 1 sharpens, above 1 softens.
-
-    Temperature scaling (Guo et al., ICML 2017), applied to log-probabilities.
-    """
-    logits = np.log(np.clip(probabilities, EPS, 1.0)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def combine(
@@ -47,23 +57,6 @@ def combine(
     return apply_temperature(average(np.stack(calibrated), np.array(weights)), temperature).astype(np.float32)
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [1/8, 8] with the least log loss.
-
-    Args:
-        probabilities: (n, classes).
-        labels: (n,) int64, the true classes.
-    """
-    from scipy.optimize import minimize_scalar
-
-    def log_loss(log_temperature: float) -> float:
-        scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(scaled[np.arange(len(labels)), labels], EPS, 1)).mean())
-
-    bound = float(np.log(8))
-    return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
-
-
 def fit_temperatures(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> tuple[list[float], float]:
     """The temperature of each model, and that of their equal-weight average: averages of calibrated models are
     underconfident.
@@ -75,3 +68,29 @@ def fit_temperatures(probabilities: Sequence[np.ndarray], labels: np.ndarray) ->
     temperatures = [fit_temperature(own, labels) for own in probabilities]
     calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
     return temperatures, fit_temperature(np.mean(calibrated, axis=0), labels)
+
+
+def ensemble_file(models: Path) -> Path:
+    """The file under ``models`` of the ensemble's members, weights and temperatures."""
+    return models / ENSEMBLE / "ensemble.json"
+
+
+def write_ensemble(models: Path, members: Sequence[EnsembleMember], temperature: float, genres: Sequence[str]) -> None:
+    """Store an ensemble's members, the temperature of their average, and the genres in label order."""
+    values = {"members": [asdict(member) for member in members], "temperature": temperature, "genres": list(genres)}
+    path = ensemble_file(models)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_ensemble(models: Path) -> tuple[list[EnsembleMember], float]:
+    """The ensemble's members and the temperature of their average, as ``write_ensemble`` stored them.
+
+    Raises:
+        MusicGenreError: nothing was stored.
+    """
+    file = ensemble_file(models)
+    if not file.is_file():
+        raise MusicGenreError(f"{file} is missing: `dvc repro` makes it, `dvc pull` fetches it")
+    values = json.loads(file.read_text(encoding="utf-8"))
+    return [EnsembleMember(**member) for member in values["members"]], float(values["temperature"])

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from music_genre.config import Count, FractionOrZero, ParamsModel, PositiveFraction
+from music_genre.features.params import EMBEDDINGS
 
 Pool = tuple[Count, Count]  # (frames, bands)
 
@@ -15,10 +16,18 @@ class ModelParams(ParamsModel):
     """What the section of every model has.
 
     Args:
+        input: what it is trained on: the folder in ``data/``.
         train_fraction: fraction of the training clips; a smaller fraction is a subset of every larger one.
     """
 
+    input: str
     train_fraction: PositiveFraction
+
+    @property
+    def encoder(self) -> str | None:
+        """The encoder whose embeddings it takes; None where it takes spectrograms."""
+        folder, _, name = self.input.partition("/")
+        return name if folder == EMBEDDINGS else None
 
     @property
     def active(self) -> dict[str, Any]:
@@ -92,11 +101,13 @@ class NetworkParams(ModelParams):
     adds a field for each.
 
     Args:
+        input: ``spectrograms``.
         recipe: name of the recipe that the network is trained by.
         precision: Keras' dtype policy of training; stored weights and predictions are in float32.
         improved: section of the improved recipe.
     """
 
+    input: Literal["spectrograms"]
     recipe: str
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"]
     improved: ImprovedParams
@@ -119,7 +130,7 @@ class NetworkParams(ModelParams):
     @property
     def active(self) -> dict[str, Any]:
         """The values that a training uses: those of the active recipe, and what all recipes share."""
-        shared = {"recipe": self.recipe, "train_fraction": self.train_fraction, "precision": self.precision}
+        shared = {name: getattr(self, name) for name in ("input", "recipe", "train_fraction", "precision")}
         return shared | self.active_recipe.model_dump()
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from sklearn.pipeline import Pipeline
 
+    from music_genre.models.linear_head import LinearHead
+
 ENSEMBLE = "ensemble"  # the average of networks: a model without a module and a section in ``models``
 
 
@@ -51,7 +53,23 @@ class Classifier:
     trusted_types: tuple[str, ...] = ()
 
 
-def get_model(name: str) -> Network | Classifier:
+@dataclass(frozen=True)
+class EmbeddingClassifier:
+    """A classifier on the embeddings of a pretrained encoder.
+
+    Args:
+        params: class of its section in ``params.yaml``; its ``input`` names the encoder.
+        fit: from ((n, windows, dimension) float32, labels (n,), artists (n,), number of classes, section) to a head.
+    """
+
+    params: type[ModelParams]
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray, int, Any], LinearHead]
+
+
+Model = Network | Classifier | EmbeddingClassifier
+
+
+def get_model(name: str) -> Model:
     """The description of a model, from ``models/<name>.py``.
 
     Raises:
@@ -60,6 +78,6 @@ def get_model(name: str) -> Network | Classifier:
     if not SECTION_NAME.fullmatch(name):
         raise ValueError(f"a model's name is lower-case letters, digits and underscores, not {name!r}")
     model = load_description("music_genre.models", name, "MODEL")
-    if not isinstance(model, Network | Classifier):
+    if not isinstance(model, Model):
         raise ValueError(f"there is no model {name!r}: src/music_genre/models/{name}.py with a MODEL would be one")
     return model

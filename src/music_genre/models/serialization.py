@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
     from sklearn.pipeline import Pipeline
 
-NETWORK_SUFFIX, CLASSIFIER_SUFFIX = ".keras", ".skops"
+NETWORK_SUFFIX, CLASSIFIER_SUFFIX, HEAD_SUFFIX = ".keras", ".skops", ".onnx"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold, in place of the time of saving
 
 

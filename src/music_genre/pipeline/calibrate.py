@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import EnsembleMember, write_ensemble
-from music_genre.models.ensemble import fit_temperatures
+from music_genre.models.ensemble import EnsembleMember, fit_temperatures, write_ensemble
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths

@@ -11,8 +11,7 @@ from music_genre.evaluation import metrics, model_comparison, plots, results
 from music_genre.evaluation.plots import save_figure
 from music_genre.evaluation.results import EVALUATED_SPLITS, ModelPredictions, read_result
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import read_ensemble
-from music_genre.models.ensemble import combine
+from music_genre.models.ensemble import combine, read_ensemble
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -22,7 +21,7 @@ from music_genre.pipeline import stage
 @stage
 def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
-    predictions = {name: ModelPredictions.read(project.predictions(name)) for name in params.models.names}
+    predictions = {name: ModelPredictions.read(project.predictions(name)) for name in params.trained}
     predictions[ENSEMBLE] = ensemble_predictions(project.models, predictions)
     target, folder = params.evaluation.target_selective_accuracy, project.evaluation / ENSEMBLE
     results.write_result(folder, data, predictions[ENSEMBLE], target)

@@ -19,13 +19,17 @@ from music_genre.pipeline import stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
+    reports = project.evaluation / name
+    if name not in params.trained:
+        results.write_nothing(reports, project.predictions(name))
+        print(f"{name} is left out: it was not trained")
+        return
     with temporary_bundle(project.models, name, data) as folder:
         bundle = ModelBundle(folder)
-    predictions = ModelPredictions(
-        {split: bundle.predict_split(data.split(split)) for split in EVALUATED_SPLITS}, bundle.n_parameters
-    )
+        predictions = ModelPredictions(
+            {split: bundle.predict_split(data, split) for split in EVALUATED_SPLITS}, bundle.n_parameters
+        )
     predictions.write(project.predictions(name))
-    reports = project.evaluation / name
     values = results.write_result(reports, data, predictions, params.evaluation.target_selective_accuracy)
     plot_evaluation(reports, name, data, predictions)
     # A copy, because training's outs are all in DVC's cache and git shows this one.

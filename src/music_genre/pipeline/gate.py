@@ -22,7 +22,7 @@ from music_genre.registry.gate import evaluate_gate, select_candidate
 @stage
 def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
-    results = [read_result(project.evaluation, name) for name in (*params.networks, ENSEMBLE)]
+    results = [read_result(project.evaluation, name) for name in (*params.candidates, ENSEMBLE)]
     selected = select_candidate(results, params.registry.gate, params.seed)
     with temporary_bundle(project.models, selected.name, data) as bundle:
         size_mb = bundle_size_mb(bundle)

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from music_genre.datasets.corrections import read_corrections
 from music_genre.datasets.issues import check_issue_rate
 from music_genre.datasets.recordings import InspectionCache
+from music_genre.encoders.encoder import Encoder
 from music_genre.errors import MusicGenreError
-from music_genre.params import load_params
+from music_genre.features.extraction import EmbeddingExtractor, FeatureExtractor, SpectrogramExtractor
+from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.settings import load_settings
+
+
+def feature_extractors(project: ProjectPaths, params: Params) -> tuple[tuple[Path, FeatureExtractor], ...]:
+    """The caches of all features that the same decoding gives, each with what makes them. Those of an encoder that is
+    not here are left to stage ``embeddings``.
+    """
+    embeddings = [
+        (project.embedding_cache(name), EmbeddingExtractor(Encoder.open(project.encoder(name)), params.spectrogram))
+        for name in params.encoders
+        if project.encoder(name).is_dir()
+    ]
+    return (project.cache / "spectrograms", SpectrogramExtractor(params.spectrogram)), *embeddings
 
 
 @stage
@@ -20,7 +35,7 @@ def main(project: ProjectPaths) -> None:
     data = params.data
     listed, notes = data.load_tracks(project.audio)
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
-    cache = InspectionCache(project.cache / "inspect", project.cache / "spectrograms", params.spectrogram)
+    cache = InspectionCache(project.cache / "inspect", feature_extractors(project, params))
     audio = load_settings(project.root).audio_folder(project.audio)
     inspected = data.inspect(listed, audio, cache, read_corrections(project.corrections))
     tracks, issues = inspected.tracks, inspected.issues

@@ -1,4 +1,4 @@
-"""Interpret a network: ``reports/interpretation/<name>``. Of a model that is no network its folders stay empty."""
+"""Interpret a model: ``reports/interpretation/<name>``. Of a reference its folders stay empty."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from music_genre.evaluation.plots import save_figure
 from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import load_network
+from music_genre.interpretation.interpret_encoder import interpret_encoder
 from music_genre.interpretation.interpret_network import (
     CLUSTERS,
     FAITHFULNESS,
@@ -16,11 +17,13 @@ from music_genre.interpretation.interpret_network import (
     NetworkInterpretation,
     interpret_network,
 )
-from music_genre.models.bundle import load_predictor, model_file
-from music_genre.models.registry import Network, get_model
+from music_genre.models.bundle import ModelBundle, model_file, temporary_bundle
+from music_genre.models.predictors import load_predictor
+from music_genre.models.registry import Classifier, EmbeddingClassifier, get_model
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
+from music_genre.pipeline._inputs import local_recordings
 
 
 @stage
@@ -29,10 +32,19 @@ def main(project: ProjectPaths) -> None:
     folder = project.interpretation(name)
     for part in ("tables", "plots"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    if not isinstance(get_model(name), Network):
-        print(f"{name} is no network: there is nothing to interpret")
+    params, model = load_params(project.params), get_model(name)
+    if isinstance(model, Classifier) or name not in params.trained:
+        print(f"{name} is no network, or was not trained: there is nothing to interpret")
         return
-    seed, data = load_params(project.params).seed, SpectrogramStore.open(project.spectrograms)
+    seed, data = params.seed, SpectrogramStore.open(project.spectrograms)
+    if isinstance(model, EmbeddingClassifier):
+        with temporary_bundle(project.models, name, data) as bundle_dir:
+            bundle = ModelBundle(bundle_dir)
+        result, tags = interpret_encoder(name, bundle, data, local_recordings(project), seed)
+        write_interpretation(folder, result)
+        tags.to_csv(project.encoder_tags(name), index=False)
+        print(f"{name}: the encoder's own tags\n{tags.to_string(index=False)}")
+        return
     file = model_file(project.models, name)
     result = interpret_network(name, load_network(file), load_predictor(file, name).predict, data, seed)
     write_interpretation(folder, result)

@@ -24,6 +24,7 @@ from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
+from music_genre.pipeline._inputs import local_recordings, read_encoder_tags
 from music_genre.registry.checks import complete_gate, run_registry_checks
 from music_genre.registry.gate import Criterion, read_gate, summarize
 from music_genre.registry.versions import register, registry_lock
@@ -118,7 +119,7 @@ def _register_selected(project: ProjectPaths) -> Registration:
         read_gate(project.gate),
     )
     results = {name: read_result(project.evaluation, name) for name in params.model_names}
-    if [summarize(results[name], params.registry.gate) for name in (*params.networks, ENSEMBLE)] != gate.candidates:
+    if [summarize(results[name], params.registry.gate) for name in (*params.candidates, ENSEMBLE)] != gate.candidates:
         raise MusicGenreError(f"{project.gate} is older than {project.evaluation}: `dvc repro gate` makes it again")
     client = runs.connect(project.root)
     with registry_lock(project.root):
@@ -126,7 +127,10 @@ def _register_selected(project: ProjectPaths) -> Registration:
         ref, result = refs[gate.model], results[gate.model]
         with temporary_bundle(project.models, gate.model, data) as bundle:
             digest = folder_sha256(bundle)
-            criteria, notes = run_registry_checks(client, params.registry, params.seed, result, bundle, data)
+            recordings = local_recordings(project)
+            criteria, notes = run_registry_checks(
+                client, params.registry, params.seed, result, bundle, data, recordings
+            )
             card = render_run_card(client, project, params, data, result, bundle, ref)
         artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {gate.model}"))
         completed = complete_gate(gate, criteria, notes)
@@ -178,7 +182,9 @@ def render_run_card(
     if GIT_DIRTY_TAG not in tags:
         # The project is outside git: MLflow has noted the commit of the installed package, which makes no model again.
         tags.pop(GIT_COMMIT_TAG, None)
-    return render_card(build_context(params.registry.name, result, bundle, clips, tags, ref.run_id))
+    encoder_tags = read_encoder_tags(project, params, result.name)
+    context = build_context(params.registry.name, result, bundle, clips, tags, ref.run_id, encoder_tags)
+    return render_card(context)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,17 @@ from music_genre.evaluation.results import (
     TOP_CONFUSIONS,
     read_result,
 )
-from music_genre.features.store import MelDataset, SpectrogramStore
+from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.files import read_csv
 from music_genre.interpretation import plots
 from music_genre.interpretation.interpret_network import CLUSTERS, FAITHFULNESS, FILTERS
-from music_genre.models.bundle import PREDICT_BATCH_SIZE, temporary_bundle
+from music_genre.models.bundle import temporary_bundle
+from music_genre.models.predictors import PREDICT_BATCH_SIZE
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
+from music_genre.pipeline._inputs import read_encoder_tags
 from music_genre.registry.gate import read_gate
 from music_genre.reporting.model_card import build_context, join_clips, render_card
 from music_genre.reporting.run_report import Interpretation, RunReportContext, render_run_report
@@ -62,7 +64,7 @@ def main(project: ProjectPaths) -> None:
         clips=predictions.merge(tracks[["track_id", "path", "title"]], on="track_id", how="left"),
         agreement=read_csv(agreement) if len(params.ensemble.members) > 1 else None,
         confusions=read_csv(ensemble / TOP_CONFUSIONS),
-        interpretations=read_interpretations(project, params.models.names),
+        interpretations=read_interpretations(project, params.trained),
         plots={path.relative_to(project.reports).as_posix() for path in project.reports.rglob("*.png")},
         audio=os.path.relpath(project.audio, project.reports),
         card=render_selected_card(project, params, data, tracks, gate.model),
@@ -78,7 +80,9 @@ def render_selected_card(
     result, clips = read_result(project.evaluation, name), join_clips(data.index, tracks)
     with temporary_bundle(project.models, name, data) as bundle:
         tags = {"data_source": params.data.source_name}
-        return render_card(build_context(params.registry.name, result, bundle, clips, tags))
+        encoder_tags = read_encoder_tags(project, params, result.name)
+        context = build_context(params.registry.name, result, bundle, clips, tags, "", encoder_tags)
+        return render_card(context)
 
 
 def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[str, Interpretation]:
@@ -95,7 +99,7 @@ def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[
     }
 
 
-def medoid_clips(clips: MelDataset, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
+def medoid_clips(clips: ClipDataset, genres: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The clip of each genre whose mean spectrum is closest to the genre's: (frames, n_mels) dB by genre."""
     spectra = np.concatenate([mel.mean(axis=1) for mel in clips.batches(PREDICT_BATCH_SIZE)])
     medoids = {}

@@ -23,6 +23,7 @@ def main(project: ProjectPaths) -> None:
     audio = load_settings(project.root).audio_folder(project.audio)
     clips = params.data.clips(audio, tracks, params.spectrogram, project.cache / "journal")
     cache = project.cache / "spectrograms"
+    splits = splits[["track_id", "genre", "split"]]
     failed = build_store(project.spectrograms, cache, splits, SPLITS, clips, params.data.min_duration_s)
     paths = tracks.set_index("track_id")["path"]
     issues = [DataIssue(clip.track_id, paths[clip.track_id], "dropped", clip.reason, clip.detail) for clip in failed]

@@ -10,21 +10,32 @@ from pathlib import Path
 from music_genre import models, training
 from music_genre.features.store import INDEX, SpectrogramStore
 from music_genre.files import file_sha256, sha256
+from music_genre.models.linear_head import save_head
 from music_genre.models.params import NetworkParams
-from music_genre.models.registry import Network, get_model
-from music_genre.models.serialization import CLASSIFIER_SUFFIX, NETWORK_SUFFIX, save_classifier, save_network
+from music_genre.models.registry import EmbeddingClassifier, Network, get_model
+from music_genre.models.serialization import (
+    CLASSIFIER_SUFFIX,
+    HEAD_SUFFIX,
+    NETWORK_SUFFIX,
+    save_classifier,
+    save_network,
+)
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.tracking.provenance import collect_provenance
 from music_genre.tracking.runs import best_effort_run, connect
-from music_genre.training.trainer import TrainingData, TrainJob, train_classifier, train_network
+from music_genre.training.trainer import TrainingData, TrainJob, train_classifier, train_head, train_network
 
 
 @stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
+    if name not in params.trained:
+        (project.models / name).mkdir(parents=True, exist_ok=True)
+        print(f"{name} is left out: {params.data.source_name} has no audio, and {name} is trained on embeddings")
+        return
     model, section = get_model(name), params.models[name]
     clips = data.split("training").subsample(section.train_fraction)
     training_data = TrainingData(clips, data.split("validation"), len(data.genres))
@@ -41,6 +52,12 @@ def main(project: ProjectPaths) -> None:
             network, history = train_network(name, section, job)
             save_network(network, path.with_suffix(NETWORK_SUFFIX))
             shutil.rmtree(checkpoints)
+        elif isinstance(model, EmbeddingClassifier):
+            store = data.embeddings(section.encoder)
+            head, history = train_head(model, section, store)
+            save_head(head, path.with_suffix(HEAD_SUFFIX), section.encoder, store.encoder.sha256)
+            print(f"{name}: C {head.C:g}, temperature {head.temperature:.3f}, both found on folds by artist")
+            logger.log_epoch(history.iloc[0].to_dict())
         else:
             classifier, history = train_classifier(model, section, training_data)
             save_classifier(classifier, section, path.with_suffix(CLASSIFIER_SUFFIX))

@@ -12,9 +12,10 @@ import yaml
 from markupsafe import Markup
 
 from music_genre.evaluation.results import EVALUATED_SPLITS, ModelResult
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.files import folder_sha256
 from music_genre.models.bundle import BundleManifest, read_manifest
-from music_genre.models.serialization import CLASSIFIER_SUFFIX, NETWORK_SUFFIX
+from music_genre.models.serialization import CLASSIFIER_SUFFIX, HEAD_SUFFIX, NETWORK_SUFFIX
 from music_genre.reporting.rendering import markdown_to_html, render_html, render_markdown, rows
 from music_genre.tracking.provenance import GIT_COMMIT_TAG, GIT_DIRTY_TAG, PATCH_FILE
 
@@ -23,7 +24,7 @@ N_LICENCES = 10  # most frequent licences that are listed
 MAX_DESCRIPTION_CHARS = 5000  # of a version's description in a tracking store's database
 UNKNOWN_LICENCE = "unknown"
 SYNTHETIC = "sample"  # the data source whose audio is synthesized
-LIBRARIES = {NETWORK_SUFFIX: "keras", CLASSIFIER_SUFFIX: "sklearn", ".onnx": "onnx"}  # Hugging Face's names
+LIBRARIES = {NETWORK_SUFFIX: "keras", CLASSIFIER_SUFFIX: "sklearn", HEAD_SUFFIX: "onnx"}  # Hugging Face's names
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class CardContext:
         metrics: by split, ``metrics.json``.
         per_class: ``per_class.csv`` of test.
         predictions: ``predictions.csv`` of test.
+        encoder_tags: columns genre, tag, probability; None where no member has an encoder that tags.
     """
 
     registered_name: str
@@ -53,6 +55,7 @@ class CardContext:
     metrics: Mapping[str, Mapping[str, float]]
     per_class: pd.DataFrame
     predictions: pd.DataFrame
+    encoder_tags: pd.DataFrame | None = None
 
 
 def join_clips(index: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -74,6 +77,7 @@ def build_context(
     clips: pd.DataFrame,
     tags: Mapping[str, str],
     run_id: str = "",
+    encoder_tags: pd.DataFrame | None = None,
 ) -> CardContext:
     """The context of the card of a bundled model; see ``CardContext``.
 
@@ -84,6 +88,7 @@ def build_context(
         clips: from ``join_clips``.
         tags: of its MLflow run, or as many as are known before there is one.
         run_id: of its MLflow run.
+        encoder_tags: columns genre, tag, probability.
     """
     per_class, predictions = (table[table["split"] == "test"] for table in (result.per_class, result.predictions))
     return CardContext(
@@ -97,6 +102,7 @@ def build_context(
         metrics=result.metrics,
         per_class=per_class,
         predictions=predictions,
+        encoder_tags=encoder_tags,
     )
 
 
@@ -115,6 +121,8 @@ def render_card(context: CardContext) -> str:
         n_corrected=int((context.clips["genre"] != context.clips["listed_genre"]).sum()),
         input_text=_input_text(manifest),
         calibrated=set(temperatures) != {1.0},
+        trained_calibrated=all(member.file.endswith(HEAD_SUFFIX) for member in manifest.members),
+        encoder_tags=_encoder_tags(context.encoder_tags),
         splits=rows(by_split.reindex(["training", *EVALUATED_SPLITS]).dropna().astype(int).reset_index()),
         licences=licences.head(N_LICENCES).items(),
         n_more_licences=max(0, len(licences) - N_LICENCES),
@@ -160,7 +168,7 @@ def _front_matter(context: CardContext) -> str:
         "license_name": "depends-on-the-licences-of-the-training-data",
         "library_name": LIBRARIES[Path(context.manifest.members[0].file).suffix],
         "pipeline_tag": "audio-classification",
-        "tags": ["audio-classification", "music", "music-genre-classification", "mel-spectrogram"],
+        "tags": ["audio-classification", "music", "music-genre-classification", *_input_tags(context.manifest)],
         "metrics": ["accuracy", "f1"],
         "model-index": [
             {
@@ -181,13 +189,30 @@ def _front_matter(context: CardContext) -> str:
     return str(yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True))
 
 
+def _input_tags(manifest: BundleManifest) -> list[str]:
+    kinds = {"mel-spectrogram": SPECTROGRAMS in manifest.inputs, "transfer-learning": bool(manifest.encoders)}
+    return [tag for tag, applies in kinds.items() if applies]
+
+
 def _input_text(manifest: BundleManifest) -> str:
     n_frames, n_mels = manifest.shape
     spectrogram = f"log-mel spectrogram of {n_frames} frames and {n_mels} bands"
     if manifest.transform is None:
         return f"a ready {spectrogram}, no audio"
-    seconds = n_frames * manifest.transform.hop_length / manifest.transform.sample_rate_hz
-    return f"{seconds:.1f} s of mono audio at {manifest.transform.sample_rate_hz} Hz, as a {spectrogram}"
+    seconds, encoders = manifest.transform.frames_duration_s, manifest.encoders
+    rates = [f"{encoder.sample_rate_hz} Hz in windows of {encoder.window_seconds:g} s" for encoder in encoders.values()]
+    if SPECTROGRAMS in manifest.inputs or not encoders:
+        rates.append(f"{manifest.transform.sample_rate_hz} Hz, as a {spectrogram}")
+    return f"{seconds:.1f} s of mono audio at {'; and at '.join(rates)}"
+
+
+def _encoder_tags(tags: pd.DataFrame | None) -> dict[str, str]:
+    """By genre, its likeliest tags in words."""
+    if tags is None:
+        return {}
+    words = tags["tag"].astype(str) + " " + (100 * tags["probability"]).round().astype(int).astype(str) + " %"
+    joined: dict[str, str] = words.groupby(tags["genre"], sort=False).agg(", ".join).to_dict()
+    return joined
 
 
 def _provenance(context: CardContext) -> dict[str, str]:

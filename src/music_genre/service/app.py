@@ -26,6 +26,7 @@ from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
 from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
+from music_genre.models.bundle import ClipInputs
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
@@ -43,7 +44,7 @@ from music_genre.service.request_log import RequestLog
 from music_genre.service.schemas import error_responses
 from music_genre.service.security import require_api_key
 from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
-from music_genre.service.shadow import ShadowRunner
+from music_genre.service.shadow import ShadowRunner, unstack
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 
@@ -169,11 +170,12 @@ class MusicGenre:
         while True:
             served = await self.get_model()
             with phase("features"):
-                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest)
+                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest, timeline)
             with phase("forward") as forward:
-                probabilities = await self.run_model(clips, served)
-            if probabilities is not None:
-                prediction = build_response(clips, probabilities, served, timeline)
+                probabilities = await self.run_model(clips.inputs(served.manifest), served)
+                spans = await self.run_model(clips.timeline.inputs, served) if clips.timeline else None
+            if probabilities is not None and (clips.timeline is None or spans is not None):
+                prediction = build_response(clips, probabilities, spans, served, timeline)
                 record_prediction(prediction)
                 self.shadow.submit(recording, clips, served, prediction["genre"], forward.seconds)
                 if self.request_log:
@@ -181,15 +183,15 @@ class MusicGenre:
                 return prediction
             await self.refresh()
 
-    async def run_model(self, clips: ClipBatch, served: ServedModel) -> np.ndarray | None:
-        """(clips, classes) float32 probabilities by the version whose transform made the clips.
+    async def run_model(self, inputs: ClipInputs, served: ServedModel) -> np.ndarray | None:
+        """(clips, classes) float32 probabilities by the version whose manifest made the inputs.
 
         Returns None where that version is no longer loaded, and waits for an inner service that restarts.
         """
-        inputs = [(served.version, mel) for mel in clips.mel]
+        clips = unstack(served.version, inputs)
         while True:
             try:
-                rows = await self.model.to_async.predict(inputs)
+                rows = await self.model.to_async.predict(clips)
                 return None if any(row is None for row in rows) else np.stack(rows)
             except CONNECTION_ERRORS:
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -264,11 +266,13 @@ def decode(upload: Upload) -> AudioSignal:
     return decode_all(upload.audio, MAX_DURATION_S)
 
 
-def build_response(clips: ClipBatch, probabilities: np.ndarray, served: ServedModel, timeline: bool) -> dict[str, Any]:
+def build_response(
+    clips: ClipBatch, probabilities: np.ndarray, spans: np.ndarray | None, served: ServedModel, timeline: bool
+) -> dict[str, Any]:
     """The prediction as the API returns it."""
     context = request_context.get()
     return {
-        **format_prediction(clips, probabilities, served.manifest.genres, served.confidence_threshold, timeline),
+        **format_prediction(clips, probabilities, served.manifest.genres, served.confidence_threshold, timeline, spans),
         "model": {"name": served.name, "version": served.version},
         "request_id": context.request_id if context else "",
     }

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 import numpy as np
 
-from music_genre.models.bundle import PREDICT_BATCH_SIZE, ModelBundle
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.predictors import PREDICT_BATCH_SIZE
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.runtime import configure_libraries
 from music_genre.service.bento import ChampionBentoModel
@@ -34,7 +35,7 @@ POLL_INTERVAL_S = 3.0  # between two looks at the registry's aliases
 DRAIN_SECONDS = 3.0  # without a request: outer services ask every second, so none is left
 MAX_BATCH_LATENCY_MS = 120_000  # BentoML drops batches that it expects to take longer; the outer service gives up first
 
-Clip = tuple[str, np.ndarray]  # version whose transform made it, and (frames, n_mels) float32 dB
+Clip = tuple[str, dict[str, np.ndarray]]  # version whose manifest made it, and what it takes of one clip
 Row = np.ndarray | None  # (classes,) float32 probabilities; None where the clip's version is no longer loaded
 
 logger = logging.getLogger("bentoml.music_genre")
@@ -191,12 +192,16 @@ class AliasWatcher:
 
 
 def predict_by_version(models: dict[str, ModelBundle], clips: list[Clip]) -> list[Row]:
-    """Predict every clip by the version whose transform made it, in order."""
+    """Predict every clip by the version whose manifest made it, in order; clips and spans of a timeline, which have
+    other shapes, apart.
+    """
     rows: list[Row] = [None] * len(clips)
-    for version, model in models.items():
-        indices = [index for index, (clip_version, _) in enumerate(clips) if clip_version == version]
-        if indices:
-            probabilities = model.predict(np.stack([clips[index][1] for index in indices]))
-            for index, row in zip(indices, probabilities, strict=True):
+    alike: dict[Any, list[int]] = {}
+    for index, (version, inputs) in enumerate(clips):
+        alike.setdefault((version, *((name, array.shape) for name, array in inputs.items())), []).append(index)
+    for (version, *shapes), indices in alike.items():
+        if version in models:
+            inputs = {name: np.stack([clips[index][1][name] for index in indices]) for name, _ in shapes}
+            for index, row in zip(indices, models[version].predict(inputs), strict=True):
                 rows[index] = row
     return rows

@@ -16,6 +16,7 @@ from music_genre.inference.predictor import extract_clip_batch, threshold_from_t
 from music_genre.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths
 from music_genre.registry.shadow import ShadowStats
+from music_genre.runtime import cores
 from music_genre.service.environment import BENTO_ROOT, in_bento, service_settings
 
 if TYPE_CHECKING:
@@ -147,12 +148,12 @@ def load_and_warm_up(served: ServedModel, bundle_dir: Path) -> ModelBundle:
     Raises:
         IncompatibleModelError: it cannot; the message says why.
     """
-    from music_genre.models.bundle import ModelBundle
+    from music_genre.models.bundle import ModelBundle, example_inputs
 
     warm_up_features(served)
     try:
-        model = ModelBundle(bundle_dir)
-        probabilities = model.predict(np.zeros((1, *served.manifest.shape), np.float32))
+        model = ModelBundle(bundle_dir, cores())
+        probabilities = model.predict(example_inputs(served.manifest))
     except Exception as error:  # the libraries may raise anything for a file of unknown origin
         raise _incompatible(served.name, served.version, error) from error
     if probabilities.shape != (1, len(served.manifest.genres)) or not np.isfinite(probabilities).all():

@@ -12,11 +12,18 @@ import numpy as np
 
 from music_genre.audio.signal import AudioSignal
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
+from music_genre.models.bundle import ClipInputs
 from music_genre.registry.shadow import ShadowStats
 from music_genre.service.observability import metrics
 from music_genre.service.served_model import ServedModel
 
 logger = logging.getLogger("bentoml.music_genre")
+
+
+def unstack(version: str, inputs: ClipInputs) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """What a version takes of several clips as what the inner service takes: one pair a clip."""
+    n_clips = min(map(len, inputs.values()))
+    return [(version, {name: clips[index] for name, clips in inputs.items()}) for index in range(n_clips)]
 
 
 class ShadowRunner:
@@ -51,7 +58,9 @@ class ShadowRunner:
         if self.task and not self.task.done():
             metrics().shadow.labels(champion.version, challenger.version, "skipped").inc()
             return
-        source = clips if challenger.manifest.transform == champion.manifest.transform else recording
+        alike = challenger.manifest.transform == champion.manifest.transform
+        has_windows = challenger.manifest.encoders.items() <= champion.manifest.encoders.items()
+        source = clips if alike and has_windows else recording
         self.task = asyncio.create_task(self.compare(source, champion, challenger, genre, champion_seconds))
 
     async def compare(
@@ -69,7 +78,7 @@ class ShadowRunner:
             if isinstance(clips, AudioSignal):
                 clips = await self.run_in_thread(extract_clip_batch, clips, challenger.manifest)
             start = time.perf_counter()
-            rows = await self.model.predict_shadow([(challenger.version, mel) for mel in clips.mel])
+            rows = await self.model.predict_shadow(unstack(challenger.version, clips.inputs(challenger.manifest)))
             challenger_seconds = time.perf_counter() - start
             agreed = challenger.manifest.genres[int(np.mean(rows, axis=0).argmax())] == genre
             result = "agreed" if agreed else "differed"

@@ -16,9 +16,10 @@ from mlflow.types import Schema, TensorSpec
 
 import music_genre
 from music_genre.evaluation.metrics import classification_metrics
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import atomic_write_text, folder_sha256
-from music_genre.models.bundle import ModelBundle, read_manifest, temporary_bundle
+from music_genre.models.bundle import ClipInputs, ModelBundle, example_inputs, read_manifest, temporary_bundle
 from music_genre.tracking import BUNDLE_ARTIFACT
 from music_genre.tracking.provenance import UNKNOWN
 
@@ -28,6 +29,8 @@ REQUIREMENTS = (  # packages that loading the model imports; TensorFlow is added
     "librosa",
     "mlflow",
     "numpy",
+    "onnx",
+    "onnxruntime",
     "pydantic",
     "scikit-learn",
     "scipy",
@@ -64,7 +67,7 @@ def log_trained(models: Path, name: str, data: SpectrogramStore, data_digest: st
     mlflow.log_input(validation_dataset, "validation")
     with temporary_bundle(models, name, data) as bundle:
         ref = _log_model(bundle, validation.read(np.arange(1)))
-        probabilities = ModelBundle(bundle).predict_split(validation)
+        probabilities = ModelBundle(bundle).predict_split(data, "validation")
         metrics = with_prefix("validation", classification_metrics(validation.label, probabilities))
         mlflow.log_metrics(metrics, model_id=ref.model_id, dataset=validation_dataset)
         # Last, because runs are found by this tag: one that was interrupted is not.
@@ -73,10 +76,13 @@ def log_trained(models: Path, name: str, data: SpectrogramStore, data_digest: st
 
 
 def _log_model(bundle: Path, example: np.ndarray) -> RunRef:
-    """Log a bundle, with a real clip (1, frames, n_mels) float32 dB as its input example."""
+    """Log a bundle, with a real clip (1, frames, n_mels) float32 dB as its input example, or a window of noise."""
     manifest, package = read_manifest(bundle), Path(music_genre.__file__).parent
+    inputs: dict[str, np.ndarray] = example_inputs(manifest)
+    if SPECTROGRAMS in inputs:
+        inputs[SPECTROGRAMS] = example
     signature = ModelSignature(
-        Schema([TensorSpec(np.dtype(np.float32), (-1, *manifest.shape))]),
+        Schema(_input_specs(inputs)),
         Schema([TensorSpec(np.dtype(np.float32), (-1, len(manifest.genres)))]),
     )
     info = mlflow.pyfunc.log_model(
@@ -85,11 +91,21 @@ def _log_model(bundle: Path, example: np.ndarray) -> RunRef:
         artifacts={BUNDLE_ARTIFACT: str(bundle)},
         code_paths=[str(package)],
         signature=signature,
-        input_example=example,
+        input_example=inputs if len(inputs) > 1 else next(iter(inputs.values())),
         pip_requirements=_requirements(),
         tags={DIGEST_TAG: folder_sha256(bundle)},
     )
     return RunRef(info.run_id, info.model_id)
+
+
+def _input_specs(inputs: ClipInputs) -> list[TensorSpec]:
+    """The shapes of what a model takes; of several inputs with their names."""
+    names = {name: name if len(inputs) > 1 else None for name in inputs}
+    float32 = np.dtype(np.float32)
+    return [
+        TensorSpec(float32, (-1, *clips.shape[1:]) if name == SPECTROGRAMS else (-1, -1, clips.shape[-1]), names[name])
+        for name, clips in inputs.items()
+    ]
 
 
 def dataset(data: SpectrogramStore, split: str, data_digest: str) -> Dataset:

@@ -13,7 +13,9 @@ from music_genre.tracking import BUNDLE_ARTIFACT
 
 
 class GenreModel(PythonModel):  # type: ignore[misc]  # MLflow has no types here
-    """From (n, frames, n_mels) float32 dB to (n, classes) float32 probabilities in label order."""
+    """From (n, frames, n_mels) float32 dB, or (n, windows, window_length) float32 audio where the model has an encoder,
+    to (n, classes) float32 probabilities in label order. A model that takes both takes them by name.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         from music_genre.models.bundle import ModelBundle
@@ -23,7 +25,8 @@ class GenreModel(PythonModel):  # type: ignore[misc]  # MLflow has no types here
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        return self.bundle.predict(model_input)
+        inputs = model_input if isinstance(model_input, dict) else {self.bundle.manifest.inputs[0]: model_input}
+        return self.bundle.predict(inputs)
 
 
 mlflow.models.set_model(GenreModel())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from keras.utils import PyDataset
 
-from music_genre.features.store import MelDataset
+from music_genre.features.store import ClipDataset
 from music_genre.training.recipes import Recipe
 
 
@@ -21,7 +21,7 @@ class MelBatches(PyDataset):  # type: ignore[misc]  # Keras has no types
     """
 
     def __init__(
-        self, clips: MelDataset, recipe: Recipe, n_classes: int, seed: int | None = None, initial_epoch: int = 0
+        self, clips: ClipDataset, recipe: Recipe, n_classes: int, seed: int | None = None, initial_epoch: int = 0
     ) -> None:
         super().__init__()
         self.clips, self.recipe, self.n_classes, self.seed = clips, recipe, n_classes, seed

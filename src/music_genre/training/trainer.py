@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from music_genre.errors import MusicGenreError
-from music_genre.features.store import MelDataset
+from music_genre.features.store import ClipDataset, EmbeddingStore
+from music_genre.models.linear_head import LinearHead
 from music_genre.models.params import ModelParams, NetworkParams
-from music_genre.models.registry import Classifier, Network, get_model
+from music_genre.models.registry import Classifier, EmbeddingClassifier, Network, get_model
 from music_genre.training.recipes import Recipe, make_recipe
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class TrainingData:
         n_classes: genres.
     """
 
-    training: MelDataset
-    validation: MelDataset
+    training: ClipDataset
+    validation: ClipDataset
     n_classes: int
 
 
@@ -231,8 +232,6 @@ def train_classifier(classifier: Classifier, params: ModelParams, data: Training
     Returns:
         The fitted pipeline, and its history of one row (``HISTORY_COLUMNS``).
     """
-    from sklearn.metrics import log_loss
-
     features = _extract(classifier, params, data.training)
     fitted = classifier.fit(features, data.training.label, params)
     row: HistoryRow = {"epoch": 1, "learning_rate": float("nan")}
@@ -240,13 +239,42 @@ def train_classifier(classifier: Classifier, params: ModelParams, data: Training
         ("", features, data.training.label),
         ("val_", _extract(classifier, params, data.validation), data.validation.label),
     ):
-        probabilities = fitted.predict_proba(x).astype(np.float64)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
-        row[f"{prefix}loss"] = float(log_loss(labels, probabilities, labels=np.arange(data.n_classes)))
-        row[f"{prefix}accuracy"] = float(np.mean(probabilities.argmax(axis=1) == labels))
+        row |= {f"{prefix}{name}": value for name, value in _scores(fitted.predict_proba(x), labels).items()}
     return fitted, pd.DataFrame([row], columns=list(HISTORY_COLUMNS))
 
 
-def _extract(classifier: Classifier, params: ModelParams, clips: MelDataset) -> np.ndarray:
+def train_head(
+    classifier: EmbeddingClassifier, params: ModelParams, store: EmbeddingStore
+) -> tuple[LinearHead, pd.DataFrame]:
+    """Fit a classifier on embeddings, no artist of whose clips is in two of the folds that it chooses by.
+
+    Returns:
+        The classifier, and its history of one row (``HISTORY_COLUMNS``).
+    """
+    clips, validation = store.split("training").subsample(params.train_fraction), store.split("validation")
+    embeddings = clips.read(np.arange(len(clips)))
+    artists = store.index.set_index("track_id")["artist_id"].loc[clips.track_id].astype("string")
+    groups = pd.factorize(artists.fillna(artists.index.to_series().map("track {}".format)))[0]
+    head = classifier.fit(embeddings, clips.label, groups, len(store.genres), params)
+    row: HistoryRow = {"epoch": 1, "learning_rate": float("nan")}
+    for prefix, x, labels in (
+        ("", embeddings, clips.label),
+        ("val_", validation.read(np.arange(len(validation))), validation.label),
+    ):
+        row |= {f"{prefix}{name}": value for name, value in _scores(head.predict(x), labels).items()}
+    return head, pd.DataFrame([row], columns=list(HISTORY_COLUMNS))
+
+
+def _scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Log loss and accuracy of (n, classes) probabilities."""
+    from sklearn.metrics import log_loss
+
+    normalized = probabilities.astype(np.float64)
+    normalized /= normalized.sum(axis=1, keepdims=True)
+    loss = float(log_loss(labels, normalized, labels=np.arange(normalized.shape[1])))
+    return {"loss": loss, "accuracy": float(np.mean(normalized.argmax(axis=1) == labels))}
+
+
+def _extract(classifier: Classifier, params: ModelParams, clips: ClipDataset) -> np.ndarray:
     """(n, features) of all clips, a batch at a time."""
     return np.concatenate([classifier.extract(mel, params) for mel in clips.batches(EXTRACT_BATCH_SIZE)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,15 @@ def checkout(collection: Path, tmp_path: Path) -> Path:
 def test_killed_run_resumes_from_finished_shards_to_the_same_bytes(
     finished: Path, checkout: Path, kill_stage: Callable[[Path, str, Callable[[], object]], None]
 ) -> None:
+    tracks = pd.read_parquet(checkout / "data/tracks.parquet").set_index("track_id")["path"]
+    splits = splits_of(checkout)
+    last = checkout / "data/audio" / tracks[splits.index[splits == "test"].max()]
+    content = last.read_bytes()
+    last.unlink()
+    os.mkfifo(last)  # whoever opens it waits, so that the stage cannot end before it is killed
     kill_stage(checkout, "spectrograms", lambda: cached_shards(checkout))
+    last.unlink()
+    last.write_bytes(content)
     assert not (checkout / "data/spectrograms/index.parquet").exists()
     before = cached_shards(checkout)
     run_stages(checkout, "spectrograms")

@@ -119,7 +119,7 @@ def test_new_champion_is_served_without_a_failed_request(
     for version in (old, new):
         model = ModelBundle(versions.download_bundle(client.get_model_version("music-genre", version)))
         clips = extract_clip_batch(recording, model.manifest)
-        confidence[version] = float(model.predict(clips.mel).mean(axis=0).max())
+        confidence[version] = float(model.predict(clips.inputs(model.manifest)).mean(axis=0).max())
     with Load(port, rock_mp3) as load:
         load.until(lambda: served_version(server) == old, 30)
         set_champion(new)

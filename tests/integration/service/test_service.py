@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from music_genre.audio.decoding import decode
 from music_genre.audio.kinds import SUPPORTED_FORMATS
 from music_genre.cli.main import app
+from music_genre.features.params import SPECTROGRAMS
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas
@@ -147,7 +148,7 @@ def test_prediction_of_a_training_clip_is_that_of_the_model(
     predictions, expected = [], []
     for path, stored in training_clips(checkout):
         predictions.append(list(predict(path.read_bytes(), path.name).json()["probabilities"].values()))
-        expected.append(model.predict(stored[None].astype(np.float32))[0])
+        expected.append(model.predict({SPECTROGRAMS: stored[None].astype(np.float32)})[0])
     np.testing.assert_allclose(predictions, expected, atol=0.01)
     assert np.ptp(expected, axis=0).max() > 0.3, "the model predicts the same for all clips: this test shows nothing"
 
@@ -163,7 +164,7 @@ def test_large_song_is_predicted_whole_and_in_order(
     segments = predict(content, timeline="true").json()["segments"]
     assert [segment["start_seconds"] for segment in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)
     probabilities = [list(segment["probabilities"].values()) for segment in segments]
-    np.testing.assert_allclose(probabilities, model.predict(clips.mel), atol=1e-4)
+    np.testing.assert_allclose(probabilities, model.predict(clips.inputs(model.manifest)), atol=1e-4)
 
 
 def test_concurrent_requests_get_their_own_predictions(checkout: Path, predict: Predict) -> None:

@@ -1,0 +1,1 @@
+"""Pretrained encoders: ONNX files that turn audio into embeddings, and where they come from."""

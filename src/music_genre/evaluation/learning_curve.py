@@ -1,0 +1,186 @@
+"""The learning curve: how accurate models are with more and more labelled clips, on artists that they never heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from music_genre.errors import MusicGenreError
+from music_genre.evaluation.metrics import N_BOOTSTRAP
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+N_FOLDS = 5  # at most
+
+# From the positions of clips to train on, and of clips to predict, to (n, classes) probabilities of the latter.
+FitPredict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of the clips that is predicted, and what a model may be trained on for it.
+
+    Args:
+        held_out: (n,) positions of the clips to predict.
+        rest: (m,) positions of the clips of all other artists.
+        rank: (m,) place of each of ``rest`` in a random order of its genre's, from 0.
+    """
+
+    held_out: np.ndarray
+    rest: np.ndarray
+    rank: np.ndarray
+
+    def draw(self, size: int) -> np.ndarray:
+        """(size * classes,) positions of ``size`` clips a genre; a smaller draw is part of every larger one."""
+        return np.sort(self.rest[self.rank < size])
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """What was measured.
+
+    Args:
+        sizes: clips a genre, ascending.
+        correct: by model, (sizes, n) fraction of the repeats in which a clip was predicted correctly.
+        artists: (n,) equal for clips of one artist.
+    """
+
+    sizes: tuple[int, ...]
+    correct: Mapping[str, np.ndarray]
+    artists: np.ndarray
+
+    def table(self) -> pd.DataFrame:
+        """Columns model, size, accuracy, low, high: the mean over the repeats of the accuracy on all clips, each
+        predicted while its artist was held out, and its 95 % interval.
+
+        The interval is of the percentile bootstrap over artists: as many artists as there are are drawn with
+        replacement, each with all its clips, ``N_BOOTSTRAP`` times. So clips of one artist count as one observation. It
+        tells how accurate the same models would be on clips of other such artists.
+        """
+        rows = []
+        for name, correct in self.correct.items():
+            low, high = np.percentile(resampled_accuracy(correct, self.artists), (2.5, 97.5), axis=0)
+            columns = zip(self.sizes, correct.mean(axis=1), low, high, strict=True)
+            rows += [(name, size, *map(float, numbers)) for size, *numbers in columns]
+        return pd.DataFrame(rows, columns=["model", "size", "accuracy", "low", "high"])
+
+    @property
+    def best(self) -> str:
+        """The model that is most accurate at the largest size."""
+        return max(self.correct, key=lambda name: self.correct[name][-1].mean())
+
+    @property
+    def half(self) -> int:
+        """Position of the largest size that is at most half of the last one; 0 where there is none."""
+        return max((number for number, size in enumerate(self.sizes) if 2 * size <= self.sizes[-1]), default=0)
+
+    def gain(self, name: str) -> tuple[float, float, float]:
+        """How much more accurate a model is at the last size than at ``half``, and the 95 % interval of that: of the
+        same draws of artists as in ``table``.
+        """
+        difference = self.correct[name][-1] - self.correct[name][self.half]
+        low, high = np.percentile(resampled_accuracy(difference[np.newaxis], self.artists), (2.5, 97.5))
+        return float(difference.mean()), float(low), float(high)
+
+
+def make_folds(labels: np.ndarray, artists: np.ndarray, genres: Sequence[str], n_repeats: int, seed: int) -> list[Fold]:
+    """Deal all clips to folds by artist, ``n_repeats`` times, and order for each fold what may be trained on.
+
+    There are ``N_FOLDS``, or as many as the genre with the fewest artists has.
+
+    Args:
+        labels: (n,) int64 positions in ``genres``.
+        artists: (n,) equal for clips of one artist.
+        genres: in label order.
+        n_repeats: deals.
+        seed: of deals and orders.
+
+    Raises:
+        MusicGenreError: a genre has fewer than two artists.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_artists = [len(np.unique(artists[labels == label])) for label in range(len(genres))]
+    if min(n_artists) < 2:
+        poorest = genres[int(np.argmin(n_artists))]
+        raise MusicGenreError(f"{poorest} has fewer than two artists outside test, so that none can be held out")
+    folds = []
+    for repeat in range(n_repeats):
+        rng = np.random.default_rng((seed, repeat))
+        deal = StratifiedGroupKFold(min(N_FOLDS, *n_artists), shuffle=True, random_state=int(rng.integers(2**31)))
+        for rest, held_out in deal.split(labels, labels, artists):
+            order = rng.permutation(rest)
+            rank = pd.Series(order).groupby(labels[order]).cumcount().to_numpy()
+            folds.append(Fold(held_out, order, rank))
+    return folds
+
+
+def scarcest_genre(labels: np.ndarray, folds: Sequence[Fold], n_classes: int) -> tuple[int, int]:
+    """The label with the fewest clips to train on in some fold, and their number: the largest size there is."""
+    counts = np.min([np.bincount(labels[fold.rest], minlength=n_classes) for fold in folds], axis=0)
+    return int(counts.argmin()), int(counts.min())
+
+
+def measure(
+    models: Mapping[str, FitPredict],
+    labels: np.ndarray,
+    artists: np.ndarray,
+    folds: Sequence[Fold],
+    sizes: Sequence[int],
+) -> LearningCurve:
+    """Train every model on every size in every fold.
+
+    Args:
+        models: by name.
+        labels: (n,) int64.
+        artists: (n,) equal for clips of one artist.
+        folds: ``make_folds``.
+        sizes: clips a genre, ascending, none above that of ``scarcest_genre``.
+    """
+    correct = {name: np.zeros((len(sizes), len(labels))) for name in models}
+    n_repeats = sum(len(fold.held_out) for fold in folds) // len(labels)
+    runs = list(product(folds, enumerate(sizes), models.items()))
+    for fold, (number, size), (name, fit_predict) in tqdm(runs, desc="Training on more and more clips", unit="model"):
+        predicted = fit_predict(fold.draw(size), fold.held_out).argmax(axis=1)
+        correct[name][number, fold.held_out] += (predicted == labels[fold.held_out]) / n_repeats
+    return LearningCurve(tuple(sizes), correct, artists)
+
+
+def resampled_accuracy(values: np.ndarray, artists: np.ndarray) -> np.ndarray:
+    """(``N_BOOTSTRAP``, m) means over clips of (m, n) values, each over as many artists as there are, drawn with
+    replacement; the same draws for the same artists.
+    """
+    codes = np.unique(artists, return_inverse=True)[1]
+    n_clips = np.bincount(codes)
+    sums = np.stack([np.bincount(codes, weights=row) for row in values])
+    share = np.full(len(n_clips), 1 / len(n_clips))
+    times = np.random.default_rng(0).multinomial(len(n_clips), share, size=N_BOOTSTRAP)
+    return np.asarray((times @ sums.T) / (times @ n_clips)[:, np.newaxis])
+
+
+def plot_learning_curve(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against clips a genre, a line a model; the band is the 95 % interval.
+
+    Args:
+        table: ``LearningCurve.table``.
+        title: above the plot.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="clips a genre", ylabel="accuracy (%)", xscale="log")
+    for name, rows in table.groupby("model", sort=False):
+        axes.fill_between(rows["size"], 100 * rows["low"], 100 * rows["high"], alpha=0.15, linewidth=0)
+        axes.plot(rows["size"], 100 * rows["accuracy"], marker="o", label=name)
+    sizes = table["size"].unique()
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.legend(loc="lower right")
+    return figure

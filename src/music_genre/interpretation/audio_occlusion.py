@@ -1,0 +1,93 @@
+"""Which parts of a clip the prediction of any bundle depends on, also of one that takes audio: occlusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from music_genre.features.params import SPECTROGRAMS, MelConfig
+from music_genre.interpretation.saliency import N_BAND_BLOCKS, N_TIME_BLOCKS, block_index
+from music_genre.models.bundle import ModelBundle
+
+N_FFT = 1024  # of the transform in which a block of time and band is removed from audio
+
+
+def occlude_clip(
+    bundle: ModelBundle, inputs: Mapping[str, np.ndarray], mel: np.ndarray, transform: MelConfig, label: int
+) -> np.ndarray:
+    """How much a genre's probability drops where a block of time and band is taken out of the clip: of a spectrogram it
+    becomes the mean level, of audio it becomes silent.
+
+    Args:
+        bundle: the model.
+        inputs: what it takes of one clip.
+        mel: (frames, n_mels) float32 dB of the clip, which says where the blocks are.
+        transform: that made ``mel``.
+        label: position of the genre.
+
+    Returns:
+        (time blocks, band blocks) float32, as ``saliency.occlusion`` gives it.
+    """
+    features = {name: bundle.encode(name, clip) for name, clip in inputs.items()}
+    index, occluded = block_index(mel.shape), []
+    transformed = {name: _stft(inputs[name][0]) for name in bundle.encoders}
+    edges_hz = _band_edges_hz(transform)
+    for block in range(int(index.max()) + 1):
+        frames, bands = (np.flatnonzero((index == block).any(axis=axis)) for axis in (1, 0))
+        seconds = np.array([frames[0], frames[-1] + 1]) * transform.hop_length / transform.sample_rate_hz
+        one = {}
+        if SPECTROGRAMS in features:
+            one[SPECTROGRAMS] = np.where(index == block, mel.mean(), mel).astype(np.float32)
+        for name, spectra in transformed.items():
+            limits_hz = edges_hz[bands[0]], edges_hz[bands[-1] + 1]
+            one[name] = _without_block(bundle, name, features[name][0], spectra, seconds, limits_hz)
+        occluded.append(one)
+    stacked = {name: np.stack([one[name] for one in occluded]) for name in features}
+    drops = bundle.predict_features(features)[0, label] - bundle.predict_features(stacked)[:, label]
+    return np.asarray(drops.reshape(min(N_TIME_BLOCKS, mel.shape[0]), min(N_BAND_BLOCKS, mel.shape[1])))
+
+
+def _without_block(
+    bundle: ModelBundle,
+    name: str,
+    embeddings: np.ndarray,
+    spectra: np.ndarray,
+    seconds: np.ndarray,
+    limits_hz: tuple[float, float],
+) -> np.ndarray:
+    """(windows, dimension) embeddings of a clip without a block; windows that do not reach into it stay."""
+    from scipy.signal import istft
+
+    config = bundle.encoders[name].config
+    bins = np.linspace(0, config.sample_rate_hz / 2, spectra.shape[1])
+    in_band = (bins >= limits_hz[0]) & (bins < limits_hz[1])
+    result = embeddings.copy()
+    for window in range(len(spectra)):
+        start = window * config.hop_length / config.sample_rate_hz
+        times = start + np.arange(spectra.shape[2]) * N_FFT / 2 / config.sample_rate_hz
+        in_time = (times >= seconds[0]) & (times < seconds[1])
+        if not in_time.any() or not in_band.any():
+            continue
+        masked = np.where(np.outer(in_band, in_time), 0, spectra[window])
+        audio = istft(masked, nperseg=N_FFT)[1][: config.window_length].astype(np.float32)
+        audio = np.pad(audio, (0, config.window_length - len(audio)))
+        result[window] = bundle.encode(name, audio[np.newaxis, np.newaxis])[0, 0]
+    return result
+
+
+def _stft(windows: np.ndarray) -> np.ndarray:
+    """(windows, frequencies, frames) complex64 spectra of (windows, samples)."""
+    from scipy.signal import stft
+
+    return np.asarray(stft(windows, nperseg=N_FFT)[2])
+
+
+def _band_edges_hz(transform: MelConfig) -> np.ndarray:
+    """(n_mels + 1,) borders between mel bands."""
+    import librosa
+
+    edges = librosa.mel_frequencies(transform.n_mels + 2, fmin=0, fmax=transform.sample_rate_hz / 2)
+    borders = np.asarray((edges[1:] + edges[:-1]) / 2)
+    borders[0], borders[-1] = 0.0, np.inf
+    return borders
