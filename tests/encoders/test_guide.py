@@ -48,7 +48,7 @@ class Example:
 
     @property
     def sha256(self) -> str:
-        return file_sha256(self.folder / NETWORK)
+        return file_sha256(self.folder / CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def from_path(folder: Path) -> EncoderParams:
-    return EncoderParams(package=None, path=folder, url=None, sha256=file_sha256(folder / NETWORK))
+    return EncoderParams(package=None, path=folder, url=None, sha256=file_sha256(folder / CONFIG))
 
 
 def noise(n_windows: int, length: int) -> np.ndarray:
@@ -145,7 +145,7 @@ def test_section_of_the_guide_is_one_that_the_stage_takes(
     monkeypatch.chdir(tmp_path)
 
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    with pytest.raises(SystemExit, match=rf"encoders\.mine\.sha256: found {WRONG_SHA256}; encoder\.onnx has \w{{64}}$"):
+    with pytest.raises(SystemExit, match=rf"encoders\.mine\.sha256: found {WRONG_SHA256}; encoder\.json has \w{{64}}$"):
         encoders.main()
 
     params["encoders"]["mine"]["sha256"] = example.sha256
@@ -238,9 +238,9 @@ INVALID_DIMENSIONS = "Got invalid dimensions for input: audio"
         ({"operators": ("Nothing",)}, "cannot be loaded", "No Op registered for Nothing"),
         ({"embedding": "x"}, "Invalid output name:embedding", ""),
         ({"audio": "x"}, "Required inputs (['x']) are missing", ""),
-        ({"windows": 1}, INVALID_DIMENSIONS, "index: 0 Got: 2 Expected: 1"),
+        ({"windows": 1}, INVALID_DIMENSIONS, "index: 0 Got: 3 Expected: 1"),
         ({"length": 32}, INVALID_DIMENSIONS, "index: 1 Got: 64 Expected: 32"),
-        ({"columns": 4}, "embedding is (2, 4) float32; expected (2, 8) float32", ""),
+        ({"columns": 4}, "embedding is (1, 4) float32; expected (1, 8) float32", ""),
         ({"operators": ("Abs", "Neg", "Log")}, "embedding has numbers that are not finite", ""),
     ],
 )
@@ -257,7 +257,7 @@ def test_network_that_does_something_else_is_refused_as_the_guide_says(
 
 def test_double_precision_is_refused(tmp_path: Path, target: Path) -> None:
     write_encoder(tmp_path, operators=("Cast",), output_type=TensorProto.DOUBLE)
-    assert refusal(tmp_path, target).endswith("embedding is (2, 8) float64; expected (2, 8) float32")
+    assert refusal(tmp_path, target).endswith("embedding is (1, 8) float64; expected (1, 8) float32")
 
 
 def test_weights_in_another_file_are_refused(tmp_path: Path, target: Path) -> None:

@@ -128,7 +128,7 @@ def _request_once(session: requests.Session, url: str, part: Path, max_bytes: in
         if status == 200:
             version = _start(response, url, part)
         elif not (version and size and status in (206, 416)):
-            raise MusicGenreError(f"{url}: {status} {response.reason}; expected 200 OK: check data.fma.mirror")
+            raise MusicGenreError(f"{url}: {status} {response.reason}; expected 200 OK: check its address in params")
         elif status == 416 and content_range == f"bytes */{size}":
             return True
         elif status == 416 or not _is_same_file(response, version, part):

@@ -40,7 +40,7 @@ class EncoderConfig(ParamsModel):
     license: str
     trained_on: str
     source: str
-    sha256: Annotated[str, Field(pattern="[0-9a-f]{64}")]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     tags: tuple[str, ...] = ()
 
     @property

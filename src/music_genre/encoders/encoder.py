@@ -103,15 +103,16 @@ class LoadedEncoder:
         return self._run(TAGS, windows, len(self.config.tags))
 
     def check(self) -> None:
-        """Run it once.
+        """Run it on one window and on several.
 
         Raises:
             MusicGenreError: it does not do what ``encoder.json`` says.
         """
-        noise = np.random.default_rng(0).normal(0, 0.1, (2, self.config.window_length)).astype(np.float32)
-        self.encode(noise)
-        if self.config.tags:
-            self.predict_tags(noise)
+        noise = np.random.default_rng(0).normal(0, 0.1, (3, self.config.window_length)).astype(np.float32)
+        for n_windows in (1, 3):
+            self.encode(noise[:n_windows])
+            if self.config.tags:
+                self.predict_tags(noise[:n_windows])
 
     def _run(self, output: str, windows: np.ndarray, n_numbers: int) -> np.ndarray:
         audio = windows.astype(np.float32, copy=False)
@@ -120,9 +121,9 @@ class LoadedEncoder:
                 self.session.run([output], {AUDIO: audio[start : start + MAX_WINDOWS]})[0]
                 for start in range(0, len(audio), MAX_WINDOWS)
             ]
+            result = np.concatenate(rows) if rows else np.empty((0, n_numbers), np.float32)
         except Exception as error:
             raise MusicGenreError(f"{self.name} cannot be run: {_one_line(error)}") from error
-        result = np.concatenate(rows) if rows else np.empty((0, n_numbers), np.float32)
         if result.shape != (len(audio), n_numbers) or result.dtype != np.float32:
             expected = f"({len(audio)}, {n_numbers}) float32"
             raise MusicGenreError(f"{self.name}: {output} is {result.shape} {result.dtype}; expected {expected}")

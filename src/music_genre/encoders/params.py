@@ -16,7 +16,8 @@ class EncoderParams(ParamsModel):
         package: one that the set-up brings.
         path: a folder with ``encoder.json`` and ``encoder.onnx``.
         url: an address below which the two files are.
-        sha256: of ``encoder.onnx``; for ``path`` and ``url``, so that another network is another training.
+        sha256: of ``encoder.json``, which names that of ``encoder.onnx``; for ``path`` and ``url``, so that another
+            encoder is another training.
     """
 
     package: Literal["musicnn"] | None
@@ -30,5 +31,5 @@ class EncoderParams(ParamsModel):
         if sum(bool(source) for source in (self.package, self.path, self.url)) != 1:
             raise ValueError("package: name one of package, path and url")
         if not self.package and self.sha256 is None:
-            raise ValueError("sha256: is missing; `sha256sum encoder.onnx` prints it")
+            raise ValueError("sha256: is missing; `sha256sum encoder.json` prints it")
         return self

@@ -17,18 +17,23 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, smoothing: float = 0.0) -> float:
     """The temperature in [1/8, 8] with the least log loss.
 
     Args:
         probabilities: (n, classes).
         labels: (n,) int64, the true classes.
+        smoothing: fraction of a target that is spread over the other classes, so that a few answers that are all right
+            do not make the next ones certain: Platt (1999) takes 1 / (n + 2).
     """
     from scipy.optimize import minimize_scalar
 
     def log_loss(log_temperature: float) -> float:
         scaled = apply_temperature(probabilities, float(np.exp(log_temperature)))
-        return float(-np.log(np.clip(scaled[np.arange(len(labels)), labels], EPS, 1)).mean())
+        logs = np.log(np.clip(scaled, EPS, 1))
+        true = logs[np.arange(len(labels)), labels]
+        others = (logs.sum(axis=1) - true) / max(1, logs.shape[1] - 1)
+        return float(-((1 - smoothing) * true + smoothing * others).mean())
 
     bound = float(np.log(8))
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))

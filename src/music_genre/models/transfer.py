@@ -18,6 +18,7 @@ from music_genre.models.params import ModelParams
 from music_genre.models.registry import EmbeddingClassifier
 
 N_FOLDS = 5
+NEVER = -1e4  # logit of a genre without a clip
 
 
 class TransferParams(ModelParams):
@@ -50,7 +51,7 @@ def fit(
     judged = ~np.isnan(out_of_fold[best][:, 0])
     if judged.any():
         best = min(params.C, key=lambda c: _log_loss(out_of_fold[c][judged], labels[judged]))
-        temperature = fit_temperature(out_of_fold[best][judged], labels[judged])
+        temperature = fit_temperature(out_of_fold[best][judged], labels[judged], 1 / (judged.sum() + 2))
     weights, bias = (values / temperature for values in _fit_linear(x, labels, n_classes, best))
     return LinearHead(weights.astype(np.float32), bias.astype(np.float32), best, temperature)
 
@@ -87,7 +88,7 @@ def _fit_linear(x: np.ndarray, labels: np.ndarray, n_classes: int, c: float) -> 
     coefficients, intercepts = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row, of the second class
         coefficients, intercepts = np.vstack([-coefficients, coefficients]) / 2, np.r_[-intercepts, intercepts] / 2
-    weights, bias = np.zeros((x.shape[1], n_classes)), np.full(n_classes, np.log(EPS))
+    weights, bias = np.zeros((x.shape[1], n_classes)), np.full(n_classes, NEVER)
     weights[:, model.classes_] = (coefficients / scale).T
     bias[model.classes_] = intercepts - coefficients @ (mean / scale)
     return weights, bias

@@ -11,7 +11,9 @@ from music_genre.encoders.description import CONFIG, MAX_CONFIG_BYTES, NETWORK
 from music_genre.encoders.encoder import Encoder
 from music_genre.encoders.package import WHEEL, write_encoder
 from music_genre.encoders.params import EncoderParams
+from music_genre.encoders.sessions import is_self_contained
 from music_genre.errors import MusicGenreError
+from music_genre.files import file_sha256
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -28,11 +30,12 @@ def main(project: ProjectPaths) -> None:
         folder = project.encoder(name)
         folder.mkdir()
         bring_encoder(params, folder, project.cache / "downloads" / name)
+        found = file_sha256(folder / CONFIG)
+        if params.sha256 and found != params.sha256:
+            raise MusicGenreError(f"encoders.{name}.sha256: found {params.sha256}; {CONFIG} has {found}")
         encoder = Encoder.open(folder)
-        if params.sha256 and encoder.config.sha256 != params.sha256:
-            raise MusicGenreError(
-                f"encoders.{name}.sha256: found {params.sha256}; {NETWORK} has {encoder.config.sha256}"
-            )
+        if not is_self_contained(folder / NETWORK):
+            raise MusicGenreError(f"encoders.{name}: {NETWORK} cannot be loaded: it is not ONNX in one file")
         encoder.load().check()
         about = encoder.config
         print(
