@@ -56,8 +56,8 @@ class Params(ParamsModel):
     @model_validator(mode="after")
     def check_members(self) -> Params:
         """The ensemble's members must be models that can be registered."""
-        if not self.networks:
-            raise ValueError("models: there is no network among them, and the ensemble needs one")
+        if not self.candidates:
+            raise ValueError("models: none of them can be a member of the ensemble, which needs one")
         unknown = [name for name in self.ensemble.members if name not in self.candidates]
         if unknown:
             raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.candidates)}")

@@ -18,12 +18,13 @@ from music_genre.pipeline import stage
 @stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
-    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
+    params = load_params(project.params)
     reports = project.evaluation / name
     if name not in params.trained:
         results.write_nothing(reports, project.predictions(name))
         print(f"{name} is left out: it was not trained")
         return
+    data = SpectrogramStore.open(project.spectrograms)
     with temporary_bundle(project.models, name, data) as folder:
         bundle = ModelBundle(folder)
         predictions = ModelPredictions(

@@ -31,11 +31,12 @@ from music_genre.training.trainer import TrainingData, TrainJob, train_classifie
 @stage
 def main(project: ProjectPaths) -> None:
     name = sys.argv[1]
-    params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
+    params = load_params(project.params)
     if name not in params.trained:
         (project.models / name).mkdir(parents=True, exist_ok=True)
         print(f"{name} is left out: {params.data.source_name} has no audio, and {name} is trained on embeddings")
         return
+    data = SpectrogramStore.open(project.spectrograms)
     model, section = get_model(name), params.models[name]
     clips = data.split("training").subsample(section.train_fraction)
     training_data = TrainingData(clips, data.split("validation"), len(data.genres))

@@ -33,8 +33,9 @@ def run_stages(folder: Path, *stages: str) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = [*(folder / "data/spectrograms").iterdir(), folder / "data/tracks.parquet", folder / "data/inspection.csv"]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    files = [folder / "data/tracks.parquet", folder / "data/inspection.csv"]
+    files += [file for part in ("spectrograms", "embeddings") for file in (folder / "data" / part).rglob("*.*")]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def n_described(folder: Path) -> int:
@@ -58,16 +59,16 @@ def collection(tmp_path_factory: pytest.TempPathFactory, describe_short_clips: C
         path = folder / "music" / ("Hiss", "Hum")[number % 2] / f"{number:03d}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, 12 * 22_050), 22_050)
-    run_stages(folder, "scan", "fetch")
+    run_stages(folder, "scan", "fetch", "encoders")
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with spectrograms, by workers of this machine; to be read only."""
+    """The same with spectrograms and embeddings, by workers of this machine; to be read only."""
     folder = tmp_path_factory.mktemp("finished") / "checkout"
     shutil.copytree(collection, folder)
-    run_stages(folder, "inspect", "split", "spectrograms")
+    run_stages(folder, "inspect", "split", "spectrograms", "embeddings")
     return folder
 
 
@@ -80,7 +81,7 @@ def checkout(collection: Path, tmp_path: Path) -> Path:
 def test_what_was_inspected_is_not_decoded_again_for_its_spectrogram(finished: Path, checkout: Path) -> None:
     run_stages(checkout, "inspect", "split")
     hide_audio(checkout)
-    run_stages(checkout, "spectrograms")
+    run_stages(checkout, "spectrograms", "embeddings")
     assert digests(checkout) == digests(finished)
 
 
@@ -90,11 +91,26 @@ def test_killed_inspection_goes_on_and_gives_the_same_bytes(
     kill_stage(checkout, "inspect", lambda: n_described(checkout))
     before = n_described(checkout)
     assert 0 < before < N_CLIPS
-    kept = {file: file.stat().st_mtime_ns for file in (checkout / ".cache/spectrograms").glob("new-*.npy")}
+    kept = {file: file.stat().st_mtime_ns for file in (checkout / ".cache").rglob("new-*.npy")}
+    assert {file.parent.name for file in kept} == {"spectrograms", "musicnn"}
     run_stages(checkout, "inspect")
     assert n_described(checkout) == N_CLIPS
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
-    run_stages(checkout, "split", "spectrograms")
+    run_stages(checkout, "split", "spectrograms", "embeddings")
+    assert digests(checkout) == digests(finished)
+
+
+def test_killed_embeddings_go_on_and_give_the_same_bytes(
+    finished: Path, checkout: Path, kill_stage: Callable[[Path, str, Callable[[], object]], None]
+) -> None:
+    cache = checkout / ".cache/embeddings/musicnn"
+    run_stages(checkout, "inspect", "split", "spectrograms")
+    shutil.rmtree(cache)  # as if the encoder were another
+    kill_stage(checkout, "embeddings", lambda: any(cache.glob("*.json")))
+    assert not (checkout / "data/embeddings/musicnn/embedding.json").exists()
+    kept = {file: file.stat().st_mtime_ns for file in cache.glob("*.npy")}
+    run_stages(checkout, "embeddings")
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert digests(checkout) == digests(finished)
 
 
@@ -125,7 +141,8 @@ def test_scheduler_whose_workers_are_killed_and_started_gives_the_same_bytes(
     hand_started_dask.start_worker()
     assert process.wait(timeout=120) == 0, process.stderr.read() if process.stderr else ""
     run_stages(checkout, "split")
-    subprocess.run(command("spectrograms"), cwd=checkout, env=environment, check=True)
+    for stage in ("spectrograms", "embeddings"):
+        subprocess.run(command(stage), cwd=checkout, env=environment, check=True)
     assert digests(checkout) == digests(finished)
 
 
@@ -142,5 +159,5 @@ def test_workers_that_do_not_share_the_folder_read_an_address(
     for file in (checkout / "data/audio").rglob("*.flac"):
         file.write_bytes(bytes(file.stat().st_size))  # of the same size, so that the manifest's digests stand
     subprocess.run(command("inspect"), cwd=checkout, env=environment, check=True)
-    run_stages(checkout, "split", "spectrograms")
+    run_stages(checkout, "split", "spectrograms", "embeddings")
     assert digests(checkout) == digests(finished)
