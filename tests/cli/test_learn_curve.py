@@ -40,10 +40,11 @@ def test_curve_is_printed_and_drawn(in_checkout: Path, command: Command, tmp_pat
     options = ("learn-curve", "--models", "baseline", "--repeats", "2", "--output", output)
     measured = command(*options, "--sizes", "4,2,4,500")
     assert measured.code == 0, measured.err
-    heading, names, *rows, left_out, picture, answer = measured.lines
+    heading, names, *rows, ece, left_out, picture, answer = measured.lines
     assert max(map(len, (heading, names, *rows))) <= 80
     assert names.split() == ["clips", "baseline"]
     assert [re.fullmatch(rf" +(\d) +{CELL} *", row)[1] for row in rows] == ["2", "4"]  # type: ignore[index]
+    assert re.fullmatch(r"Calibration error \(ECE\) with most clips: baseline 0\.\d{3}", ece)
     assert re.fullmatch(r"Left out: 500; (Folk|R&B|Rock) has \d clips in the smallest training fold\.", left_out)
     assert picture == f"Picture: {output}"
     assert re.fullmatch(r"Twice as many labels (gained|lost) baseline " + ANSWER.format(2, 4), answer)
@@ -51,6 +52,11 @@ def test_curve_is_printed_and_drawn(in_checkout: Path, command: Command, tmp_pat
     assert drawn.startswith(b"\x89PNG")
     assert command(*options, "--sizes", "2,4,500").out == measured.out
     assert output.read_bytes() == drawn
+    every = command(*options, "--sizes", "2,all").lines
+    assert every[3].startswith("  all ")
+    assert re.fullmatch(
+        r"All labels (gained|lost) baseline [\d.]+ points: instead of 2 clips a genre \(.*\)\.", every[-1]
+    )
     alone = command(*options, "--sizes", "2").lines
     assert alone[2].rstrip() == rows[0].rstrip()
     assert alone[-1].startswith("One size alone does not tell")

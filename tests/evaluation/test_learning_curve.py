@@ -116,7 +116,7 @@ def test_gain_is_over_the_largest_size_of_at_most_half() -> None:
     halves = {(3, 5, 10, 15): 5, (10, 20, 40): 20, (10, 15): 10, (7,): 7}
     for sizes, half in halves.items():
         correct = {"a": np.zeros((len(sizes), 4)), "b": np.ones((len(sizes), 4))}
-        curve = LearningCurve(sizes, correct, np.arange(4))
+        curve = LearningCurve(sizes, correct, np.arange(4), {})
         assert sizes[curve.half] == half
         assert curve.best == "b"
         assert curve.gain("b") == (0.0, 0.0, 0.0)
@@ -124,7 +124,7 @@ def test_gain_is_over_the_largest_size_of_at_most_half() -> None:
 
 def test_plot_has_a_line_a_model_over_the_sizes(tmp_path: Path) -> None:
     correct = {name: np.random.default_rng(0).random((3, 30)) for name in ("baseline", "transfer")}
-    figure = plot_learning_curve(LearningCurve((3, 6, 12), correct, np.arange(30) // 2).table(), "Learning curve")
+    figure = plot_learning_curve(LearningCurve((3, 6, 12), correct, np.arange(30) // 2, {}).table(), "Learning curve")
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == ["baseline", "transfer"]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["3", "6", "12"]

@@ -46,7 +46,7 @@ def learn_curve(
     wanted = parse_sizes(sizes)
     project = ProjectPaths.find()
     check_output(output, ".png")
-    from music_genre.evaluation.learning_curve import make_folds, measure, plot_learning_curve, scarcest_genre
+    from music_genre.evaluation.learning_curve import ALL, make_folds, measure, plot_learning_curve, scarcest_genre
     from music_genre.features.store import SpectrogramStore
     from music_genre.params import load_params
 
@@ -56,7 +56,7 @@ def learn_curve(
     folds = make_folds(clips.label, artists, data.genres, repeats, params.seed)
     label, largest = scarcest_genre(clips.label, folds, len(data.genres))
     limit = f"{data.genres[label]} has {largest} clips in the smallest training fold"
-    possible = [size for size in wanted if size <= largest]
+    possible = [size for size in wanted if size <= largest or size == ALL]
     if not possible:
         raise MusicGenreError(f"{limit}: no size of --sizes is that small")
     check_sizes(possible, names)
@@ -66,7 +66,8 @@ def learn_curve(
     save_plot(plot_learning_curve(table, f"{len(clips)} clips, folds by artist, mean of {repeats} repeats"), output)
     typer.echo("Accuracy in % on artists not trained on, with 95 % intervals, by clips a genre:")
     print_curve(table)
-    left_out = [str(size) for size in wanted if size > largest]
+    typer.echo("Calibration error (ECE) with most clips: " + ", ".join(f"{n} {e:.3f}" for n, e in curve.ece.items()))
+    left_out = [str(size) for size in wanted if size not in possible]
     if left_out:
         typer.echo(f"Left out: {', '.join(left_out)}; {limit}.")
     typer.echo(f"Picture: {output}")
@@ -77,14 +78,18 @@ def parse_sizes(text: str) -> list[int]:
     """The sizes of ``--sizes``, ascending, each once.
 
     Raises:
-        typer.BadParameter: one is not a positive integer.
+        typer.BadParameter: one is neither a positive integer nor ``all``.
     """
+    from music_genre.evaluation.learning_curve import ALL
+
     try:
-        sizes = sorted({int(part) for part in text.split(",")})
+        sizes = sorted({ALL if part.strip() == "all" else int(part) for part in text.split(",")})
     except ValueError:
         sizes = [0]
     if sizes[0] < 1:
-        raise typer.BadParameter(f"takes positive integers with commas between, not {text!r}", param_hint="'--sizes'")
+        raise typer.BadParameter(
+            f"takes positive integers or all, with commas between, not {text!r}", param_hint="'--sizes'"
+        )
     return sizes
 
 
@@ -196,22 +201,28 @@ def fit_predict_network(name: str, section: NetworkParams, clips: ClipDataset, n
 
 def print_curve(table: pd.DataFrame) -> None:
     """Print a row a size and a column a model, in per cent."""
+    from music_genre.evaluation.learning_curve import ALL
+
     names = table["model"].unique()
     rows: list[list[str]] = []
     for size, of_size in table.groupby("size"):
         percent = (100 * of_size.set_index("model")[["accuracy", "low", "high"]]).loc[names].to_numpy()
-        rows.append([f"{size:>5}", *(f"{accuracy:4.1f} ({low:.1f}-{high:.1f})" for accuracy, low, high in percent)])
+        label = "all" if size == ALL else str(size)
+        rows.append([label.rjust(5), *(f"{accuracy:4.1f} ({low:.1f}-{high:.1f})" for accuracy, low, high in percent)])
     print_table(["clips", *names], rows)
 
 
 def answer(curve: LearningCurve) -> str:
     """Whether more clips are worth the work, in words."""
+    from music_genre.evaluation.learning_curve import ALL
+
     if len(curve.sizes) < 2:
         return "One size alone does not tell what more labels gain: give --sizes a smaller one, too."
     few, many, name = curve.sizes[curve.half], curve.sizes[-1], curve.best
     gain, low, high = (round(100 * value, 1) + 0.0 for value in curve.gain(name))
     times = "Twice" if many == 2 * few else f"{many / few:.2g} times"
-    return (
-        f"{times} as many labels {'gained' if gain >= 0 else 'lost'} {name} {abs(gain):.1f} points: {few} to {many}"
-        f" clips a genre (95 % interval {low:.1f} to {high:.1f})."
-    )
+    labels, sizes = f"{times} as many labels", f"{few} to {many} clips a genre"
+    if many == ALL:
+        labels, sizes = "All labels", f"instead of {few} clips a genre"
+    verb = "gained" if gain >= 0 else "lost"
+    return f"{labels} {verb} {name} {abs(gain):.1f} points: {sizes} (95 % interval {low:.1f} to {high:.1f})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,12 +13,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation.metrics import N_BOOTSTRAP
+from music_genre.evaluation.metrics import N_BOOTSTRAP, probability_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_FOLDS = 5  # at most
+ALL = sys.maxsize  # a size: every clip of the training folds, in the numbers that the genres have
 
 # From the positions of clips to train on, and of clips to predict, to (n, classes) probabilities of the latter.
 FitPredict = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,11 +52,13 @@ class LearningCurve:
         sizes: clips a genre, ascending.
         correct: by model, (sizes, n) fraction of the repeats in which a clip was predicted correctly.
         artists: (n,) equal for clips of one artist.
+        ece: by model, expected calibration error at the largest size, over all repeats.
     """
 
     sizes: tuple[int, ...]
     correct: Mapping[str, np.ndarray]
     artists: np.ndarray
+    ece: Mapping[str, float]
 
     def table(self) -> pd.DataFrame:
         """Columns model, size, accuracy, low, high: the mean over the repeats of the accuracy on all clips, each
@@ -142,15 +146,19 @@ def measure(
         labels: (n,) int64.
         artists: (n,) equal for clips of one artist.
         folds: ``make_folds``.
-        sizes: clips a genre, ascending, none above that of ``scarcest_genre``.
+        sizes: clips a genre, ascending, none above that of ``scarcest_genre`` but ``ALL``.
     """
     correct = {name: np.zeros((len(sizes), len(labels))) for name in models}
+    largest: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in models}
     n_repeats = sum(len(fold.held_out) for fold in folds) // len(labels)
     runs = list(product(folds, enumerate(sizes), models.items()))
     for fold, (number, size), (name, fit_predict) in tqdm(runs, desc="Training on more and more clips", unit="model"):
-        predicted = fit_predict(fold.draw(size), fold.held_out).argmax(axis=1)
-        correct[name][number, fold.held_out] += (predicted == labels[fold.held_out]) / n_repeats
-    return LearningCurve(tuple(sizes), correct, artists)
+        probabilities = fit_predict(fold.draw(size), fold.held_out)
+        correct[name][number, fold.held_out] += (probabilities.argmax(axis=1) == labels[fold.held_out]) / n_repeats
+        if size == sizes[-1]:
+            largest[name].append((labels[fold.held_out], probabilities))
+    ece = {name: probability_scores(*map(np.concatenate, zip(*of, strict=True)))["ece"] for name, of in largest.items()}
+    return LearningCurve(tuple(sizes), correct, artists, ece)
 
 
 def resampled_accuracy(values: np.ndarray, artists: np.ndarray) -> np.ndarray:
@@ -166,7 +174,7 @@ def resampled_accuracy(values: np.ndarray, artists: np.ndarray) -> np.ndarray:
 
 
 def plot_learning_curve(table: pd.DataFrame, title: str) -> Figure:
-    """Accuracy against clips a genre, a line a model; the band is the 95 % interval.
+    """Accuracy against clips a genre, a line a model; the band is the 95 % interval. ``ALL`` has no place on the axis.
 
     Args:
         table: ``LearningCurve.table``.
@@ -176,10 +184,10 @@ def plot_learning_curve(table: pd.DataFrame, title: str) -> Figure:
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel="clips a genre", ylabel="accuracy (%)", xscale="log")
-    for name, rows in table.groupby("model", sort=False):
+    for name, rows in table[table["size"] < ALL].groupby("model", sort=False):
         axes.fill_between(rows["size"], 100 * rows["low"], 100 * rows["high"], alpha=0.15, linewidth=0)
         axes.plot(rows["size"], 100 * rows["accuracy"], marker="o", label=name)
-    sizes = table["size"].unique()
+    sizes = table.loc[table["size"] < ALL, "size"].unique()
     axes.set_xticks(sizes, labels=[str(size) for size in sizes])
     axes.minorticks_off()
     axes.legend(loc="lower right")
