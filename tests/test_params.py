@@ -325,8 +325,8 @@ def test_unknown_data_set_names_the_file_that_is_missing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("models", [{}, {"baseline": load_yaml(COMMITTED)["models"]["baseline"]}])
-def test_models_without_a_network_are_refused(tmp_path: Path, models: dict[str, Any]) -> None:
-    assert "models: there is no network among them" in refusal(write(tmp_path, change("models", models)))
+def test_models_without_a_candidate_are_refused(tmp_path: Path, models: dict[str, Any]) -> None:
+    assert "models: none of them can be a member of the ensemble" in refusal(write(tmp_path, change("models", models)))
 
 
 @pytest.mark.parametrize("name", ["registry", "layers", "ensemble", "params", "../crnn", "CRNN", "7"])

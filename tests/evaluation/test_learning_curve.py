@@ -50,6 +50,7 @@ def folds(n_repeats: int = 1, seed: int = 0) -> list[Fold]:
     return make_folds(LABELS, ARTISTS, GENRES, n_repeats, seed)
 
 
+@pytest.mark.slow
 def test_accuracy_rises_with_size() -> None:
     curve = measure({"transfer": fit_transfer(embeddings())}, LABELS, ARTISTS, folds(2), [2, 8, 32])
     table = curve.table()

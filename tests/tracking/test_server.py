@@ -104,7 +104,8 @@ def test_model_is_logged_registered_and_loaded_through_a_server(
         register(client, "remote", digest, ref, read_result(evaluation, "baseline"), gate, "# card")
         registered = ModelBundle(download_bundle(resolve(client, "remote", "champion")))
         clips = data.split("test").read(np.arange(2))
-        np.testing.assert_array_equal(registered.predict(clips), ModelBundle(bundle).predict({SPECTROGRAMS: clips}))
+        inputs = {SPECTROGRAMS: clips}
+        np.testing.assert_array_equal(registered.predict(inputs), ModelBundle(bundle).predict(inputs))
     artifacts = {item.path for item in client.list_artifacts(ref.run_id)}
     assert {"evaluation", "model_card.html"} <= artifacts
     assert client.get_run(ref.run_id).data.metrics["test_accuracy"] == 1.0

@@ -147,6 +147,7 @@ def test_published_recipe_ends_with_the_best_epoch_by_validation_accuracy(data: 
     pytest.fail("no seed ended below its best epoch: the test shows nothing")
 
 
+@pytest.mark.slow
 def test_published_learning_rate_halves_when_validation_accuracy_stops_rising(
     data: TrainingData, tmp_path: Path
 ) -> None:
@@ -187,6 +188,7 @@ def test_improved_recipe_gives_the_same_bytes_again_and_stores_what_it_validated
     assert not [name for name in names if "optimizer" in name]
 
 
+@pytest.mark.slow
 def test_network_trained_in_mixed_precision_is_stored_in_float32(data: TrainingData, tmp_path: Path) -> None:
     params = params_of("crnn", "improved").model_copy(update={"precision": "mixed_float16"})
     compute_dtypes = set()
