@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 Command = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_difference_of_both_kinds_of_split_is_printed(command: Command, writable_checkout: Path) -> None:
     table = writable_checkout / "data/tracks.parquet"
     tracks = pd.read_parquet(table)

@@ -102,6 +102,7 @@ def test_interval_has_no_width_where_every_clip_is_correct() -> None:
     assert scores["macro_f1_low"] == scores["macro_f1"] == scores["macro_f1_high"] == 1
 
 
+@pytest.mark.slow
 def test_interval_covers_the_true_macro_f1_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(2)
     covered = 0

@@ -32,6 +32,7 @@ def recording(tmp_path: Path, synth_tone: Callable[..., np.ndarray]) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_most_confident_clip_is_explained_in_seconds_and_hertz(
     trained_checkout: Path, data: SpectrogramStore, recording: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from music_genre.interpretation.feature_visualization import (
 keras = pytest.importorskip("keras")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["crnn", "parallel"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_optimized_spectrogram_activates_its_filter_more_than_any_real_clip(

@@ -169,6 +169,7 @@ def test_classifier_has_a_history_of_one_row(data: TrainingData) -> None:
     assert np.isnan(row["learning_rate"])
 
 
+@pytest.mark.slow
 def test_improved_recipe_gives_the_same_bytes_again_and_stores_what_it_validated(
     data: TrainingData, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_second_clone_pulls_everything_and_only_registers(clone: Path, run: Run)
     assert set(version["aliases"]) == {"challenger", "champion"}
 
 
+@pytest.mark.slow
 def test_bad_spectrograms_stop_before_training(clone: Path, run: Run) -> None:
     tables = ("data/splits.parquet", "data/tracks.parquet", "data/inspection.csv", "reports/split_changes.csv")
     run(clone, "dvc", "pull", "data/spectrograms", *tables)
