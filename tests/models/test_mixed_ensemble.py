@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,8 @@ def project(trained_checkout: Path, tmp_path_factory: pytest.TempPathFactory) ->
         params["models"]["transfer"] = committed["models"]["transfer"]
     for stage in ("encoders", "embeddings", "train transfer"):
         command = [sys.executable, "-m", *f"music_genre.pipeline.{stage}".split()]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
     write_ensemble(folder / "models", MEMBERS, 1.5, SpectrogramStore.open(folder / "data/spectrograms").genres)
     return folder
 

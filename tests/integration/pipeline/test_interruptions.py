@@ -21,6 +21,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from dvc.utils.hydra import apply_overrides
 
 pytestmark = pytest.mark.pipeline
@@ -124,7 +125,8 @@ def test_outs_after_ten_kills_are_those_of_an_undisturbed_run(checkout: Path, tm
             repair_torn_files(disturbed, before)
     assert "ERROR" not in Run(disturbed, "dvc", "repro", "spectrograms").finish()
     assert digests(disturbed) == digests(checkout)
-    assert lock(disturbed) == lock(checkout)
+    # Stages that do not depend on each other may come in another order.
+    assert yaml.safe_load(lock(disturbed)) == yaml.safe_load(lock(checkout))
     assert [path for path in (disturbed / "data").rglob("*") if ".part" in path.name] == []
     assert list(Run(disturbed, "dvc", "repro", "spectrograms").stages()) == ["scan"]
 
