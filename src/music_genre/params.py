@@ -83,6 +83,10 @@ class Params(ParamsModel):
         """Every model there is, in the order of tables: those of the file, then the ensemble."""
         return (*self.trained, ENSEMBLE)
 
+    def members_of(self, name: str) -> tuple[str, ...]:
+        """The models that a model consists of: those of the ensemble, or itself."""
+        return self.ensemble.members if name == ENSEMBLE else (name,)
+
     def active(self, name: str) -> dict[str, Any]:
         """What a model is made with, for its run: the values that it uses, and the seed."""
         section = self.ensemble.model_dump() if name == ENSEMBLE else self.models[name].active

@@ -11,27 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from music_genre.encoders.description import EncoderConfig
 from music_genre.features.store import INDEX, SpectrogramStore, write_description
+from transfer_projects import ENCODER, add_transfer
 
 Command = Callable[..., Any]
 
 ROOT = Path(__file__).parents[2]
 CELL = r"[ \d]+\.\d \(\d+\.\d-\d+\.\d\)"
-ENCODER = EncoderConfig(
-    name="tones",
-    sample_rate_hz=16_000,
-    window_length=16_000,
-    hop_length=16_000,
-    dimension=6,
-    level_dbfs=None,
-    license="none",
-    trained_on="nothing",
-    source="this test",
-    sha256="0" * 64,
-)
 ANSWER = r"[\d.]+ points: {} to {} clips a genre \(95 % interval -?[\d.]+ to -?[\d.]+\)\."
 
 
@@ -40,11 +27,11 @@ def test_curve_is_printed_and_drawn(in_checkout: Path, command: Command, tmp_pat
     options = ("learn-curve", "--models", "baseline", "--repeats", "2", "--output", output)
     measured = command(*options, "--sizes", "4,2,4,500")
     assert measured.code == 0, measured.err
-    heading, names, *rows, ece, left_out, picture, answer = measured.lines
+    heading, names, *rows, _, calibration, left_out, picture, answer = measured.lines
     assert max(map(len, (heading, names, *rows))) <= 80
     assert names.split() == ["clips", "baseline"]
     assert [re.fullmatch(rf" +(\d) +{CELL} *", row)[1] for row in rows] == ["2", "4"]  # type: ignore[index]
-    assert re.fullmatch(r"Calibration error \(ECE\) with most clips: baseline 0\.\d{3}", ece)
+    assert re.fullmatch(r"  baseline 0\.\d{3} \(0\.\d{3}-0\.\d{3}\)", calibration)
     assert re.fullmatch(r"Left out: 500; (Folk|R&B|Rock) has \d clips in the smallest training fold\.", left_out)
     assert picture == f"Picture: {output}"
     assert re.fullmatch(r"Twice as many labels (gained|lost) baseline " + ANSWER.format(2, 4), answer)
@@ -65,7 +52,7 @@ def test_curve_is_printed_and_drawn(in_checkout: Path, command: Command, tmp_pat
 @pytest.fixture
 def embedded_checkout(writable_checkout: Path) -> Path:
     """A checkout with embeddings that tell the genres apart; those of test are no numbers."""
-    add_transfer(writable_checkout / "params.yaml")
+    add_transfer(writable_checkout)
     data = SpectrogramStore.open(writable_checkout / "data/spectrograms")
     folder = remove_embeddings(writable_checkout) / "musicnn"
     folder.mkdir(parents=True)
@@ -77,14 +64,6 @@ def embedded_checkout(writable_checkout: Path) -> Path:
     index.to_parquet(folder / INDEX, index=False)
     write_description(folder, data.genres, data.min_duration_s, ENCODER)
     return writable_checkout
-
-
-def add_transfer(params: Path) -> None:
-    """Give a project the model on embeddings, as it is in the committed params.yaml."""
-    values, committed = (yaml.safe_load(path.read_text("utf-8")) for path in (params, ROOT / "params.yaml"))
-    values["encoders"] = committed["encoders"]
-    values["models"]["transfer"] = committed["models"]["transfer"]
-    params.write_text(yaml.safe_dump(values), encoding="utf-8")
 
 
 def remove_embeddings(checkout: Path) -> Path:
@@ -136,7 +115,7 @@ def test_missing_spectrograms_or_embeddings_are_one_line(
     in_clone: Path, writable_checkout: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove_embeddings(writable_checkout)
-    add_transfer(writable_checkout / "params.yaml")
+    add_transfer(writable_checkout)
     assert "holds no embeddings" in command("learn-curve", "--models", "transfer").reason
     by_default = command("learn-curve", "--repeats", "1", "--sizes", "2")
     assert by_default.lines[1].split() == ["clips", "baseline"]

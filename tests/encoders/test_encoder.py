@@ -7,36 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from music_genre.encoders.description import EncoderConfig, read_config
+from music_genre.encoders.description import read_config
 from music_genre.encoders.encoder import at_level, clip_windows
 from music_genre.encoders.params import EncoderParams
 from music_genre.errors import MusicGenreError
-
-CONFIG = EncoderConfig(
-    name="test",
-    sample_rate_hz=1000,
-    window_length=300,
-    hop_length=200,
-    dimension=4,
-    level_dbfs=None,
-    license="none",
-    trained_on="nothing",
-    source="here",
-    sha256="0" * 64,
-)
+from transfer_projects import ENCODER
 
 
 @pytest.mark.parametrize(("seconds", "n_windows"), [(0.1, 1), (0.3, 1), (0.49, 1), (0.5, 2), (1.0, 4)])
 def test_clip_has_as_many_whole_windows_as_fit(seconds: float, n_windows: int) -> None:
     audio = np.arange(2000, dtype=np.float32)
-    windows = clip_windows(audio, CONFIG, seconds)
+    windows = clip_windows(audio, ENCODER, seconds)
     assert windows.shape == (n_windows, 300)
     assert windows[:, 0].tolist() == [200 * number for number in range(n_windows)]
 
 
 def test_clip_shorter_than_its_windows_is_repeated() -> None:
     audio = np.arange(100, dtype=np.float32)
-    windows = clip_windows(audio, CONFIG, 0.5)
+    windows = clip_windows(audio, ENCODER, 0.5)
     np.testing.assert_array_equal(windows, np.tile(audio, 5)[[np.arange(300), np.arange(200, 500)]])
 
 
@@ -57,7 +45,7 @@ def test_wrong_descriptions_are_refused_by_key(tmp_path: Path) -> None:
     path = tmp_path / "encoder.json"
     with pytest.raises(MusicGenreError, match=r"encoder\.json cannot be read"):
         read_config(path)
-    path.write_text(CONFIG.model_dump_json().replace('"dimension":4', '"dimension":0').replace("here", "there"))
+    path.write_text(ENCODER.model_dump_json().replace('"dimension":6', '"dimension":0').replace("here", "there"))
     with pytest.raises(MusicGenreError, match=r"encoder\.json: dimension: .*greater than or equal to 1"):
         read_config(path)
     path.write_text("[]")

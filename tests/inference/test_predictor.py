@@ -20,7 +20,7 @@ from music_genre.inference.predictor import (
     format_prediction,
     threshold_from_tags,
 )
-from music_genre.models.bundle import BundleManifest
+from music_genre.models.bundle import Answer, BundleManifest
 
 RATE = 8000
 TRANSFORM = MelConfig(sample_rate_hz=RATE, n_fft=512, hop_length=400, n_mels=16, n_frames=40, clip_duration_s=2.5)
@@ -48,8 +48,12 @@ def clips_at(*seconds: float) -> ClipBatch:
     return ClipBatch(rising, starts, starts + CLIP_DURATION_S, 9.0)
 
 
+def answer(probabilities: list[list[float]]) -> Answer:
+    return Answer(np.array(probabilities, np.float32), np.empty((len(probabilities), 0), np.float32))
+
+
 def predict(clips: ClipBatch, probabilities: list[list[float]], timeline: bool = False) -> dict:
-    return format_prediction(clips, np.array(probabilities, np.float32), GENRES, DEFAULT_CONFIDENCE_THRESHOLD, timeline)
+    return format_prediction(clips, answer(probabilities), manifest(), DEFAULT_CONFIDENCE_THRESHOLD, timeline)
 
 
 @pytest.mark.parametrize("seconds", [0.0125, 0.5, 0.999])
@@ -137,9 +141,8 @@ def test_default_confidence_threshold_is_one_half(row: list[float], confident: b
 
 
 def test_confidence_threshold_of_a_version_is_in_its_tags() -> None:
-    probabilities = np.array([[0.62, 0.3, 0.08]])
     confident = [
-        format_prediction(clips_at(0), probabilities, GENRES, threshold_from_tags(tags), timeline=False)["confident"]
+        format_prediction(clips_at(0), answer([[0.62, 0.3, 0.08]]), manifest(), threshold_from_tags(tags))["confident"]
         for tags in ({}, {CONFIDENCE_THRESHOLD_TAG: "0.61"}, {CONFIDENCE_THRESHOLD_TAG: "0.63"})
     ]
     assert confident == [True, True, False]

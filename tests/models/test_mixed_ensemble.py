@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import yaml
-from dvc.utils.serialize import modify_yaml
 
 from music_genre.errors import MusicGenreError
 from music_genre.features.params import SPECTROGRAMS
@@ -22,6 +16,7 @@ from music_genre.inference.batch import load_clips, load_first_clip
 from music_genre.interpretation.explain_clip import explain_recording
 from music_genre.models.bundle import ModelBundle, read_manifest, temporary_bundle
 from music_genre.models.ensemble import EnsembleMember, combine, write_ensemble
+from transfer_projects import add_transfer, held_out_recordings, run_stages
 
 pytestmark = pytest.mark.slow
 
@@ -33,14 +28,8 @@ def project(trained_checkout: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The checkout with a trained transfer and such an ensemble."""
     folder = tmp_path_factory.mktemp("mixed") / "checkout"
     shutil.copytree(trained_checkout, folder, ignore=shutil.ignore_patterns("mlartifacts", "mlflow.db"))
-    committed = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
-    with modify_yaml(folder / "params.yaml") as params:
-        params["encoders"] = committed["encoders"]
-        params["models"]["transfer"] = committed["models"]["transfer"]
-    for stage in ("encoders", "embeddings", "train transfer"):
-        command = [sys.executable, "-m", *f"music_genre.pipeline.{stage}".split()]
-        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+    add_transfer(folder)
+    run_stages(folder, "encoders", "embeddings", "train transfer")
     write_ensemble(folder / "models", MEMBERS, 1.5, SpectrogramStore.open(folder / "data/spectrograms").genres)
     return folder
 
@@ -52,9 +41,7 @@ def data(project: Path) -> SpectrogramStore:
 
 @pytest.fixture(scope="module")
 def recordings(project: Path, data: SpectrogramStore) -> list[Path]:
-    """Of the test clips, in order."""
-    paths = pd.read_parquet(project / "data/tracks.parquet").set_index("track_id")["path"]
-    return [project / "data/audio" / paths[track_id] for track_id in data.split("test").track_id]
+    return held_out_recordings(project, data)
 
 
 def test_average_is_of_the_members_on_their_own_inputs(
@@ -94,12 +81,30 @@ def test_it_is_explained_by_occlusion_of_both_inputs(
 
 def test_bundle_whose_encoder_was_changed_is_refused(project: Path, data: SpectrogramStore) -> None:
     with temporary_bundle(project / "models", "transfer", data) as folder:
-        network = folder / "encoders/musicnn/encoder.onnx"
-        network.write_bytes(network.read_bytes() + b"\0")
+        encoder, manifest_file = folder / "encoders/musicnn", folder / "manifest.json"
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        about = json.loads((encoder / "encoder.json").read_text(encoding="utf-8"))
+        (encoder / "encoder.json").write_text(json.dumps(about | {"level_dbfs": None}), encoding="utf-8")
+        with pytest.raises(MusicGenreError, match=r"holds other encoders than manifest\.json describes"):
+            ModelBundle(folder)
+        (encoder / "encoder.onnx").write_bytes((encoder / "encoder.onnx").read_bytes() + b"\0")
         with pytest.raises(MusicGenreError, match=r"has the SHA-256 .*; encoder\.json says"):
             ModelBundle(folder)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         manifest["members"][0]["input"] = "other"
-        (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        manifest_file.write_text(json.dumps(manifest), encoding="utf-8")
         with pytest.raises(ValueError, match="transfer takes 'other', which is no encoder of the bundle"):
             read_manifest(folder)
+
+
+def test_model_is_not_bundled_with_another_encoder_than_it_was_trained_on(
+    project: Path, data: SpectrogramStore, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(project / "models", models)
+    about = json.loads((models / "encoders/musicnn/encoder.json").read_text(encoding="utf-8"))
+    (models / "encoders/musicnn/encoder.json").write_text(json.dumps(about | {"hop_length": 24_000}), encoding="utf-8")
+    with (
+        pytest.raises(MusicGenreError, match="transfer was trained on another musicnn"),
+        temporary_bundle(models, "transfer", data),
+    ):
+        pass

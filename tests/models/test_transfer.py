@@ -79,7 +79,7 @@ def test_stored_head_gives_the_same_answers_and_names_its_encoder(tmp_path: Path
     path = tmp_path / "a/model.onnx"
     assert path.read_bytes() == (tmp_path / "b/model.onnx").read_bytes()
     stored, predictor = StoredHead.read(path), load_predictor(path, "transfer")
-    assert (stored.encoder, stored.encoder_sha256) == ("test", "0" * 64)
+    assert (stored.encoder, stored.encoder_digest) == ("test", "0" * 64)
     np.testing.assert_allclose(predictor.predict(embeddings), head.predict(embeddings), atol=1e-6)
     assert predictor.n_parameters == 6 * 3 + 3
 

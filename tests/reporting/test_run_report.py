@@ -227,8 +227,19 @@ def test_each_of_three_members_has_its_own_table(context_of: Callable[..., RunRe
 def test_run_without_networks_has_a_page(context: RunReportContext, parse: Parse) -> None:
     plots = {plot for plot in context.plots if not plot.startswith("interpretation/")}
     page = parse(render_run_report(replace(context, interpretations={}, plots=plots)))
-    assert page.text.count("None of the models is a network.") == 4
+    assert page.text.count("None of the models can be interpreted.") == 4
     assert page.references
+
+
+def test_encoders_own_tags_are_shown_by_genre(context: RunReportContext, parse: Parse) -> None:
+    rows = [("Folk", "acoustic", 0.62), ("Folk", "guitar", 0.4), ("Rock", "punk", 0.305)]
+    tags = pd.DataFrame(rows, columns=["genre", "tag", "probability"])
+    transfer = replace(context.interpretations["crnn"], tags=tags)
+    page = parse(render_run_report(replace(context, interpretations={"transfer": transfer})))
+    assert page.tables["What a pretrained encoder's own tags say about test clips"][1:] == [
+        ["transfer", "Folk", "acoustic 62 %, guitar 40 %"],
+        ["transfer", "Rock", "punk 30 %"],
+    ]
 
 
 def test_filters_activated_more_than_by_any_clip_are_counted(page: Any) -> None:

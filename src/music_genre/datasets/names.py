@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+import numpy as np
 import pandas as pd
 
 # Between the artists of one credit. A comma, an ampersand and a slash without blanks also stand within names.
@@ -71,6 +72,17 @@ def artist_keys(credit: str | None) -> tuple[str, ...]:
         return ()
     names = (_plain(name).strip("()[] ") for name in SEPARATOR.split(unicodedata.normalize("NFKC", credit)))
     return tuple(sorted({name for name in names if name and not _is_compilation(name)}))
+
+
+def artist_groups(artist_id: pd.Series) -> np.ndarray:
+    """(n,) int64, equal for tracks of one artist; a track whose artist is not known is a group of its own.
+
+    Args:
+        artist_id: (n,) as in ``tracks.parquet``.
+    """
+    unknown = pd.Series(np.arange(len(artist_id)), artist_id.index).map("track {}".format)
+    codes: np.ndarray = pd.factorize(artist_id.astype("string").fillna(unknown))[0]
+    return codes
 
 
 def _is_compilation(name: str) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from music_genre.config import ParamsModel
 from music_genre.errors import MusicGenreError
+from music_genre.files import sha256
 
 CONFIG, NETWORK = "encoder.json", "encoder.onnx"
 MAX_CONFIG_BYTES = 1_000_000
@@ -47,6 +48,11 @@ class EncoderConfig(ParamsModel):
     def window_seconds(self) -> float:
         """The length of a window."""
         return self.window_length / self.sample_rate_hz
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that determines embeddings: the network and how audio is cut and levelled for it."""
+        return sha256(self.model_dump_json())
 
     def n_windows(self, clip_seconds: float) -> int:
         """Windows of a clip of this length, at least one."""

@@ -96,11 +96,26 @@ class LoadedEncoder:
         Raises:
             MusicGenreError: the network gives something else, or numbers that are not finite.
         """
-        return self._run(EMBEDDING, windows, self.config.dimension)
+        return self.encode_and_tag(windows)[0]
 
-    def predict_tags(self, windows: np.ndarray) -> np.ndarray:
-        """(n, tags) float32: how likely each of ``config.tags`` is in each window (n, window_length)."""
-        return self._run(TAGS, windows, len(self.config.tags))
+    def encode_and_tag(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``encode``, and from the same run (n, tags) float32: how likely each of ``config.tags`` is in each window."""
+        sizes = {EMBEDDING: self.config.dimension, TAGS: len(self.config.tags)}
+        wanted = [output for output, size in sizes.items() if size]
+        audio = windows.astype(np.float32, copy=False)
+        rows: dict[str, list[np.ndarray]] = {output: [] for output in wanted}
+        try:
+            for start in range(0, len(audio), MAX_WINDOWS):
+                results = self.session.run(wanted, {AUDIO: audio[start : start + MAX_WINDOWS]})
+                for output, result in zip(wanted, results, strict=True):
+                    rows[output].append(result)
+            arrays = {output: np.concatenate(rows[output]) for output in wanted if rows[output]}
+        except Exception as error:  # as in ``Encoder.load``
+            raise MusicGenreError(f"{self.name} cannot be run: {_one_line(error)}") from error
+        for output, array in arrays.items():
+            self._check(output, array, (len(audio), sizes[output]))
+        embedding, tags = (arrays.get(o, np.empty((len(audio), size), np.float32)) for o, size in sizes.items())
+        return embedding, tags
 
     def check(self) -> None:
         """Run it on one window and on several.
@@ -111,25 +126,12 @@ class LoadedEncoder:
         noise = np.random.default_rng(0).normal(0, 0.1, (3, self.config.window_length)).astype(np.float32)
         for n_windows in (1, 3):
             self.encode(noise[:n_windows])
-            if self.config.tags:
-                self.predict_tags(noise[:n_windows])
 
-    def _run(self, output: str, windows: np.ndarray, n_numbers: int) -> np.ndarray:
-        audio = windows.astype(np.float32, copy=False)
-        try:
-            rows = [
-                self.session.run([output], {AUDIO: audio[start : start + MAX_WINDOWS]})[0]
-                for start in range(0, len(audio), MAX_WINDOWS)
-            ]
-            result = np.concatenate(rows) if rows else np.empty((0, n_numbers), np.float32)
-        except Exception as error:
-            raise MusicGenreError(f"{self.name} cannot be run: {_one_line(error)}") from error
-        if result.shape != (len(audio), n_numbers) or result.dtype != np.float32:
-            expected = f"({len(audio)}, {n_numbers}) float32"
-            raise MusicGenreError(f"{self.name}: {output} is {result.shape} {result.dtype}; expected {expected}")
-        if not np.isfinite(result).all():
+    def _check(self, output: str, array: np.ndarray, shape: tuple[int, int]) -> None:
+        if array.shape != shape or array.dtype != np.float32:
+            raise MusicGenreError(f"{self.name}: {output} is {array.shape} {array.dtype}; expected {shape} float32")
+        if not np.isfinite(array).all():
             raise MusicGenreError(f"{self.name}: {output} has numbers that are not finite")
-        return result
 
 
 def clip_windows(audio: np.ndarray, config: EncoderConfig, clip_seconds: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The learning curve: how accurate models are with more and more labelled clips, on artists that they never heard."""
+"""The learning curve: accuracy on held-out artists against the number of labelled clips."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation.metrics import N_BOOTSTRAP, probability_scores
+from music_genre.evaluation.metrics import N_BOOTSTRAP, expected_calibration_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_FOLDS = 5  # at most
+N_CALIBRATION_DRAWS = 500
 ALL = sys.maxsize  # a size: every clip of the training folds, in the numbers that the genres have
 
 # From the positions of clips to train on, and of clips to predict, to (n, classes) probabilities of the latter.
@@ -44,6 +45,19 @@ class Fold:
         return np.sort(self.rest[self.rank < size])
 
 
+class Calibration(NamedTuple):
+    """How far confidence is from accuracy, beside what chance alone gives on as few clips.
+
+    Args:
+        ece: expected calibration error.
+        low, high: its 95 % interval where every answer is right as often as it says.
+    """
+
+    ece: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True)
 class LearningCurve:
     """What was measured.
@@ -52,13 +66,13 @@ class LearningCurve:
         sizes: clips a genre, ascending.
         correct: by model, (sizes, n) fraction of the repeats in which a clip was predicted correctly.
         artists: (n,) equal for clips of one artist.
-        ece: by model, expected calibration error at the largest size, over all repeats.
+        calibration: by model, at the largest size, over all repeats.
     """
 
     sizes: tuple[int, ...]
     correct: Mapping[str, np.ndarray]
     artists: np.ndarray
-    ece: Mapping[str, float]
+    calibration: Mapping[str, Calibration]
 
     def table(self) -> pd.DataFrame:
         """Columns model, size, accuracy, low, high: the mean over the repeats of the accuracy on all clips, each
@@ -156,9 +170,28 @@ def measure(
         probabilities = fit_predict(fold.draw(size), fold.held_out)
         correct[name][number, fold.held_out] += (probabilities.argmax(axis=1) == labels[fold.held_out]) / n_repeats
         if size == sizes[-1]:
-            largest[name].append((labels[fold.held_out], probabilities))
-    ece = {name: probability_scores(*map(np.concatenate, zip(*of, strict=True)))["ece"] for name, of in largest.items()}
-    return LearningCurve(tuple(sizes), correct, artists, ece)
+            largest[name].append((fold.held_out, probabilities))
+    answers = {name: map(np.concatenate, zip(*parts, strict=True)) for name, parts in largest.items()}
+    calibration = {name: measure_calibration(labels, *of_model) for name, of_model in answers.items()}
+    return LearningCurve(tuple(sizes), correct, artists, calibration)
+
+
+def measure_calibration(labels: np.ndarray, positions: np.ndarray, probabilities: np.ndarray) -> Calibration:
+    """The calibration error of answers, several of which may be about one clip.
+
+    Args:
+        labels: (n,) int64 of all clips.
+        positions: (m,) the clip that an answer is about.
+        probabilities: (m, classes).
+    """
+    cumulated, rng = np.cumsum(probabilities, axis=1), np.random.default_rng(0)
+    drawn = [  # labels as the answers say they are spread; one random number a clip, for all answers about it
+        (cumulated < cumulated[:, -1:] * rng.random(len(labels))[positions, np.newaxis]).sum(axis=1)
+        for _ in range(N_CALIBRATION_DRAWS)
+    ]
+    by_chance = [expected_calibration_error(truth, probabilities) for truth in drawn]
+    low, high = np.percentile(by_chance, (2.5, 97.5))
+    return Calibration(expected_calibration_error(labels[positions], probabilities), float(low), float(high))
 
 
 def resampled_accuracy(values: np.ndarray, artists: np.ndarray) -> np.ndarray:

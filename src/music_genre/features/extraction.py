@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -39,8 +39,8 @@ class SpectrogramExtractor:
     """
 
     made_by: MelConfig
-    description = "Spectrograms"
-    dtype: DType = np.float16
+    description: ClassVar = "Spectrograms"
+    dtype: ClassVar[DType] = np.float16
 
     @property
     def decoded_seconds(self) -> float:
@@ -71,8 +71,8 @@ class EmbeddingExtractor:
 
     encoder: Encoder
     transform: MelConfig
-    description = "Embeddings"
-    dtype: DType = np.float32
+    description: ClassVar = "Embeddings"
+    dtype: ClassVar[DType] = np.float32
 
     @property
     def made_by(self) -> EncoderConfig:
@@ -87,7 +87,7 @@ class EmbeddingExtractor:
     def key(self, audio_sha256: str) -> str:
         """What determines the result."""
         clip = f" {self.transform.frames_duration_s} {FEATURES_VERSION}"
-        return f"{audio_sha256} {sha256(self.made_by.model_dump_json(), clip)}"
+        return f"{audio_sha256} {sha256(self.made_by.digest, clip)}"
 
     def extract(self, recording: AudioSignal) -> np.ndarray:
         """(windows, dimension) float32."""

@@ -146,6 +146,12 @@ def upper_bands(transform: MelConfig) -> slice:
     return slice(first, transform.n_mels)
 
 
+def mel_band_borders_hz(transform: MelConfig) -> np.ndarray:
+    """(n_mels + 1,) frequencies in Hz halfway between the centres of neighbouring bands."""
+    centres = _mel_edges(transform.sample_rate_hz / 2, transform.n_mels)
+    return np.asarray((centres[1:] + centres[:-1]) / 2)
+
+
 @lru_cache(maxsize=8)
 def _hann(n_fft: int) -> np.ndarray:
     """(n_fft,) periodic Hann window."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,12 @@ from music_genre.audio.decoding import decode, decode_all, decoder_crashed
 from music_genre.audio.kinds import AUDIO_SUFFIXES, looks_like_audio
 from music_genre.compute import map_clips
 from music_genre.errors import AudioError, IssueReason
-from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
+from music_genre.inference.predictor import (
+    ClipBatch,
+    extract_clip_batch,
+    extract_first_clip_batch,
+    format_prediction,
+)
 
 if TYPE_CHECKING:
     from music_genre.models.bundle import BundleManifest, ModelBundle
@@ -60,16 +64,13 @@ def load_clips(file: Path, manifest: BundleManifest, timeline: bool = False) -> 
 
 
 def load_first_clip(file: Path, manifest: BundleManifest) -> ClipBatch:
-    """The features of a recording's first clip, whatever its length: what a model is trained and measured on.
+    """Decode the beginning of a file and make the features that a model is trained and measured on.
 
     Raises:
-        AudioError: the file cannot be used, or the model takes no audio.
+        AudioError: the file cannot be used.
     """
     seconds = manifest.transform.clip_duration_s if manifest.transform else 0.0
-    recording = decode(file, seconds + 1)  # resampling the end of a clip takes a few samples from beyond it
-    batch = extract_clip_batch(recording, replace(manifest, min_duration_s=0.0))
-    windows = {name: clips[:1] for name, clips in batch.windows.items()}
-    return replace(batch, mel=batch.mel[:1], windows=windows, start_seconds=batch.start_seconds[:1])
+    return extract_first_clip_batch(decode(file, seconds + 1), manifest)
 
 
 def predict_files(
@@ -103,9 +104,9 @@ def predict_clips(
     model: ModelBundle, clips: ClipBatch, confidence_threshold: float, timeline: bool = False
 ) -> dict[str, Any]:
     """The prediction of a recording, as ``format_prediction`` gives it."""
-    probabilities = model.predict(clips.inputs(model.manifest))
+    answer = model.answer(clips.inputs(model.manifest))
     spans = model.predict(clips.timeline.inputs) if clips.timeline is not None else None
-    return format_prediction(clips, probabilities, model.manifest.genres, confidence_threshold, timeline, spans)
+    return format_prediction(clips, answer, model.manifest, confidence_threshold, timeline, spans)
 
 
 def csv_columns(genres: Sequence[str]) -> list[str]:
@@ -119,6 +120,7 @@ def csv_row(file: Path, predicted: Predicted) -> dict[str, Any]:
         return {"file": str(file), "error": str(predicted)}
     row = dict(predicted)
     probabilities, notes = row.pop("probabilities"), row.pop("notes", [])
+    row.pop("tags", None)  # a table has no lists
     return {"file": str(file), **row, "notes": ";".join(note["code"] for note in notes), **probabilities}
 
 

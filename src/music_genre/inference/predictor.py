@@ -12,14 +12,15 @@ from music_genre.audio.signal import AudioNote, AudioSignal, resample
 from music_genre.encoders.description import EncoderConfig
 from music_genre.encoders.encoder import at_level, clip_windows
 from music_genre.errors import AudioError, IssueReason
-from music_genre.features.mel import extract_clips
+from music_genre.features.mel import extract_clips, extract_first_clip
 from music_genre.features.params import SPECTROGRAMS, MelConfig
 from music_genre.features.statistics import is_band_limited, upper_fraction
-from music_genre.models.bundle import BundleManifest
+from music_genre.models.bundle import Answer, BundleManifest
 
 CONFIDENCE_THRESHOLD_TAG = "validation_confidence_threshold"  # of a registered version; found on validation
 DEFAULT_CONFIDENCE_THRESHOLD = 0.5  # without that tag: a genre must be likelier than all others together
 
+N_TAGS = 5  # of an encoder's own in an answer
 MAX_SPANS = 160  # of a timeline: half a window each up to four minutes
 
 # Standard deviation over time of a clip's mean level. White, uniform and pink noise have 0.3 to 0.4 dB, 99.9 % of the
@@ -98,12 +99,7 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest, timelin
     notes = (*recording.notes, *feature_notes(mel, transform))
     audio = {name: resample(recording, encoder.sample_rate_hz) for name, encoder in manifest.encoders.items()}
     windows = {
-        name: np.stack(
-            [
-                clip_windows(audio[name][int(start * encoder.sample_rate_hz) :], encoder, transform.frames_duration_s)
-                for start in starts
-            ]
-        )
+        name: _stack_windows(audio[name], encoder, starts, transform.frames_duration_s)
         for name, encoder in manifest.encoders.items()
     }
     spans = None
@@ -111,6 +107,36 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest, timelin
         (name,) = manifest.inputs
         spans = make_timeline(audio[name], name, manifest.encoders[name])
     return ClipBatch(mel, starts, ends, recording.duration_s, notes, windows, spans)
+
+
+def extract_first_clip_batch(recording: AudioSignal, manifest: BundleManifest) -> ClipBatch:
+    """The features of a recording's first clip, whatever its length: what a model is trained and measured on.
+
+    Args:
+        recording: of ``clip_duration_s`` and a little more, because resampling takes samples from beyond a clip's end.
+        manifest: of a model that takes audio.
+
+    Raises:
+        AudioError: ``silent``.
+    """
+    transform = manifest.transform
+    if transform is None:
+        raise ValueError(f"{manifest.name} takes no audio")
+    mel = extract_first_clip(recording, transform)[np.newaxis]
+    starts, ends = np.zeros(1), np.array([min(transform.frames_duration_s, recording.duration_s)])
+    windows = {
+        name: _stack_windows(resample(recording, encoder.sample_rate_hz), encoder, starts, transform.frames_duration_s)
+        for name, encoder in manifest.encoders.items()
+    }
+    return ClipBatch(mel, starts, ends, recording.duration_s, recording.notes, windows)
+
+
+def _stack_windows(
+    audio: np.ndarray, encoder: EncoderConfig, start_seconds: np.ndarray, clip_seconds: float
+) -> np.ndarray:
+    """(clips, windows, window_length) float32 of the clips of audio (samples,) that begin at ``start_seconds``."""
+    firsts = (start_seconds * encoder.sample_rate_hz).astype(int)
+    return np.stack([clip_windows(audio[first:], encoder, clip_seconds) for first in firsts])
 
 
 def make_timeline(audio: np.ndarray, name: str, encoder: EncoderConfig) -> Timeline:
@@ -154,23 +180,24 @@ def has_steady_level(mel: np.ndarray) -> bool:
 
 def format_prediction(
     clips: ClipBatch,
-    probabilities: np.ndarray,
-    genres: tuple[str, ...],
+    answer: Answer,
+    manifest: BundleManifest,
     confidence_threshold: float,
-    timeline: bool,
+    timeline: bool = False,
     span_probabilities: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The prediction of a recording as the API returns it, without model and request id.
 
     Args:
         clips: of the recording.
-        probabilities: (clips, classes) float32; their mean is the recording's.
-        genres: (classes,) in label order.
+        answer: of the model about the clips; their mean is the recording's.
+        manifest: of the model.
         confidence_threshold: the least confidence of a confident prediction; those of noise and of recordings without
             the upper half of the frequencies never are.
         timeline: whether to add ``segments``, the prediction of each clip or span.
         span_probabilities: (spans, classes) float32 of ``clips.timeline``.
     """
+    genres, probabilities = manifest.genres, answer.probabilities
     mean_probabilities = probabilities.mean(axis=0)
     confidence = float(mean_probabilities.max())
     is_doubtful = any(note.code in DOUBTFUL for note in clips.notes)
@@ -183,6 +210,8 @@ def format_prediction(
     }
     if clips.notes:
         prediction["notes"] = [_format_note(note) for note in clips.notes]
+    if manifest.tags:
+        prediction["tags"] = [{"tag": tag, "probability": p} for tag, p in top_tags(manifest, answer.tags)]
     if timeline:
         spans: ClipBatch | Timeline = clips
         if clips.timeline is not None and span_probabilities is not None:
@@ -197,6 +226,17 @@ def format_prediction(
             for start, end, row in zip(spans.start_seconds, spans.end_seconds, probabilities, strict=True)
         ]
     return prediction
+
+
+def top_tags(manifest: BundleManifest, tags: np.ndarray) -> list[tuple[str, float]]:
+    """The ``N_TAGS`` likeliest of the encoders' own tags, with the mean over clips of their probabilities.
+
+    Args:
+        manifest: of the model.
+        tags: (clips, tags) float32, ``Answer.tags``.
+    """
+    likely = tags.mean(axis=0)
+    return [(manifest.tags[number], float(likely[number])) for number in np.argsort(-likely, kind="stable")[:N_TAGS]]
 
 
 def _format_note(note: AudioNote) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from music_genre.features.mel import mel_band_borders_hz
 from music_genre.features.params import SPECTROGRAMS, MelConfig
 from music_genre.interpretation.saliency import N_BAND_BLOCKS, N_TIME_BLOCKS, block_index
 from music_genre.models.bundle import ModelBundle
@@ -32,7 +33,8 @@ def occlude_clip(
     features = {name: bundle.encode(name, clip) for name, clip in inputs.items()}
     index, occluded = block_index(mel.shape), []
     transformed = {name: _stft(inputs[name][0]) for name in bundle.encoders}
-    edges_hz = _band_edges_hz(transform)
+    edges_hz = mel_band_borders_hz(transform)
+    edges_hz[0], edges_hz[-1] = 0.0, np.inf  # what no band covers goes with the outermost
     for block in range(int(index.max()) + 1):
         frames, bands = (np.flatnonzero((index == block).any(axis=axis)) for axis in (1, 0))
         seconds = np.array([frames[0], frames[-1] + 1]) * transform.hop_length / transform.sample_rate_hz
@@ -81,13 +83,3 @@ def _stft(windows: np.ndarray) -> np.ndarray:
     from scipy.signal import stft
 
     return np.asarray(stft(windows, nperseg=N_FFT)[2])
-
-
-def _band_edges_hz(transform: MelConfig) -> np.ndarray:
-    """(n_mels + 1,) borders between mel bands."""
-    import librosa
-
-    edges = librosa.mel_frequencies(transform.n_mels + 2, fmin=0, fmax=transform.sample_rate_hz / 2)
-    borders = np.asarray((edges[1:] + edges[:-1]) / 2)
-    borders[0], borders[-1] = 0.0, np.inf
-    return borders

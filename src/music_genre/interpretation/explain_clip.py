@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from music_genre.audio.decoding import decode_all
 from music_genre.errors import MusicGenreError
-from music_genre.inference.predictor import extract_clip_batch
+from music_genre.inference.predictor import extract_clip_batch, top_tags
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.audio_occlusion import occlude_clip
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
@@ -22,7 +21,6 @@ from music_genre.models.serialization import CLASSIFIER_SUFFIX
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-N_TAGS = 5  # of an encoder's own that are told
 MAX_TITLE_CHARS = 100  # of the recording's name, in the title of its plot
 
 
@@ -35,7 +33,7 @@ class Explanation:
         confidence: its probability.
         reason: one sentence: the block of time and band whose occlusion lowers the probability most.
         plot: saliency of the clip for which the genre is most probable.
-        tags: from ``top_tags`` of that clip.
+        tags: the likeliest of the encoders' own, of the recording.
     """
 
     genre: str
@@ -63,7 +61,8 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     if references:
         raise MusicGenreError(f"{references[0]} is a reference: only models that can be registered are explained")
     clips = extract_clip_batch(decode_all(recording, max_duration_s), manifest)
-    probabilities = bundle.predict(clips.inputs(manifest))
+    answer = bundle.answer(clips.inputs(manifest))
+    probabilities = answer.probabilities
     mean_probabilities = probabilities.mean(axis=0)
     label = int(mean_probabilities.argmax())
     most_confident = int(probabilities[:, label].argmax())
@@ -84,7 +83,7 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     # File names may be bytes that are not text, which matplotlib cannot draw.
     title = recording.name.encode(errors="backslashreplace").decode()[:MAX_TITLE_CHARS]
     plot = plot_saliency([example], manifest.genres, axes, title)
-    tags = top_tags(bundle, inputs)
+    tags = top_tags(manifest, answer.tags)
     return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot, tags)
 
 
@@ -95,16 +94,6 @@ def _gradients(bundle_dir: Path, manifest: BundleManifest, mel: np.ndarray, labe
     return integrated_gradients(make_gradient_fn(networks), mel, label)
 
 
-def top_tags(bundle: ModelBundle, inputs: Mapping[str, np.ndarray]) -> list[tuple[str, float]]:
-    """The encoders' own tags that are most likely in one clip, the likeliest first, with the mean over its windows."""
-    tags = []
-    for name, encoder in bundle.encoders.items():
-        if encoder.config.tags:
-            likely = encoder.predict_tags(inputs[name][0]).mean(axis=0)
-            tags += [(encoder.config.tags[number], float(likely[number])) for number in range(len(likely))]
-    return sorted(tags, key=lambda tag: -tag[1])[:N_TAGS]
-
-
 def _top_region_text(blocks: np.ndarray, shape: tuple[int, ...], axes: SpectrogramAxes, genre: str) -> str:
     """The block whose occlusion lowers the probability most, in seconds and hertz."""
     time, band = np.unravel_index(int(blocks.argmax()), blocks.shape)
@@ -113,7 +102,7 @@ def _top_region_text(blocks: np.ndarray, shape: tuple[int, ...], axes: Spectrogr
         return f"no single region supports {genre}: occluding none of them lowers its probability"
     region = block_index(shape) == time * blocks.shape[1] + band
     frames, bands = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    edges_hz = axes.band_edges_hz(shape[1])
+    edges_hz = axes.band_edges_hz()
     low, high = bands[0], bands[-1] + 1
     if edges_hz is not None:
         low, high = edges_hz[low], edges_hz[high]

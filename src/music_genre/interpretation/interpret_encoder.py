@@ -11,6 +11,7 @@ import pandas as pd
 
 from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.inference.batch import load_first_clip
+from music_genre.inference.predictor import top_tags
 from music_genre.interpretation.audio_occlusion import occlude_clip
 from music_genre.interpretation.embedding import clustering_metrics, pca_projection, tsne_projection
 from music_genre.interpretation.interpret_network import N_EXAMPLES, NetworkInterpretation
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TAG_COLUMNS = ["genre", "tag", "probability"]
-N_TAG_CLIPS, N_TAGS = 4, 5  # test clips of a genre whose tags are averaged, and tags that are listed
+N_TAG_CLIPS = 4  # test clips of a genre whose tags are averaged
 
 
 def interpret_encoder(
@@ -64,16 +65,13 @@ def interpret_encoder(
 
 
 def tags_by_genre(bundle: ModelBundle, recordings: Mapping[str, list[Path]]) -> pd.DataFrame:
-    """What the encoder's own tags say about clips of each genre: ``TAG_COLUMNS``, the ``N_TAGS`` likeliest of each."""
-    (encoder,) = bundle.encoders.values()
+    """What the encoder's own tags say about clips of each genre: ``TAG_COLUMNS``, the likeliest of each."""
     rows = []
     for genre, files in recordings.items():
-        if not files or not encoder.config.tags:
-            continue
-        clips = [load_first_clip(file, bundle.manifest).inputs(bundle.manifest) for file in files]
-        likely = np.mean([encoder.predict_tags(next(iter(clip.values()))[0]).mean(axis=0) for clip in clips], axis=0)
-        for number in np.argsort(-likely, kind="stable")[:N_TAGS]:
-            rows.append({"genre": genre, "tag": encoder.config.tags[number], "probability": round(likely[number], 4)})
+        if files and bundle.manifest.tags:
+            clips = [load_first_clip(file, bundle.manifest).inputs(bundle.manifest) for file in files]
+            tags = np.concatenate([bundle.answer(clip).tags for clip in clips])
+            rows += [(genre, tag, round(probability, 4)) for tag, probability in top_tags(bundle.manifest, tags)]
     return pd.DataFrame(rows, columns=TAG_COLUMNS)
 
 

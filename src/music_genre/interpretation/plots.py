@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from music_genre.features.mel import mel_band_borders_hz
 from music_genre.features.params import FLOOR_DB, MelConfig
 from music_genre.interpretation.feature_visualization import FilterVisualizations
 from music_genre.interpretation.saliency import SaliencyExample
@@ -56,18 +57,13 @@ class SpectrogramAxes:
         """The ``extent`` of an image of a clip of (frames, n_mels), as matplotlib takes it."""
         return self.time(0), self.time(shape[0]), 0, shape[1]
 
-    def band_edges_hz(self, n_mels: int) -> np.ndarray | None:
+    def band_edges_hz(self) -> np.ndarray | None:
         """(n_mels + 1,) borders between bands; None where they are not known."""
-        if self.transform is None:
-            return None
-        import librosa
-
-        edges = librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=self.transform.sample_rate_hz / 2)
-        return np.asarray((edges[1:] + edges[:-1]) / 2)
+        return None if self.transform is None else mel_band_borders_hz(self.transform)
 
     def ticks(self, n_mels: int) -> tuple[np.ndarray, list[str]]:
         """Positions on the axis of bands, and their labels."""
-        edges = self.band_edges_hz(n_mels)
+        edges = self.band_edges_hz()
         if edges is None:
             positions = np.arange(0, n_mels + 1, max(1, n_mels // 4))
             return positions, [str(position) for position in positions]

@@ -81,6 +81,24 @@ class BundleManifest:
         """What the members take, each once."""
         return tuple(dict.fromkeys(member.input for member in self.members))
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What the encoders' own outputs are about, in the order of ``inputs``."""
+        return tuple(tag for name in self.inputs if name in self.encoders for tag in self.encoders[name].tags)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about n clips.
+
+    Args:
+        probabilities: (n, classes) float32 in label order.
+        tags: (n, tags) float32: how likely each of the manifest's ``tags`` is.
+    """
+
+    probabilities: np.ndarray
+    tags: np.ndarray
+
 
 class ModelBundle:
     """A loaded bundle, ready to predict.
@@ -99,6 +117,8 @@ class ModelBundle:
         _check_features_version(self.manifest)
         self._members = [load_predictor(bundle_dir / member.file, member.name) for member in self.manifest.members]
         encoders = {name: Encoder.open(bundle_dir / ENCODERS / name) for name in self.manifest.encoders}
+        if {name: encoder.config for name, encoder in encoders.items()} != self.manifest.encoders:
+            raise MusicGenreError(f"{bundle_dir / ENCODERS} holds other encoders than {MANIFEST} describes")
         self.encoders = {name: encoder.load(n_threads) for name, encoder in encoders.items()}
         self._networks = [encoder.folder / NETWORK for encoder in encoders.values()]
 
@@ -115,11 +135,17 @@ class ModelBundle:
         batches = zip(*(clips.batches(PREDICT_BATCH_SIZE) for clips in datasets), strict=True)
         return np.concatenate([self.predict_features(dict(zip(self.manifest.inputs, b, strict=True))) for b in batches])
 
+    def answer(self, inputs: ClipInputs) -> Answer:
+        """What the model says about n clips."""
+        encoded = {name: self._encode_and_tag(name, inputs[name]) for name in self.manifest.inputs}
+        probabilities = self.predict_features({name: features for name, (features, _) in encoded.items()})
+        return Answer(probabilities, np.concatenate([tags for _, tags in encoded.values()], axis=1))
+
     def predict(self, inputs: ClipInputs) -> np.ndarray:
         """(n, classes) float32 probabilities in label order."""
-        return self.predict_features({name: self.encode(name, inputs[name]) for name in self.manifest.inputs})
+        return self.answer(inputs).probabilities
 
-    def predict_features(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+    def predict_features(self, features: ClipInputs) -> np.ndarray:
         """The same as ``predict`` where the encoders have done their part: (n, windows, dimension) float32."""
         members = self.manifest.members
         return combine(
@@ -131,11 +157,16 @@ class ModelBundle:
 
     def encode(self, name: str, clips: np.ndarray) -> np.ndarray:
         """(n, windows, dimension) embeddings of an encoder's windows of n clips; spectrograms as they are."""
+        return self._encode_and_tag(name, clips)[0]
+
+    def _encode_and_tag(self, name: str, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``encode``, and (n, tags) float32, means over a clip's windows."""
         if name == SPECTROGRAMS:
-            return clips
+            return clips, np.empty((len(clips), 0), np.float32)
         n_clips, n_windows, length = clips.shape
-        rows = self.encoders[name].encode(clips.reshape(n_clips * n_windows, length))
-        return rows.reshape(n_clips, n_windows, -1)
+        embeddings, tags = self.encoders[name].encode_and_tag(clips.reshape(n_clips * n_windows, length))
+        by_clip = n_clips, n_windows
+        return embeddings.reshape(*by_clip, embeddings.shape[1]), tags.reshape(*by_clip, tags.shape[1]).mean(axis=1)
 
 
 def example_inputs(manifest: BundleManifest, n_windows: int = 1) -> dict[str, np.ndarray]:
@@ -196,16 +227,15 @@ def parse_manifest(text: str) -> BundleManifest:
         ValueError: a member is not a file of the bundle, or a value is impossible.
     """
     values = json.loads(text)
-    members = tuple(BundledMember(**member) for member in values["members"])
+    members, encoders = tuple(BundledMember(**member) for member in values["members"]), values.get("encoders", {})
     for member in members:
         if Path(member.file).name != member.file:
             raise ValueError(f"{member.file!r} is not a file of the bundle")
-        if member.input not in (SPECTROGRAMS, *values.get("encoders", {})):
+        if member.input not in (SPECTROGRAMS, *encoders):
             raise ValueError(f"{member.name} takes {member.input!r}, which is no encoder of the bundle")
-    for name in values.get("encoders", {}):
+    for name in encoders:
         if not SECTION_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name of an encoder")
-    encoders = values.get("encoders", {})
     return BundleManifest(
         name=values["name"],
         members=members,
@@ -224,12 +254,12 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
     if name == ENSEMBLE:
         members, temperature = read_ensemble(models)
     files = {member.name: model_file(models, member.name) for member in members}
-    inputs = {member: _input_of(file) for member, file in files.items()}
-    encoders = {
-        encoder: Encoder.open(models / ENCODERS / encoder).config
-        for encoder in inputs.values()
-        if encoder != SPECTROGRAMS
-    }
+    heads = {member: StoredHead.read(file) for member, file in files.items() if file.suffix == HEAD_SUFFIX}
+    inputs = {member: heads[member].encoder if member in heads else SPECTROGRAMS for member in files}
+    encoders = {head.encoder: Encoder.open(models / ENCODERS / head.encoder).config for head in heads.values()}
+    for member, head in heads.items():
+        if encoders[head.encoder].digest != head.encoder_digest:
+            raise MusicGenreError(f"{member} was trained on another {head.encoder}: `dvc repro` trains it anew")
     return BundleManifest(
         name=name,
         members=tuple(
@@ -246,11 +276,6 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
     )
 
 
-def _input_of(file: Path) -> str:
-    """What a trained model takes: ``spectrograms``, or the name of an encoder."""
-    return StoredHead.read(file).encoder if file.suffix == HEAD_SUFFIX else SPECTROGRAMS
-
-
 def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> None:
     bundle_dir.mkdir()
     for member in manifest.members:
@@ -260,12 +285,7 @@ def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> N
         target.mkdir(parents=True)
         for file in (CONFIG, NETWORK):
             shutil.copyfile(models / ENCODERS / name / file, target / file)
-    values = {
-        **{
-            key: getattr(manifest, key)
-            for key in ("name", "temperature", "genres", "shape", "features_version", "min_duration_s")
-        },
-        "members": [asdict(member) for member in manifest.members],
+    values = asdict(manifest) | {
         "transform": manifest.transform.model_dump() if manifest.transform else None,
         "encoders": {name: config.model_dump() for name, config in manifest.encoders.items()},
     }

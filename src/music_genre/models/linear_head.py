@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from music_genre.encoders.sessions import load_onnx
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 OPSET, IR_VERSION = 17, 8  # of ONNX: every runtime of the last three years reads them
 INPUT, OUTPUT = "embedding", "probabilities"
-ENCODER_KEY, ENCODER_SHA256_KEY = "encoder", "encoder_sha256"  # what the file says about itself
+ENCODER_KEY, DIGEST_KEY = "encoder", "encoder_digest"  # what the file says about itself
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,14 @@ class StoredHead:
     """A head that was read, with the encoder whose embeddings it takes.
 
     Args:
-        network: its file's bytes.
+        session: the network, ready to run.
         encoder: name in ``params.yaml``.
-        encoder_sha256: of ``encoder.onnx``.
+        encoder_digest: ``EncoderConfig.digest``.
     """
 
-    network: bytes
+    session: InferenceSession
     encoder: str
-    encoder_sha256: str
+    encoder_digest: str
 
     @classmethod
     def read(cls, path: Path) -> StoredHead:
@@ -58,14 +62,24 @@ class StoredHead:
         Raises:
             ValueError: the file names no encoder.
         """
-        network = path.read_bytes()
-        values = load_onnx(network).get_modelmeta().custom_metadata_map
-        if ENCODER_KEY not in values or ENCODER_SHA256_KEY not in values:
+        session = load_onnx(path.read_bytes())
+        values = session.get_modelmeta().custom_metadata_map
+        if ENCODER_KEY not in values or DIGEST_KEY not in values:
             raise ValueError(f"{path} names no encoder")
-        return cls(network, values[ENCODER_KEY], values[ENCODER_SHA256_KEY])
+        return cls(session, values[ENCODER_KEY], values[DIGEST_KEY])
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases."""
+        (embedding,), (probabilities,) = self.session.get_inputs(), self.session.get_outputs()
+        return int((embedding.shape[-1] + 1) * probabilities.shape[-1])
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """(n, windows, dimension) float32 to (n, classes) float32 probabilities."""
+        return np.asarray(self.session.run([OUTPUT], {INPUT: embeddings})[0])
 
 
-def save_head(head: LinearHead, path: Path, encoder: str, encoder_sha256: str) -> None:
+def save_head(head: LinearHead, path: Path, encoder: str, encoder_digest: str) -> None:
     """Write a head as ``.onnx``, from (n, windows, dimension) float32 to (n, classes) float32; the same head is the
     same bytes.
 
@@ -73,7 +87,7 @@ def save_head(head: LinearHead, path: Path, encoder: str, encoder_sha256: str) -
         head: the fitted classifier.
         path: of the file.
         encoder: name in ``params.yaml`` of the encoder whose embeddings it takes.
-        encoder_sha256: of its ``encoder.onnx``.
+        encoder_digest: ``EncoderConfig.digest`` of it.
     """
     from onnx import TensorProto, checker, helper, numpy_helper
 
@@ -95,7 +109,7 @@ def save_head(head: LinearHead, path: Path, encoder: str, encoder_sha256: str) -
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    says = {ENCODER_KEY: encoder, ENCODER_SHA256_KEY: encoder_sha256}
+    says = {ENCODER_KEY: encoder, DIGEST_KEY: encoder_digest}
     helper.set_model_props(model, says | {"C": f"{head.C:g}", "temperature": f"{head.temperature:.6g}"})
     checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)

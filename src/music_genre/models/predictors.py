@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from music_genre.encoders.sessions import count_parameters, load_onnx
-from music_genre.models.linear_head import INPUT, OUTPUT, StoredHead
+from music_genre.models.linear_head import StoredHead
 from music_genre.models.registry import Classifier, get_model
 from music_genre.models.serialization import CLASSIFIER_SUFFIX, HEAD_SUFFIX, load_classifier
 
@@ -78,9 +77,5 @@ def _load_classifier(path: Path, name: str) -> Predictor:
 
 
 def _load_head(path: Path) -> Predictor:
-    session = load_onnx(StoredHead.read(path).network)
-
-    def predict(embeddings: np.ndarray) -> np.ndarray:
-        return np.asarray(session.run([OUTPUT], {INPUT: embeddings})[0])
-
-    return Predictor(predict, count_parameters(path))
+    head = StoredHead.read(path)
+    return Predictor(head.predict, head.n_parameters)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from music_genre.files import read_csv
-from music_genre.models.registry import ENSEMBLE
-from music_genre.params import Params
 from music_genre.paths import ProjectPaths
 
 
@@ -21,9 +20,8 @@ def local_recordings(project: ProjectPaths) -> dict[int, Path]:
     return {track_id: file for track_id, file in files.items() if file.is_file()}
 
 
-def read_encoder_tags(project: ProjectPaths, params: Params, name: str) -> pd.DataFrame | None:
-    """What the encoder of a model, or of a member of the ensemble, says about each genre; None without an encoder."""
-    members = params.ensemble.members if name == ENSEMBLE else (name,)
-    files = [project.encoder_tags(member) for member in members]
-    tables = [read_csv(file) for file in files if file.is_file()]
-    return tables[0] if tables and len(tables[0]) else None
+def read_encoder_tags(project: ProjectPaths, models: Iterable[str]) -> pd.DataFrame | None:
+    """What the encoder of the first of some models that has one says about each genre; None where none tags."""
+    files = [project.encoder_tags(name) for name in models]
+    tables = [table for table in map(read_csv, filter(Path.is_file, files)) if len(table)]
+    return tables[0] if tables else None

@@ -182,7 +182,7 @@ def render_run_card(
     if GIT_DIRTY_TAG not in tags:
         # The project is outside git: MLflow has noted the commit of the installed package, which makes no model again.
         tags.pop(GIT_COMMIT_TAG, None)
-    encoder_tags = read_encoder_tags(project, params, result.name)
+    encoder_tags = read_encoder_tags(project, params.members_of(result.name))
     context = build_context(params.registry.name, result, bundle, clips, tags, ref.run_id, encoder_tags)
     return render_card(context)
 

@@ -80,7 +80,7 @@ def render_selected_card(
     result, clips = read_result(project.evaluation, name), join_clips(data.index, tracks)
     with temporary_bundle(project.models, name, data) as bundle:
         tags = {"data_source": params.data.source_name}
-        encoder_tags = read_encoder_tags(project, params, result.name)
+        encoder_tags = read_encoder_tags(project, params.members_of(result.name))
         context = build_context(params.registry.name, result, bundle, clips, tags, "", encoder_tags)
         return render_card(context)
 
@@ -93,6 +93,7 @@ def read_interpretations(project: ProjectPaths, names: tuple[str, ...]) -> dict[
             read_csv(folder / FILTERS),
             read_csv(folder / FAITHFULNESS),
             read_json(folder / CLUSTERS),
+            read_encoder_tags(project, (name,)),
         )
         for name, folder in folders.items()
         if (folder / CLUSTERS).is_file()

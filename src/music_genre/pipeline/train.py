@@ -56,7 +56,7 @@ def main(project: ProjectPaths) -> None:
         elif isinstance(model, EmbeddingClassifier):
             store = data.embeddings(section.encoder)
             head, history = train_head(model, section, store)
-            save_head(head, path.with_suffix(HEAD_SUFFIX), section.encoder, store.encoder.sha256)
+            save_head(head, path.with_suffix(HEAD_SUFFIX), section.encoder, store.encoder.digest)
             print(f"{name}: C {head.C:g}, temperature {head.temperature:.3f}, both found on folds by artist")
             logger.log_epoch(history.iloc[0].to_dict())
         else:

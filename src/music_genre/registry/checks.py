@@ -146,7 +146,7 @@ def has_stored_features(champion: BundleManifest, data: SpectrogramStore) -> boo
 def predict_validation(model: ModelBundle, data: SpectrogramStore, recordings: Mapping[int, Path]) -> np.ndarray:
     """(n, classes) probabilities of the validation clips: from their stored features, else from their audio."""
     manifest = model.manifest
-    if has_stored_features(manifest, data) or manifest.transform is None:
+    if has_stored_features(manifest, data):
         return model.predict_split(data, "validation")
     files = [recordings[track_id] for track_id in data.split("validation").track_id.tolist()]
     clips = map_clips(partial(load_first_clip, manifest=manifest), files, "Champion's features")

@@ -122,7 +122,7 @@ def render_card(context: CardContext) -> str:
         input_text=_input_text(manifest),
         calibrated=set(temperatures) != {1.0},
         trained_calibrated=all(member.file.endswith(HEAD_SUFFIX) for member in manifest.members),
-        encoder_tags=_encoder_tags(context.encoder_tags),
+        encoder_tags=tags_in_words(context.encoder_tags),
         splits=rows(by_split.reindex(["training", *EVALUATED_SPLITS]).dropna().astype(int).reset_index()),
         licences=licences.head(N_LICENCES).items(),
         n_more_licences=max(0, len(licences) - N_LICENCES),
@@ -206,7 +206,7 @@ def _input_text(manifest: BundleManifest) -> str:
     return f"{seconds:.1f} s of mono audio at {'; and at '.join(rates)}"
 
 
-def _encoder_tags(tags: pd.DataFrame | None) -> dict[str, str]:
+def tags_in_words(tags: pd.DataFrame | None) -> dict[str, str]:
     """By genre, its likeliest tags in words."""
     if tags is None:
         return {}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from music_genre.models.registry import ENSEMBLE
 from music_genre.registry.gate import CRITERION_DESCRIPTIONS, Criterion, CriterionName, GateResult, is_minimum
-from music_genre.reporting.model_card import SYNTHETIC, to_html
+from music_genre.reporting.model_card import SYNTHETIC, tags_in_words, to_html
 from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTERS
 from music_genre.reporting.rendering import render_html, rows
 
@@ -21,17 +21,19 @@ MAX_CONFUSIONS = 10
 
 @dataclass(frozen=True)
 class Interpretation:
-    """The results of stage ``interpret`` for a network.
+    """The results of stage ``interpret`` for a model.
 
     Args:
-        filters: ``filters.csv``.
-        faithfulness: ``faithfulness.csv``.
+        filters: ``filters.csv``; empty where it is no network.
+        faithfulness: ``faithfulness.csv``; likewise.
         clusters: ``clusters.json``.
+        tags: ``tags.csv`` of an encoder that tags; None of other models.
     """
 
     filters: pd.DataFrame
     faithfulness: pd.DataFrame
     clusters: Mapping[str, float | None]
+    tags: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class RunReportContext:
         clips: ``predictions_by_model.csv``, with columns path (below ``audio``, or null) and title.
         agreement: ``agreement_by_genre.csv``; None where the ensemble has one member.
         confusions: ``top_confusions.csv``.
-        interpretations: by network; a model without is left out.
+        interpretations: by model; one without is left out.
         plots: paths of the plots there are, relative to the page.
         audio: the folder of the audio files, relative to the page.
         card: of the selected model, in Markdown.
@@ -87,7 +89,7 @@ class RunReportContext:
 
 def render_run_report(context: RunReportContext) -> str:
     """The report as a page. It opens from disk, beside the plots that it shows."""
-    networks = list(context.interpretations.items())
+    interpreted = list(context.interpretations.items())
     test = {row["model"]: row for row in rows(context.comparison) if row["split"] == "test"}
     return render_html(
         "run_report.html.j2",
@@ -112,10 +114,15 @@ def render_run_report(context: RunReportContext) -> str:
         confusions=rows(context.confusions[context.confusions["model"] == ENSEMBLE].head(MAX_CONFUSIONS)),
         error_examples=_error_examples(context),
         filters=_filter_counts(context.interpretations),
-        faithfulness=[{"model": name, **row} for name, of_model in networks for row in rows(of_model.faithfulness)],
+        faithfulness=[{"model": name, **row} for name, of_model in interpreted for row in rows(of_model.faithfulness)],
         clusters=[
-            *({"model": name, **of_model.clusters} for name, of_model in networks),
+            *({"model": name, **of_model.clusters} for name, of_model in interpreted),
             {"model": "the study's CRNN, FMA-small", "silhouette_of_genres": None, **PUBLISHED_CLUSTERS},
+        ],
+        encoder_tags=[
+            {"model": name, "genre": genre, "tags": tags}
+            for name, of_model in interpreted
+            for genre, tags in tags_in_words(of_model.tags).items()
         ],
         card=to_html(context.card, heading_offset=2),
     )

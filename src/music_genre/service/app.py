@@ -26,13 +26,13 @@ from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
 from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
-from music_genre.models.bundle import ClipInputs
+from music_genre.models.bundle import Answer, ClipInputs
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
-from music_genre.service.model_runner import ModelRunner
+from music_genre.service.model_runner import ModelRunner, unstack
 from music_genre.service.observability import (
     configure_json_logging,
     metrics,
@@ -44,7 +44,7 @@ from music_genre.service.request_log import RequestLog
 from music_genre.service.schemas import error_responses
 from music_genre.service.security import require_api_key
 from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
-from music_genre.service.shadow import ShadowRunner, unstack
+from music_genre.service.shadow import ShadowRunner
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
 
@@ -172,10 +172,10 @@ class MusicGenre:
             with phase("features"):
                 clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest, timeline)
             with phase("forward") as forward:
-                probabilities = await self.run_model(clips.inputs(served.manifest), served)
+                answer = await self.run_model(clips.inputs(served.manifest), served)
                 spans = await self.run_model(clips.timeline.inputs, served) if clips.timeline else None
-            if probabilities is not None and (clips.timeline is None or spans is not None):
-                prediction = build_response(clips, probabilities, spans, served, timeline)
+            if answer is not None and (clips.timeline is None or spans is not None):
+                prediction = build_response(clips, answer, spans, served, timeline)
                 record_prediction(prediction)
                 self.shadow.submit(recording, clips, served, prediction["genre"], forward.seconds)
                 if self.request_log:
@@ -183,8 +183,8 @@ class MusicGenre:
                 return prediction
             await self.refresh()
 
-    async def run_model(self, inputs: ClipInputs, served: ServedModel) -> np.ndarray | None:
-        """(clips, classes) float32 probabilities by the version whose manifest made the inputs.
+    async def run_model(self, inputs: ClipInputs, served: ServedModel) -> Answer | None:
+        """What the version says whose manifest made the inputs.
 
         Returns None where that version is no longer loaded, and waits for an inner service that restarts.
         """
@@ -192,7 +192,9 @@ class MusicGenre:
         while True:
             try:
                 rows = await self.model.to_async.predict(clips)
-                return None if any(row is None for row in rows) else np.stack(rows)
+                if any(row is None for row in rows):
+                    return None
+                return Answer(*(np.stack(part) for part in zip(*rows, strict=True)))
             except CONNECTION_ERRORS:
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
@@ -267,12 +269,19 @@ def decode(upload: Upload) -> AudioSignal:
 
 
 def build_response(
-    clips: ClipBatch, probabilities: np.ndarray, spans: np.ndarray | None, served: ServedModel, timeline: bool
+    clips: ClipBatch, answer: Answer, spans: Answer | None, served: ServedModel, timeline: bool
 ) -> dict[str, Any]:
     """The prediction as the API returns it."""
     context = request_context.get()
     return {
-        **format_prediction(clips, probabilities, served.manifest.genres, served.confidence_threshold, timeline, spans),
+        **format_prediction(
+            clips,
+            answer,
+            served.manifest,
+            served.confidence_threshold,
+            timeline,
+            spans.probabilities if spans else None,
+        ),
         "model": {"name": served.name, "version": served.version},
         "request_id": context.request_id if context else "",
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 import numpy as np
 
-from music_genre.models.bundle import ModelBundle
+from music_genre.models.bundle import ClipInputs, ModelBundle
 from music_genre.models.predictors import PREDICT_BATCH_SIZE
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.runtime import configure_libraries
@@ -36,7 +36,8 @@ DRAIN_SECONDS = 3.0  # without a request: outer services ask every second, so no
 MAX_BATCH_LATENCY_MS = 120_000  # BentoML drops batches that it expects to take longer; the outer service gives up first
 
 Clip = tuple[str, dict[str, np.ndarray]]  # version whose manifest made it, and what it takes of one clip
-Row = np.ndarray | None  # (classes,) float32 probabilities; None where the clip's version is no longer loaded
+# (classes,) float32 probabilities, (tags,) float32 of the encoders' own; None where the version is no longer loaded.
+Row = tuple[np.ndarray, np.ndarray] | None
 
 logger = logging.getLogger("bentoml.music_genre")
 
@@ -202,6 +203,13 @@ def predict_by_version(models: dict[str, ModelBundle], clips: list[Clip]) -> lis
     for (version, *shapes), indices in alike.items():
         if version in models:
             inputs = {name: np.stack([clips[index][1][name] for index in indices]) for name, _ in shapes}
-            for index, row in zip(indices, models[version].predict(inputs), strict=True):
-                rows[index] = row
+            answer = models[version].answer(inputs)
+            for index, probabilities, tags in zip(indices, answer.probabilities, answer.tags, strict=True):
+                rows[index] = probabilities, tags
     return rows
+
+
+def unstack(version: str, inputs: ClipInputs) -> list[Clip]:
+    """What a version takes of n clips as n ``Clip``."""
+    n_clips = len(next(iter(inputs.values())))
+    return [(version, {name: clips[index] for name, clips in inputs.items()}) for index in range(n_clips)]

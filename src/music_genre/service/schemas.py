@@ -29,6 +29,13 @@ class Note(BaseModel):
     message: str
 
 
+class Tag(BaseModel):
+    """One of a pretrained encoder's own tags."""
+
+    tag: str = Field(examples=["electronic"])
+    probability: float = Field(ge=0, le=1, description="Tags do not exclude each other.", examples=[0.47])
+
+
 class Segment(BaseModel):
     """The prediction of a part of a recording."""
 
@@ -53,6 +60,9 @@ class Prediction(BaseModel):
     )
     duration_seconds: float = Field(description="Of the recording.", examples=[30.0])
     notes: list[Note] = Field(default_factory=list, description="Only where there is something to note.")
+    tags: list[Tag] = Field(
+        default_factory=list, description="The likeliest, only where the model has an encoder that tags."
+    )
     segments: list[Segment] = Field(default_factory=list, description="Only with `timeline=true`.")
     model: ModelName
     request_id: str = Field(

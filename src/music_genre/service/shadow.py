@@ -12,18 +12,12 @@ import numpy as np
 
 from music_genre.audio.signal import AudioSignal
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
-from music_genre.models.bundle import ClipInputs
 from music_genre.registry.shadow import ShadowStats
+from music_genre.service.model_runner import unstack
 from music_genre.service.observability import metrics
 from music_genre.service.served_model import ServedModel
 
 logger = logging.getLogger("bentoml.music_genre")
-
-
-def unstack(version: str, inputs: ClipInputs) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """What a version takes of several clips as what the inner service takes: one pair a clip."""
-    n_clips = min(map(len, inputs.values()))
-    return [(version, {name: clips[index] for name, clips in inputs.items()}) for index in range(n_clips)]
 
 
 class ShadowRunner:
@@ -80,7 +74,8 @@ class ShadowRunner:
             start = time.perf_counter()
             rows = await self.model.predict_shadow(unstack(challenger.version, clips.inputs(challenger.manifest)))
             challenger_seconds = time.perf_counter() - start
-            agreed = challenger.manifest.genres[int(np.mean(rows, axis=0).argmax())] == genre
+            probabilities = np.mean([of_clip for of_clip, _ in rows], axis=0)
+            agreed = challenger.manifest.genres[int(probabilities.argmax())] == genre
             result = "agreed" if agreed else "differed"
             metrics().phases.labels("shadow").observe(challenger_seconds)
             stats = ShadowStats(

@@ -29,7 +29,6 @@ REQUIREMENTS = (  # packages that loading the model imports; TensorFlow is added
     "librosa",
     "mlflow",
     "numpy",
-    "onnx",
     "onnxruntime",
     "pydantic",
     "scikit-learn",

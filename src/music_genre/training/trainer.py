@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from music_genre.datasets.names import artist_groups
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import ClipDataset, EmbeddingStore
 from music_genre.models.linear_head import LinearHead
@@ -253,9 +254,8 @@ def train_head(
     """
     clips, validation = store.split("training").subsample(params.train_fraction), store.split("validation")
     embeddings = clips.read(np.arange(len(clips)))
-    artists = store.index.set_index("track_id")["artist_id"].loc[clips.track_id].astype("string")
-    groups = pd.factorize(artists.fillna(artists.index.to_series().map("track {}".format)))[0]
-    head = classifier.fit(embeddings, clips.label, groups, len(store.genres), params)
+    artists = artist_groups(store.index.set_index("track_id")["artist_id"].loc[clips.track_id])
+    head = classifier.fit(embeddings, clips.label, artists, len(store.genres), params)
     row: HistoryRow = {"epoch": 1, "learning_rate": float("nan")}
     for prefix, x, labels in (
         ("", embeddings, clips.label),

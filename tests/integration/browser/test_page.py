@@ -278,6 +278,21 @@ def delay_prediction(page: Page) -> None:
     page.route("**/predict", wait)
 
 
+def test_encoders_own_tags_are_shown_where_there_are_any(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#tags")).to_be_empty()
+
+    def add_tags(route: Route) -> None:
+        response = route.fetch()
+        tags = [{"tag": "<b>indie", "probability": 0.414}, {"tag": "rock", "probability": 0.25}]
+        route.fulfill(response=response, json=response.json() | {"tags": tags})
+
+    page.route("**/predict", add_tags)
+    choose(page, song_wav)
+    expect(page.locator("#tags")).to_have_text("The encoder's own tags: <b>indie 41 %, rock 25 %.")
+
+
 @pytest.mark.parametrize("delay", [delay_audio, delay_prediction])
 def test_part_that_is_missing_from_a_cut_file_is_shown_as_not_decoded(
     page: Page, tmp_path: Path, synth_tone: Callable[..., np.ndarray], delay: Callable[[Page], None]

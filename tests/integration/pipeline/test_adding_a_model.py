@@ -63,7 +63,8 @@ def test_one_file_and_one_section_take_a_model_to_the_registry(clone: Path, run:
     assert "reports/evaluation/cnn/metrics.json" in run(clone, "dvc", "metrics", "show", "--md")
 
     gate, registration = (read_json(clone / f"reports/{name}.json") for name in ("gate", "registration"))
-    assert [candidate["name"] for candidate in gate["candidates"]] == ["cnn", "transfer", "crnn", "parallel", "ensemble"]
+    names = [candidate["name"] for candidate in gate["candidates"]]
+    assert names == ["cnn", "transfer", "crnn", "parallel", "ensemble"]
     assert (gate["model"], gate["verdict"]) == ("cnn", "passed")  # the best and smallest: the others train for 2 epochs
     assert (registration["model"], registration["version"], registration["verdict"]) == ("cnn", "1", "passed")
 

@@ -13,34 +13,23 @@ from pathlib import Path
 import httpx
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
-import yaml
 from dvc.utils.serialize import modify_yaml
 
+from music_genre.encoders import musicnn
 from music_genre.encoders.encoder import clip_windows
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.batch import load_first_clip
 from music_genre.models.bundle import ModelBundle, read_manifest, temporary_bundle
 from music_genre.tracking import runs
+from transfer_projects import add_transfer, held_out_recordings, run_python, run_stages
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[3]
+EXPLAIN = ("-m", "music_genre.cli", "explain")
+AFTER = ("calibrate", "compare", "interpret transfer", "gate", "register")
 BEFORE = ("scan", "fetch", "encoders", "inspect", "split", "spectrograms", "embeddings", "validate")
-
-
-def own_store() -> dict[str, str]:
-    """An environment without the store of a test before, whose address MLflow keeps in its process's."""
-    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-
-
-def run_stage(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", f"music_genre.pipeline.{arguments[0]}", *arguments[1:]]
-    done = subprocess.run(command, cwd=folder, env=own_store(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +39,13 @@ def project(
     """The tones, on which transfer is trained beside the reference, evaluated, chosen and registered."""
     folder = tmp_path_factory.mktemp("transfer")
     describe_project(folder)
-    committed = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    add_transfer(folder)
     with modify_yaml(folder / "params.yaml") as params:
-        params["encoders"] = committed["encoders"]
-        params["models"] = {name: committed["models"][name] for name in ("baseline", "transfer")}
+        del params["models"]["crnn"], params["models"]["parallel"]
         params["ensemble"]["members"] = ["transfer"]
+    (folder / "settings.toml").write_text('request_log = "requests"\n', encoding="utf-8")
     shutil.copytree(trained_checkout / "music", folder / "music")
-    for stage in BEFORE:
-        run_stage(folder, stage)
-    for name in ("baseline", "transfer"):
-        run_stage(folder, "train", name)
-        run_stage(folder, "evaluate", name)
-    for stage in ("calibrate", "compare", "interpret transfer", "gate", "register"):
-        run_stage(folder, *stage.split())
+    run_stages(folder, *BEFORE, "train baseline", "evaluate baseline", "train transfer", "evaluate transfer", *AFTER)
     return folder
 
 
@@ -73,9 +56,7 @@ def data(project: Path) -> SpectrogramStore:
 
 @pytest.fixture(scope="module")
 def recordings(project: Path, data: SpectrogramStore) -> list[Path]:
-    """Of the test clips, in order."""
-    paths = pd.read_parquet(project / "data/tracks.parquet").set_index("track_id")["path"]
-    return [project / "data/audio" / paths[track_id] for track_id in data.split("test").track_id]
+    return held_out_recordings(project, data)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +111,27 @@ def test_service_answers_as_the_pipeline(
         np.testing.assert_allclose(list(answer["probabilities"].values()), row, atol=1e-5)
 
 
+def test_answer_has_the_likeliest_of_the_encoders_own_tags(server: httpx.Client, recordings: list[Path]) -> None:
+    tags = server.post("/predict", files={"audio": (recordings[0].name, recordings[0].read_bytes())}).json()["tags"]
+    assert [set(tag) for tag in tags] == [{"tag", "probability"}] * 5
+    assert {tag["tag"] for tag in tags} <= set(musicnn.TAGS)
+    probabilities = [tag["probability"] for tag in tags]
+    assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_requests_are_compared_with_the_training_clips(
+    server: httpx.Client, project: Path, recordings: list[Path]
+) -> None:
+    content = recordings[0].read_bytes()
+    for _ in range(30):
+        assert server.post("/predict", files={"audio": (recordings[0].name, content)}).status_code == 200
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    call = [sys.executable, "-m", "music_genre.cli", "drift"]
+    done = subprocess.run(call, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 3  # one song again and again is not what it was trained on
+    assert "mean_db" in done.stdout
+
+
 def test_timeline_has_an_answer_each_half_window(server: httpx.Client, recordings: list[Path]) -> None:
     files = {"audio": (recordings[0].name, recordings[0].read_bytes())}
     answer = server.post("/predict", files=files, data={"timeline": "true"}).json()
@@ -162,17 +164,29 @@ def test_card_names_the_encoder_and_what_it_was_trained_on(project: Path) -> Non
 
 
 def test_predict_and_explain_need_no_network(project: Path, recordings: list[Path], tmp_path: Path) -> None:
-    def command(*arguments: object) -> str:
-        call = [sys.executable, "-m", "music_genre.cli", *map(str, arguments)]
-        done = subprocess.run(call, cwd=project, env=own_store(), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     genre = recordings[0].parent.name
-    assert f": {genre} (" in command("predict", recordings[0])
-    said = command("explain", recordings[0], "--output", tmp_path / "explained.png")
+    assert f": {genre} (" in run_python(project, "-m", "music_genre.cli", "predict", recordings[0])
+    said = run_python(project, *EXPLAIN, recordings[0], "--output", tmp_path / "explained.png")
     assert "the encoder's own tags: " in said
     assert (tmp_path / "explained.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bundle_is_answered_without_what_trains_and_exports(
+    project: Path, data: SpectrogramStore, recordings: list[Path]
+) -> None:
+    # A bento installs none of these for such a model: `requirements/serve.in`.
+    absent = ("onnx", "tensorflow", "keras", "sklearn", "skops", "mlflow", "matplotlib")
+    script = f"""
+import sys
+from pathlib import Path
+sys.modules.update(dict.fromkeys({absent}))
+from music_genre.inference.batch import predict_files
+from music_genre.models.bundle import ModelBundle
+[(_, prediction)] = predict_files(ModelBundle(Path(sys.argv[1])), 0.5, [Path(sys.argv[2])])
+print(prediction["genre"])
+"""
+    with temporary_bundle(project / "models", "transfer", data) as folder:
+        assert run_python(project, "-c", script, folder, recordings[0]).strip() == recordings[0].parent.name
 
 
 def test_softer_recording_gets_the_same_answer(project: Path, data: SpectrogramStore, recordings: list[Path]) -> None:

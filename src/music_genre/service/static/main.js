@@ -78,7 +78,7 @@ function clear(name) {
   showError(null);
   element("song").hidden = false;
   element("file-name").textContent = name;
-  for (const id of ["prediction", "truncation", "notes", "genres"]) element(id).replaceChildren();
+  for (const id of ["prediction", "truncation", "notes", "tags", "genres"]) element(id).replaceChildren();
   element("genres-heading").hidden = element("details").hidden = true;
   element("player").hidden = false;
   element("lanes").ariaBusy = "true";
@@ -141,6 +141,8 @@ function showPrediction(prediction, seconds) {
   const best = `${prediction.genre}, ${formatPercent(prediction.confidence)}`;
   if (prediction.confident) setHeadline(best, `Then ${next}.`, source);
   else setHeadline("Low confidence", `Most likely ${best}; then ${next}.`, source);
+  const tags = (prediction.tags ?? []).map(({ tag, probability }) => `${tag} ${formatPercent(probability)}`);
+  element("tags").textContent = tags.length ? `The encoder's own tags: ${tags.join(", ")}.` : "";
   element("notes").textContent = (prediction.notes ?? []).map((note) => note.message).join(" ");
   fillTable(element("timeline-table"), prediction);
   element("genres-heading").hidden = element("details").hidden = false;
