@@ -278,19 +278,17 @@ def delay_prediction(page: Page) -> None:
     page.route("**/predict", wait)
 
 
-def test_encoders_own_tags_are_shown_where_there_are_any(page: Page, song_wav: Path) -> None:
+def test_encoders_own_tags_are_shown_where_there_are_any(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
     choose(page, song_wav)
     wait_for_prediction(page)
     expect(page.locator("#tags")).to_be_empty()
-
-    def add_tags(route: Route) -> None:
-        response = route.fetch()
-        tags = [{"tag": "<b>indie", "probability": 0.414}, {"tag": "rock", "probability": 0.25}]
-        route.fulfill(response=response, json=response.json() | {"tags": tags})
-
-    page.route("**/predict", add_tags)
+    tags = [{"tag": "<b>indie", "probability": 0.414}, {"tag": "rock", "probability": 0.25}]
+    page.route("**/predict", lambda route: route.fulfill(json=prediction | {"tags": tags}))
     choose(page, song_wav)
     expect(page.locator("#tags")).to_have_text("The encoder's own tags: <b>indie 41 %, rock 25 %.")
+    wait_for_prediction(page)
 
 
 @pytest.mark.parametrize("delay", [delay_audio, delay_prediction])
