@@ -24,7 +24,7 @@ from music_genre.audio.signal import AudioSignal
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.statistics import spectrogram_statistics
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import model_file
+from music_genre.models.packing import model_file
 from music_genre.models.predictors import load_predictor
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths

@@ -324,9 +324,14 @@ def test_unknown_data_set_names_the_file_that_is_missing(tmp_path: Path) -> None
     assert "data.table is not a known key: there is no src/music_genre/datasets/table.py with a DATASET" in message
 
 
-@pytest.mark.parametrize("models", [{}, {"baseline": load_yaml(COMMITTED)["models"]["baseline"]}])
-def test_models_without_a_candidate_are_refused(tmp_path: Path, models: dict[str, Any]) -> None:
-    assert "models: none of them can be a member of the ensemble" in refusal(write(tmp_path, change("models", models)))
+def test_params_without_a_model_are_refused(tmp_path: Path) -> None:
+    message = refusal(write(tmp_path, change("models", {})))
+    assert "models: none of them can be trained, and the ensemble needs one" in message
+
+
+def test_baseline_can_be_a_member_of_the_ensemble(tmp_path: Path) -> None:
+    params = load_params(write(tmp_path, change("ensemble.members", ["baseline", "crnn"])))
+    assert params.members_of("ensemble") == ("baseline", "crnn")
 
 
 @pytest.mark.parametrize("name", ["registry", "layers", "ensemble", "params", "../crnn", "CRNN", "7"])
@@ -392,11 +397,11 @@ def test_number_that_is_not_finite_is_refused(tmp_path: Path, key: str, value: f
     assert key in refusal(write(tmp_path, change(key, value)))
 
 
-@pytest.mark.parametrize("member", ["baseline", "svm", "ensemble"])
-def test_ensemble_takes_networks_of_the_file_only(tmp_path: Path, member: str) -> None:
+@pytest.mark.parametrize("member", ["svm", "ensemble"])
+def test_ensemble_takes_models_of_the_file_only(tmp_path: Path, member: str) -> None:
     message = refusal(write(tmp_path, change("ensemble.members", ["crnn", member])))
     assert f"ensemble.members: {member}" in message
-    assert "crnn, parallel" in message
+    assert "baseline, crnn, parallel, transfer" in message
 
 
 def test_ensemble_without_members_is_refused(tmp_path: Path) -> None:

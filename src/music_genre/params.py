@@ -55,12 +55,12 @@ class Params(ParamsModel):
 
     @model_validator(mode="after")
     def check_members(self) -> Params:
-        """The ensemble's members must be models that can be registered."""
-        if not self.candidates:
-            raise ValueError("models: none of them can be a member of the ensemble, which needs one")
-        unknown = [name for name in self.ensemble.members if name not in self.candidates]
+        """The ensemble's members must be models that are trained."""
+        if not self.trained:
+            raise ValueError("models: none of them can be trained, and the ensemble needs one")
+        unknown = [name for name in self.ensemble.members if name not in self.trained]
         if unknown:
-            raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.candidates)}")
+            raise ValueError(f"ensemble.members: {', '.join(unknown)}: choose from {', '.join(self.trained)}")
         return self
 
     @property
@@ -74,9 +74,9 @@ class Params(ParamsModel):
         return tuple(name for name in self.models.names if self.data.has_audio or self.models[name].encoder is None)
 
     @property
-    def candidates(self) -> tuple[str, ...]:
-        """Those of ``trained`` that can be registered or averaged: all but references."""
-        return tuple(name for name in self.trained if not isinstance(get_model(name), Classifier))
+    def baselines(self) -> tuple[str, ...]:
+        """The classical ones of ``trained``, which no registered model may be certainly worse than."""
+        return tuple(name for name in self.trained if isinstance(get_model(name), Classifier))
 
     @property
     def model_names(self) -> tuple[str, ...]:

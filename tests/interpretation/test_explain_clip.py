@@ -17,7 +17,8 @@ from music_genre.evaluation.plots import save_figure
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.interpretation.explain_clip import explain_recording
-from music_genre.models.bundle import ModelBundle, temporary_bundle
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.packing import temporary_bundle
 
 pytest.importorskip("keras")
 

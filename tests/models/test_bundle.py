@@ -16,9 +16,11 @@ from music_genre.features.params import FEATURES_VERSION, SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.models.baseline import MODEL as BASELINE
-from music_genre.models.bundle import MANIFEST, ModelBundle, load_predictor, model_file, read_manifest, temporary_bundle
+from music_genre.models.bundle import MANIFEST, ModelBundle, load_predictor, read_manifest
+from music_genre.models.calibration import apply_temperature, read_temperature
 from music_genre.models.ensemble import EnsembleMember, write_ensemble
-from music_genre.models.serialization import load_classifier
+from music_genre.models.packing import temporary_bundle
+from music_genre.models.serialization import TRAINING_CLIPS, load_classifier, model_file, read_training_clips
 
 MEMBERS = ("crnn", "parallel")
 MODEL_NAMES = ("baseline", *MEMBERS, "ensemble")
@@ -55,13 +57,14 @@ def change_manifest(bundle_dir: Path, **values: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["baseline", "crnn", "parallel"])
-def test_bundle_of_one_model_predicts_as_the_model(
+def test_bundle_of_one_model_predicts_as_the_model_at_its_temperature(
     name: str, trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray
 ) -> None:
     with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
         probabilities = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})
     model = load_predictor(model_file(trained_checkout / "models", name), name)
-    np.testing.assert_allclose(probabilities, model.predict(mel), atol=1e-5)
+    temperature = read_temperature(trained_checkout / "models" / name)
+    np.testing.assert_allclose(probabilities, apply_temperature(model.predict(mel), temperature), atol=1e-5)
     assert probabilities.shape == (len(mel), 3)
     assert probabilities.dtype == np.float32
 
@@ -112,6 +115,14 @@ def test_manifest_describes_the_clips(trained_checkout: Path, data: SpectrogramS
     assert manifest.transform == data.transform
     assert manifest.features_version == FEATURES_VERSION
     assert manifest.min_duration_s == 1
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_bundle_tells_the_clips_that_it_was_trained_on(
+    name: str, trained_checkout: Path, data: SpectrogramStore
+) -> None:
+    with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
+        np.testing.assert_array_equal(read_training_clips(bundle_dir), np.sort(data.split("training").track_id))
 
 
 def test_temporary_bundle_is_deleted(trained_checkout: Path, data: SpectrogramStore) -> None:
@@ -187,9 +198,9 @@ def test_one_changed_weight_of_one_member_is_another_digest(models: Path, data: 
 @pytest.mark.parametrize(
     ("name", "files"),
     [
-        ("baseline", {MANIFEST, "baseline.skops"}),
-        ("crnn", {MANIFEST, "crnn.keras"}),
-        ("ensemble", {MANIFEST, "crnn.keras", "parallel.keras"}),
+        ("baseline", {MANIFEST, TRAINING_CLIPS, "baseline.skops"}),
+        ("crnn", {MANIFEST, TRAINING_CLIPS, "crnn.keras"}),
+        ("ensemble", {MANIFEST, TRAINING_CLIPS, "crnn.keras", "parallel.keras"}),
     ],
 )
 def test_bundle_holds_its_members_and_nothing_pickled(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from music_genre.models.calibration import apply_temperature, fit_temperature
-from music_genre.models.ensemble import average, fit_temperatures
+from music_genre.models.ensemble import average
 
 
 def calibrated_predictions(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,11 +40,3 @@ def test_fitted_temperature_recovers_calibrated_probabilities(true_temperature: 
     probabilities, labels = calibrated_predictions(5000)
     miscalibrated = apply_temperature(probabilities, 1 / true_temperature)
     assert fit_temperature(miscalibrated, labels) == pytest.approx(true_temperature, rel=0.1)
-
-
-def test_models_are_calibrated_before_the_average_and_the_average_after() -> None:
-    probabilities, labels = calibrated_predictions(4000)
-    overconfident, underconfident = apply_temperature(probabilities, 0.5), apply_temperature(probabilities, 2.0)
-    temperatures, of_average = fit_temperatures([overconfident, underconfident], labels)
-    np.testing.assert_allclose(temperatures, [2.0, 0.5], rtol=0.1)
-    assert of_average == pytest.approx(1, rel=0.05)

@@ -14,8 +14,10 @@ from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.batch import load_clips, load_first_clip
 from music_genre.interpretation.explain_clip import explain_recording
-from music_genre.models.bundle import ModelBundle, read_manifest, temporary_bundle
+from music_genre.models.bundle import ModelBundle, read_manifest
+from music_genre.models.calibration import apply_temperature, read_temperature
 from music_genre.models.ensemble import EnsembleMember, combine, write_ensemble
+from music_genre.models.packing import temporary_bundle
 from transfer_projects import add_transfer, held_out_recordings, run_stages
 
 pytestmark = pytest.mark.slow
@@ -50,7 +52,8 @@ def test_average_is_of_the_members_on_their_own_inputs(
     alone = []
     for member in MEMBERS:
         with temporary_bundle(project / "models", member.name, data) as folder:
-            alone.append(ModelBundle(folder).predict_split(data, "test"))
+            calibrated = ModelBundle(folder).predict_split(data, "test")
+        alone.append(apply_temperature(calibrated, 1 / read_temperature(project / "models" / member.name)))
     expected = combine(alone, [0.25, 0.75], [1.0, 2.0], 1.5)
     with temporary_bundle(project / "models", "ensemble", data) as folder:
         model = ModelBundle(folder)

@@ -48,13 +48,12 @@ def test_every_stage_says_so_and_leaves_its_outs(project: Path, capsys: pytest.C
     assert (project / "data/embeddings/musicnn").is_dir()
 
 
-def test_it_is_no_candidate_and_no_member(project: Path, write_params: Callable[[Path, dict[str, Any]], None]) -> None:
+def test_it_is_not_trained_and_no_member(project: Path, write_params: Callable[[Path, dict[str, Any]], None]) -> None:
     params = load_params(project / "params.yaml")
     assert params.trained == ("baseline", "crnn", "parallel")
-    assert params.candidates == ("crnn", "parallel")
     source = {"source": "arrays", "arrays": {"path": "/arrays"}}
     write_params(project, {"data": source, "ensemble": {"members": ["crnn", "transfer"]}})
-    with pytest.raises(MusicGenreError, match=r"ensemble\.members: transfer: choose from crnn, parallel"):
+    with pytest.raises(MusicGenreError, match=r"ensemble\.members: transfer: choose from baseline, crnn, parallel"):
         load_params(project / "params.yaml")
 
 

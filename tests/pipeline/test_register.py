@@ -19,7 +19,8 @@ from music_genre.errors import MusicGenreError
 from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
-from music_genre.models.bundle import ModelBundle, temporary_bundle
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.packing import temporary_bundle
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import gate, register

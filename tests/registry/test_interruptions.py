@@ -24,7 +24,8 @@ from pathlib import Path
 import pandas as pd, sqlalchemy
 from music_genre.evaluation.results import ModelResult
 from music_genre.registry import versions
-from music_genre.registry.gate import Criterion, CriterionName, GateResult
+from music_genre.registry.criteria import Criterion, CriterionName
+from music_genre.registry.gate import GateResult
 from music_genre.registry.history import champion_periods
 from music_genre.tracking import runs
 from music_genre.tracking.models import RunRef

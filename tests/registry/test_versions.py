@@ -17,7 +17,8 @@ from mlflow.entities.model_registry import ModelVersion
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.evaluation.results import ModelResult
 from music_genre.registry import versions
-from music_genre.registry.gate import Criterion, CriterionName, GateResult
+from music_genre.registry.criteria import Criterion, CriterionName
+from music_genre.registry.gate import GateResult
 from music_genre.registry.history import ChampionPeriod, champion_periods
 from music_genre.registry.listing import VersionInfo, list_versions
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats

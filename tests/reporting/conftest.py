@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from music_genre.evaluation import model_comparison
-from music_genre.registry.gate import Candidate, Criterion, CriterionName, GateResult
+from music_genre.registry.criteria import Criterion, CriterionName
+from music_genre.registry.gate import Candidate, GateResult
 from music_genre.reporting.run_report import Interpretation, RunReportContext
 
 HOSTILE = "<script>alert(1)</script>"
@@ -121,6 +122,7 @@ def context_of() -> Callable[..., RunReportContext]:
             for name in predicted
             for split in ("validation", "test")
         ]
+        criteria = [Criterion(CriterionName.MIN_MACRO_F1, 0.7, 0.3, True)]
         outcome = {"expectation": "expect_x", "column": "duration_s", "severity": "warning", "success": False}
         networks = {f"interpretation/{name}/plots/{plot}.png" for name in members for plot in NETWORK_PLOTS}
         models = {f"evaluation/{name}/plots/{plot}.png" for name in predicted for plot in MODEL_PLOTS}
@@ -155,8 +157,8 @@ def context_of() -> Callable[..., RunReportContext]:
             },
             gate=GateResult(
                 members[0],
-                [Candidate(members[0], 1234, 0.7, 0.4, 0.05, True)],
-                [Criterion(CriterionName.MIN_MACRO_F1, 0.7, 0.3, True)],
+                [Candidate(members[0], "it has the highest macro-F1", 1234, 1.5, 0.7, 0.4, criteria)],
+                criteria,
             ),
             comparison=pd.DataFrame(rows),
             mcnemar=pd.DataFrame(

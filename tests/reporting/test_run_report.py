@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from music_genre.registry.gate import Criterion, CriterionName
+from music_genre.registry.criteria import Criterion, CriterionName
 from music_genre.reporting.run_report import RunReportContext, render_run_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -146,14 +146,14 @@ def test_run_without_notes_and_corrections_has_no_table_of_them(context: RunRepo
 
 def test_gate_is_shown_in_words(context: RunReportContext, parse: Parse) -> None:
     criteria = [
-        Criterion(CriterionName.MIN_CLASS_RECALL, 0.01, 0.05, False),
+        Criterion(CriterionName.MIN_CLASS_RECALL, 0.01, 0.05, False, 0.005, 0.02, 200),
         Criterion(CriterionName.MAX_ECE, 0.0, 0.25, True),
         Criterion(CriterionName.DATA_QUALITY, False, True, False),
     ]
     gate = replace(context.gate, criteria=criteria, notes=[f"recall below 0.05: {RNB} 0.010"])
     refused = parse(render_run_report(replace(context, gate=gate)))
     assert [row[1:] for row in refused.tables["Criteria of the gate"][1:]] == [
-        ["0.01", "at least 0.05", "failed"],
+        ["0.01 [0.005, 0.02] on 200 clips", "at least 0.05", "failed"],
         ["0", "at most 0.25", "passed"],
         ["failed", "must pass", "failed"],
     ]

@@ -21,8 +21,10 @@ from music_genre.evaluation.results import read_result
 from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
-from music_genre.models.bundle import ModelBundle, temporary_bundle
-from music_genre.registry.gate import Criterion, CriterionName, GateResult
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.packing import temporary_bundle
+from music_genre.registry.criteria import Criterion, CriterionName
+from music_genre.registry.gate import GateResult
 from music_genre.registry.versions import download_bundle, register, resolve
 from music_genre.tracking.artifacts import log_card, log_evaluation
 from music_genre.tracking.models import log_trained

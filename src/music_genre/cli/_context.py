@@ -49,7 +49,7 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
     from music_genre.evaluation.results import METRICS, read_metrics
     from music_genre.features.store import SpectrogramStore
     from music_genre.inference import predictor
-    from music_genre.models.bundle import temporary_bundle
+    from music_genre.models.packing import temporary_bundle
     from music_genre.params import load_params
     from music_genre.registry import versions
     from music_genre.registry.history import CHAMPION

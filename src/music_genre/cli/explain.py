@@ -65,7 +65,7 @@ def visualize_filters(
     from music_genre.interpretation.activations import load_network
     from music_genre.interpretation.feature_visualization import visualize_layer
     from music_genre.interpretation.plots import SpectrogramAxes, plot_filters
-    from music_genre.models.bundle import model_file
+    from music_genre.models.serialization import model_file
     from music_genre.params import load_params
 
     params = load_params(project.params)

@@ -98,10 +98,25 @@ class ModelResult:
         return self.predictions[self.predictions["split"] == "validation"]
 
     @property
-    def validation_recall(self) -> dict[str, float]:
-        """Recall of each genre that validation has clips of."""
-        rows = self.per_class[(self.per_class["split"] == "validation") & (self.per_class["support"] > 0)]
-        return dict(zip(rows["genre"].astype(str), rows["recall"].astype(float), strict=True))
+    def validation(self) -> Mapping[str, float]:
+        """The metrics on validation."""
+        return self.metrics["validation"]
+
+    @property
+    def validation_genres(self) -> pd.DataFrame:
+        """The rows of ``per_class`` of the genres that validation has clips of."""
+        return self.per_class[(self.per_class["split"] == "validation") & (self.per_class["support"] > 0)]
+
+
+def align_predictions(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What two models predict for the clips that both predicted: (n,) actual genres, predictions of either.
+
+    Args:
+        first: predictions of one model: columns track_id, actual, predicted.
+        second: of the other.
+    """
+    both = first.merge(second, on="track_id", suffixes=("", "_second"), validate="one_to_one").sort_values("track_id")
+    return both["actual"].to_numpy(), both["predicted"].to_numpy(), both["predicted_second"].to_numpy()
 
 
 def read_result(evaluation: Path, name: str) -> ModelResult:

@@ -16,7 +16,7 @@ from music_genre.interpretation.audio_occlusion import occlude_clip
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
 from music_genre.interpretation.saliency import SaliencyExample, block_index, integrated_gradients, make_gradient_fn
 from music_genre.models.bundle import BundleManifest, ModelBundle
-from music_genre.models.serialization import CLASSIFIER_SUFFIX
+from music_genre.models.serialization import NETWORK_SUFFIX
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,19 +47,15 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     """Predict a recording's genre, and compute the saliency of the clip that supports it most.
 
     Args:
-        bundle_dir: a bundle of models that can be registered.
+        bundle_dir: a bundle.
         recording: an audio file.
         max_duration_s: the longest recording accepted.
 
     Raises:
         AudioError: the recording cannot be used, or the model takes no audio.
-        MusicGenreError: the model is a reference.
     """
     bundle = ModelBundle(bundle_dir)
     manifest = bundle.manifest
-    references = [member.name for member in manifest.members if member.file.endswith(CLASSIFIER_SUFFIX)]
-    if references:
-        raise MusicGenreError(f"{references[0]} is a reference: only models that can be registered are explained")
     clips = extract_clip_batch(decode_all(recording, max_duration_s), manifest)
     answer = bundle.answer(clips.inputs(manifest))
     probabilities = answer.probabilities
@@ -75,7 +71,7 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
         label,
         float(probabilities[most_confident, label]),
         mel,
-        None if manifest.encoders else _gradients(bundle_dir, manifest, mel, label),
+        _gradients(bundle_dir, manifest, mel, label),
         occlude_clip(bundle, inputs, mel, manifest.transform, label),
     )
     axes = SpectrogramAxes(manifest.transform, float(clips.start_seconds[most_confident]))
@@ -87,8 +83,10 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
     return Explanation(manifest.genres[label], float(mean_probabilities[label]), reason, plot, tags)
 
 
-def _gradients(bundle_dir: Path, manifest: BundleManifest, mel: np.ndarray, label: int) -> np.ndarray:
-    """Integrated gradients of the members' weighted mean."""
+def _gradients(bundle_dir: Path, manifest: BundleManifest, mel: np.ndarray, label: int) -> np.ndarray | None:
+    """Integrated gradients of the members' weighted mean; None where a member is no network."""
+    if any(not member.file.endswith(NETWORK_SUFFIX) for member in manifest.members):
+        return None
     total_weight = sum(member.weight for member in manifest.members)
     networks = [(load_network(bundle_dir / m.file), m.weight / total_weight) for m in manifest.members]
     return integrated_gradients(make_gradient_fn(networks), mel, label)

@@ -1,5 +1,6 @@
 """A model as it travels: a bundle, which is a folder of trained members, the encoders that they need, and
-``manifest.json`` with weights and temperatures, the genres in label order and the transform.
+``manifest.json`` with weights and temperatures, the genres in label order and the transform. ``models.packing`` makes
+one of trained models.
 
 The registry stores bundles and the service loads one. Nothing in it is pickled.
 """
@@ -7,27 +8,21 @@ The registry stores bundles and the service loads one. Nothing in it is pickled.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from music_genre.config import SECTION_NAME
-from music_genre.encoders.description import CONFIG, NETWORK, EncoderConfig
+from music_genre.encoders.description import NETWORK, EncoderConfig
 from music_genre.encoders.encoder import Encoder
 from music_genre.encoders.sessions import count_parameters
 from music_genre.errors import MusicGenreError
 from music_genre.features.params import FEATURES_VERSION, SPECTROGRAMS, MelConfig
 from music_genre.features.store import ClipStore, SpectrogramStore
-from music_genre.models.ensemble import EnsembleMember, combine, read_ensemble
-from music_genre.models.linear_head import StoredHead
+from music_genre.models.ensemble import EnsembleMember, combine
 from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
-from music_genre.models.registry import ENSEMBLE
-from music_genre.models.serialization import HEAD_SUFFIX
 
 MANIFEST = "manifest.json"
 ENCODERS = "encoders"  # the folder of those of a bundle, and of ``models``
@@ -178,39 +173,6 @@ def example_inputs(manifest: BundleManifest, n_windows: int = 1) -> dict[str, np
     return {name: inputs[name] for name in manifest.inputs}
 
 
-def model_file(models: Path, name: str) -> Path:
-    """The one file ``<models>/<name>/model.<format>`` of a trained model.
-
-    Raises:
-        MusicGenreError: the model has not been trained.
-    """
-    files = sorted((models / name).glob("model.*"))
-    if not files:
-        raise MusicGenreError(f"{models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
-    return files[0]
-
-
-@contextmanager
-def temporary_bundle(models: Path, name: str, data: SpectrogramStore) -> Iterator[Path]:
-    """A bundle of a trained model that is deleted when the block ends.
-
-    Args:
-        models: a folder with ``<name>/model.<format>`` for every model, and ``ensemble/ensemble.json``.
-        name: of a model in it.
-        data: what the model was trained on.
-
-    Yields:
-        The bundle's folder.
-
-    Raises:
-        MusicGenreError: the model, or a member of the ensemble, has not been trained.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        bundle_dir = Path(temporary) / "bundle"
-        _write_bundle(bundle_dir, _manifest(models, name, data), models)
-        yield bundle_dir
-
-
 def read_manifest(bundle_dir: Path) -> BundleManifest:
     """The manifest of a bundle.
 
@@ -247,49 +209,6 @@ def parse_manifest(text: str) -> BundleManifest:
         min_duration_s=float(values["min_duration_s"]),
         encoders={name: EncoderConfig.model_validate_json(json.dumps(encoders[name])) for name in encoders},
     )
-
-
-def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest:
-    members, temperature = [EnsembleMember(name, 1.0, 1.0)], 1.0
-    if name == ENSEMBLE:
-        members, temperature = read_ensemble(models)
-    files = {member.name: model_file(models, member.name) for member in members}
-    heads = {member: StoredHead.read(file) for member, file in files.items() if file.suffix == HEAD_SUFFIX}
-    inputs = {member: heads[member].encoder if member in heads else SPECTROGRAMS for member in files}
-    encoders = {head.encoder: Encoder.open(models / ENCODERS / head.encoder).config for head in heads.values()}
-    for member, head in heads.items():
-        if encoders[head.encoder].digest != head.encoder_digest:
-            raise MusicGenreError(f"{member} was trained on another {head.encoder}: `dvc repro` trains it anew")
-    return BundleManifest(
-        name=name,
-        members=tuple(
-            BundledMember(**asdict(member), file=f"{member.name}{files[member.name].suffix}", input=inputs[member.name])
-            for member in members
-        ),
-        temperature=temperature,
-        genres=data.genres,
-        shape=data.shape,
-        transform=data.transform,
-        features_version=data.features_version,
-        min_duration_s=data.min_duration_s,
-        encoders=encoders,
-    )
-
-
-def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> None:
-    bundle_dir.mkdir()
-    for member in manifest.members:
-        shutil.copyfile(model_file(models, member.name), bundle_dir / member.file)
-    for name in manifest.encoders:
-        target = bundle_dir / ENCODERS / name
-        target.mkdir(parents=True)
-        for file in (CONFIG, NETWORK):
-            shutil.copyfile(models / ENCODERS / name / file, target / file)
-    values = asdict(manifest) | {
-        "transform": manifest.transform.model_dump() if manifest.transform else None,
-        "encoders": {name: config.model_dump() for name, config in manifest.encoders.items()},
-    }
-    (bundle_dir / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_features_version(manifest: BundleManifest) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
+CALIBRATION = "calibration.json"  # beside a trained model
 EPS = 1e-7  # probabilities are clipped to this before a logarithm is taken
 
 
@@ -37,3 +41,17 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, smoothing: fl
 
     bound = float(np.log(8))
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def write_temperature(folder: Path, temperature: float) -> None:
+    """Store the temperature of a trained model's probabilities in its folder."""
+    (folder / CALIBRATION).write_text(json.dumps({"temperature": temperature}) + "\n", encoding="utf-8")
+
+
+def read_temperature(folder: Path) -> float:
+    """What ``write_temperature`` stored.
+
+    Raises:
+        FileNotFoundError: nothing was stored.
+    """
+    return float(json.loads((folder / CALIBRATION).read_text(encoding="utf-8"))["temperature"])

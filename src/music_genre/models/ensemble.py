@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from music_genre.errors import MusicGenreError
-from music_genre.models.calibration import apply_temperature, fit_temperature
+from music_genre.models.calibration import apply_temperature
 from music_genre.models.registry import ENSEMBLE
 
 
@@ -55,19 +55,6 @@ def combine(
     """
     calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
     return apply_temperature(average(np.stack(calibrated), np.array(weights)), temperature).astype(np.float32)
-
-
-def fit_temperatures(probabilities: Sequence[np.ndarray], labels: np.ndarray) -> tuple[list[float], float]:
-    """The temperature of each model, and that of their equal-weight average: averages of calibrated models are
-    underconfident.
-
-    Args:
-        probabilities: (n, classes) of each model.
-        labels: (n,) int64, the true classes.
-    """
-    temperatures = [fit_temperature(own, labels) for own in probabilities]
-    calibrated = [apply_temperature(p, t) for p, t in zip(probabilities, temperatures, strict=True)]
-    return temperatures, fit_temperature(np.mean(calibrated, axis=0), labels)
 
 
 def ensemble_file(models: Path) -> Path:

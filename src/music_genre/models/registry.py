@@ -36,7 +36,8 @@ class Network:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A scikit-learn classifier on features of a clip. It is a reference: not in the ensemble and never registered.
+    """A classical baseline: a scikit-learn classifier on features of a clip, which no registered model may be certainly
+    worse than.
 
     Args:
         params: class of its section in ``params.yaml``.

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+import numpy as np
+
+from music_genre.errors import MusicGenreError
 from music_genre.models.params import ModelParams
 from music_genre.models.registry import Classifier
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     from sklearn.pipeline import Pipeline
 
+TRAINING_CLIPS = "training_clips.npy"
 NETWORK_SUFFIX, CLASSIFIER_SUFFIX, HEAD_SUFFIX = ".keras", ".skops", ".onnx"
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold, in place of the time of saving
 
@@ -70,6 +74,32 @@ def load_classifier(path: Path, model: Classifier) -> tuple[Pipeline, ModelParam
     if not isinstance(stored, dict) or stored.keys() != {"params", "classifier"}:
         raise ValueError(f"{path} holds no classifier with its params")
     return stored["classifier"], model.params.model_validate(stored["params"])
+
+
+def model_file(models: Path, name: str) -> Path:
+    """The one file ``<models>/<name>/model.<format>`` of a trained model.
+
+    Raises:
+        MusicGenreError: the model has not been trained.
+    """
+    files = sorted((models / name).glob("model.*"))
+    if not files:
+        raise MusicGenreError(f"{models / name} holds no model: `dvc repro` makes it, `dvc pull` fetches it")
+    return files[0]
+
+
+def write_training_clips(folder: Path, track_id: np.ndarray) -> None:
+    """Store the track ids of the clips that a model was trained on, beside it."""
+    np.save(folder / TRAINING_CLIPS, np.unique(track_id), allow_pickle=False)
+
+
+def read_training_clips(folder: Path) -> np.ndarray:
+    """(n,) int64 track ids, ascending, that ``write_training_clips`` stored in the folder of a model or in a bundle.
+
+    Raises:
+        FileNotFoundError: nothing was stored.
+    """
+    return np.asarray(np.load(folder / TRAINING_CLIPS, allow_pickle=False))
 
 
 def _renumber(addresses: list[str]) -> Callable[[str], str]:

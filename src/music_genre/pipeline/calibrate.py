@@ -1,10 +1,13 @@
-"""Calibrate each member on validation, average, calibrate the average, log the run: ``models/ensemble/``."""
+"""Average the members, which are calibrated, calibrate the average on validation, log the run: ``models/ensemble/``."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.ensemble import EnsembleMember, fit_temperatures, write_ensemble
+from music_genre.models.calibration import fit_temperature, read_temperature
+from music_genre.models.ensemble import EnsembleMember, write_ensemble
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -18,8 +21,9 @@ def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     names = params.ensemble.members
     probabilities = [ModelPredictions.read(project.predictions(name)).probabilities["validation"] for name in names]
-    temperatures, temperature = fit_temperatures(probabilities, data.split("validation").label)
-    members = [EnsembleMember(name, 1 / len(names), own) for name, own in zip(names, temperatures, strict=True)]
+    # Averages of calibrated models are underconfident.
+    temperature = fit_temperature(np.mean(probabilities, axis=0), data.split("validation").label)
+    members = [EnsembleMember(name, 1 / len(names), read_temperature(project.models / name)) for name in names]
     write_ensemble(project.models, members, temperature, data.genres)
     for member in members:
         print(f"{member.name}: weight {member.weight:.3f}, temperature {member.temperature:.3f}")

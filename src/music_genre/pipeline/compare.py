@@ -43,10 +43,11 @@ def main(project: ProjectPaths) -> None:
 def ensemble_predictions(
     models: Path, predictions: dict[str, ModelPredictions], calibrated: bool = True
 ) -> ModelPredictions:
-    """The ensemble's predictions, from its members'; uncalibrated ones have every temperature at 1."""
+    """The ensemble's predictions, from its members' calibrated ones; in uncalibrated ones every temperature is 1."""
     members, temperature = read_ensemble(models)
     weights = [member.weight for member in members]
-    temperatures = [member.temperature if calibrated else 1.0 for member in members]
+    # What a temperature did, its inverse undoes.
+    temperatures = [1.0 if calibrated else 1 / member.temperature for member in members]
     probabilities = {
         split: combine(
             [predictions[member.name].probabilities[split] for member in members],

@@ -9,7 +9,8 @@ from music_genre.evaluation import results
 from music_genre.evaluation.plots import plot_evaluation, plot_learning_curves, save_figure
 from music_genre.evaluation.results import EVALUATED_SPLITS, ModelPredictions, read_history
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.bundle import ModelBundle, temporary_bundle
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.packing import temporary_bundle
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage

@@ -17,9 +17,11 @@ from music_genre.interpretation.interpret_network import (
     NetworkInterpretation,
     interpret_network,
 )
-from music_genre.models.bundle import ModelBundle, model_file, temporary_bundle
+from music_genre.models.bundle import ModelBundle
+from music_genre.models.packing import temporary_bundle
 from music_genre.models.predictors import load_predictor
 from music_genre.models.registry import Classifier, EmbeddingClassifier, get_model
+from music_genre.models.serialization import model_file
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage

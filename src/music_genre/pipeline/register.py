@@ -19,14 +19,14 @@ from music_genre.errors import MusicGenreError
 from music_genre.evaluation.results import ModelResult, read_result
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import atomic_write_text, folder_sha256, read_csv
-from music_genre.models.bundle import temporary_bundle
-from music_genre.models.registry import ENSEMBLE
+from music_genre.models.packing import temporary_bundle
 from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.pipeline._inputs import local_recordings, read_encoder_tags
-from music_genre.registry.checks import complete_gate, run_registry_checks
-from music_genre.registry.gate import Criterion, read_gate, summarize
+from music_genre.registry.checks import RegistryChecks, complete_gate
+from music_genre.registry.criteria import Criterion
+from music_genre.registry.gate import PASSED, GateResult, read_gate
 from music_genre.registry.versions import register, registry_lock
 from music_genre.reporting.model_card import (
     build_context,
@@ -70,7 +70,8 @@ class Registration:
 
     def write(self, path: Path) -> None:
         """Store as JSON."""
-        atomic_write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        values = asdict(self) | {"criteria": [criterion.to_dict() for criterion in self.criteria]}
+        atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 @stage
@@ -119,32 +120,46 @@ def _register_selected(project: ProjectPaths) -> Registration:
         read_gate(project.gate),
     )
     results = {name: read_result(project.evaluation, name) for name in params.model_names}
-    if [summarize(results[name], params.registry.gate) for name in (*params.candidates, ENSEMBLE)] != gate.candidates:
+    if not gate.is_of(list(results.values())):
         raise MusicGenreError(f"{project.gate} is older than {project.evaluation}: `dvc repro gate` makes it again")
     client = runs.connect(project.root)
     with registry_lock(project.root):
         refs = {name: complete_run(client, project, name, params, data) for name in params.model_names}
-        ref, result = refs[gate.model], results[gate.model]
-        with temporary_bundle(project.models, gate.model, data) as bundle:
+        checks = RegistryChecks(client, params.registry, params.seed, data, local_recordings(project))
+        completed = check_candidates(project, gate, checks, data)
+        ref, result = refs[completed.model], results[completed.model]
+        with temporary_bundle(project.models, completed.model, data) as bundle:
             digest = folder_sha256(bundle)
-            recordings = local_recordings(project)
-            criteria, notes = run_registry_checks(
-                client, params.registry, params.seed, result, bundle, data, recordings
-            )
             card = render_run_card(client, project, params, data, result, bundle, ref)
-        artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {gate.model}"))
-        completed = complete_gate(gate, criteria, notes)
+        artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {completed.model}"))
         description = version_description(card)
         version = register(client, params.registry.name, digest, ref, result, completed, description)
     return Registration(
         params.registry.name,
         str(version.version),
-        gate.model,
+        completed.model,
         ref.model_id,
         completed.verdict,
         completed.criteria,
         completed.notes,
     )
+
+
+def check_candidates(
+    project: ProjectPaths, gate: GateResult, checks: RegistryChecks, data: SpectrogramStore
+) -> GateResult:
+    """The gate's result for the first candidate that passes here, too; where none does, for the selected one."""
+    selected = next(candidate for candidate in gate.candidates if candidate.name == gate.model)
+    refused: list[GateResult] = []
+    for candidate in gate.passing or [selected]:
+        with temporary_bundle(project.models, candidate.name, data) as bundle:
+            criteria, notes = checks.run(bundle)
+        tried = [f"{one.model} was tried first and fails {', '.join(one.failed)} here" for one in refused]
+        completed = complete_gate(gate, candidate, criteria, [*tried, *notes])
+        if completed.verdict == PASSED:
+            return completed
+        refused.append(completed)
+    return refused[0]
 
 
 def complete_run(

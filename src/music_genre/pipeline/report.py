@@ -23,7 +23,7 @@ from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.files import read_csv
 from music_genre.interpretation import plots
 from music_genre.interpretation.interpret_network import CLUSTERS, FAITHFULNESS, FILTERS
-from music_genre.models.bundle import temporary_bundle
+from music_genre.models.packing import temporary_bundle
 from music_genre.models.predictors import PREDICT_BATCH_SIZE
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import Params, load_params

@@ -7,18 +7,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from music_genre import models, training
-from music_genre.features.store import INDEX, SpectrogramStore
+from music_genre.features.store import INDEX, ClipDataset, SpectrogramStore
 from music_genre.files import file_sha256, sha256
+from music_genre.models.calibration import fit_temperature, write_temperature
 from music_genre.models.linear_head import save_head
 from music_genre.models.params import NetworkParams
+from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
 from music_genre.models.registry import EmbeddingClassifier, Network, get_model
 from music_genre.models.serialization import (
     CLASSIFIER_SUFFIX,
     HEAD_SUFFIX,
     NETWORK_SUFFIX,
+    model_file,
     save_classifier,
     save_network,
+    write_training_clips,
 )
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
@@ -39,7 +45,8 @@ def main(project: ProjectPaths) -> None:
     data = SpectrogramStore.open(project.spectrograms)
     model, section = get_model(name), params.models[name]
     clips = data.split("training").subsample(section.train_fraction)
-    training_data = TrainingData(clips, data.split("validation"), len(data.genres))
+    validation: ClipDataset = data.split("validation")
+    training_data = TrainingData(clips, validation, len(data.genres))
     # A server that does not answer is reported now, not after training.
     connect(project.root)
     provenance = collect_provenance(project.root, params.data.source_name, project.lock)
@@ -55,9 +62,10 @@ def main(project: ProjectPaths) -> None:
             shutil.rmtree(checkpoints)
         elif isinstance(model, EmbeddingClassifier):
             store = data.embeddings(section.encoder)
+            validation = store.split("validation")
             head, history = train_head(model, section, store)
             save_head(head, path.with_suffix(HEAD_SUFFIX), section.encoder, store.encoder.digest)
-            print(f"{name}: C {head.C:g}, temperature {head.temperature:.3f}, both found on folds by artist")
+            print(f"{name}: C {head.C:g}, temperature {head.temperature:.3f}, on folds by artist")
             logger.log_epoch(history.iloc[0].to_dict())
         else:
             classifier, history = train_classifier(model, section, training_data)
@@ -65,10 +73,22 @@ def main(project: ProjectPaths) -> None:
             logger.log_epoch(history.iloc[0].to_dict())
         duration_s = time.monotonic() - start
         history.to_csv(project.history(name), index=False)
+        write_training_clips(path.parent, clips.track_id)
+        temperature = find_temperature(model_file(project.models, name), name, validation)
+        write_temperature(path.parent, temperature)
+        print(f"{name}: temperature {temperature:.3f} on validation")
         logger.log_duration(duration_s)
         ref = logger.log_model(project.models, name, data, provenance.data_digest)
         if ref:
             ref.write(project.mlflow_ref(name))
+
+
+def find_temperature(path: Path, name: str, validation: ClipDataset) -> float:
+    """The temperature that calibrates a stored model on validation's clips."""
+    predict = load_predictor(path, name).predict
+    probabilities = np.concatenate([predict(clips) for clips in validation.batches(PREDICT_BATCH_SIZE)])
+    # Smoothed as by Platt (1999): a few clips that are all right do not make the next ones certain.
+    return fit_temperature(probabilities, validation.label, 1 / (len(validation) + 2))
 
 
 def training_fingerprint(project: ProjectPaths, name: str, section: NetworkParams, seed: int) -> str:

@@ -6,6 +6,7 @@ They complete the gate's verdict, which follows from files alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,118 +16,166 @@ from mlflow.entities.model_registry import ModelVersion
 
 from music_genre.compute import map_clips
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation import metrics
-from music_genre.evaluation.results import ModelResult
 from music_genre.evaluation.serving_checks import latency_ms
 from music_genre.features.params import FEATURES_VERSION
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import folder_sha256
 from music_genre.inference.batch import load_first_clip
 from music_genre.models.bundle import BundleManifest, ModelBundle, read_manifest
-from music_genre.registry.gate import Criterion, CriterionName, GateResult, apply_threshold, paired_difference_ci
+from music_genre.models.serialization import read_training_clips
+from music_genre.registry.criteria import Criterion, CriterionName, apply_threshold, difference_criterion
+from music_genre.registry.gate import Candidate, GateResult
 from music_genre.registry.params import GateParams, RegistryParams
 from music_genre.registry.versions import cached_measurement, champion, download_bundle, find_version
 
+MIN_COMPARED_CLIPS = 20  # with fewer an interval says nothing
 
-def run_registry_checks(
-    client: MlflowClient,
-    params: RegistryParams,
-    seed: int,
-    result: ModelResult,
-    bundle: Path,
-    data: SpectrogramStore,
-    recordings: Mapping[int, Path],
-) -> tuple[list[Criterion], list[str]]:
-    """Check the selected model on this machine and against the champion.
+
+@dataclass(frozen=True)
+class ChampionPredictions:
+    """What the champion predicts for validation's clips.
+
+    Args:
+        version: its number.
+        digest: of its bundle.
+        genres: that it knows, in label order.
+        positions: (n,) of the clips of validation that it was not trained on.
+        probabilities: (n, its genres) for these.
+        obstacle: why there are no predictions; empty where there are.
+    """
+
+    version: str
+    digest: str
+    genres: tuple[str, ...] = ()
+    positions: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+    obstacle: str = ""
+
+
+class RegistryChecks:
+    """Checks candidates on this machine and against the champion, which predicts once.
 
     Args:
         client: of the connected store.
         params: the section ``registry`` of ``params.yaml``.
         seed: of the bootstrap.
-        result: the model's evaluation.
-        bundle: the model's bundle.
-        data: what it was evaluated on.
+        data: what the candidates were evaluated on.
         recordings: the audio of its clips by track id, where there is any.
-
-    Returns:
-        The criteria, and notes: what was not checked and why.
     """
-    version = find_version(client, params.name, folder_sha256(bundle))
-    latency = cached_measurement(version, CriterionName.MAX_LATENCY_MS)
-    if latency is None:
-        latency = latency_ms(ModelBundle(bundle))
-    criteria = [apply_threshold(CriterionName.MAX_LATENCY_MS, latency, params.gate)]
-    number = champion(client, params.name)
-    if number is None:
-        return criteria, ["champion: there is none to compare with"]
-    if version is not None and str(version.version) == number:
-        return criteria, ["champion: it is this model"]
-    compared, note = compare_with_champion(
-        client.get_model_version(params.name, number), result, data, recordings, params.gate, seed
-    )
-    return [*criteria, *compared], [note]
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        params: RegistryParams,
+        seed: int,
+        data: SpectrogramStore,
+        recordings: Mapping[int, Path],
+    ) -> None:
+        self.client, self.params, self.seed, self.data = client, params, seed, data
+        number = champion(client, params.name)
+        version = client.get_model_version(params.name, number) if number else None
+        self.champion = predict_validation(version, data, recordings) if version else None
+
+    def run(self, bundle: Path) -> tuple[list[Criterion], list[str]]:
+        """The criteria of a candidate's bundle, and notes: what was not checked and why."""
+        digest, model = folder_sha256(bundle), ModelBundle(bundle)
+        latency = cached_measurement(find_version(self.client, self.params.name, digest), CriterionName.MAX_LATENCY_MS)
+        criteria = [
+            apply_threshold(CriterionName.MAX_LATENCY_MS, latency_ms(model) if latency is None else latency, self.gate)
+        ]
+        if self.champion is None:
+            return criteria, ["champion: there is none to compare with"]
+        if self.champion.digest == digest:
+            return criteria, ["champion: it is this model"]
+        compared, note = compare_with_champion(self.champion, model, self.data, self.gate, self.seed)
+        return [*criteria, *compared], [note]
+
+    @property
+    def gate(self) -> GateParams:
+        """The thresholds."""
+        return self.params.gate
 
 
 def compare_with_champion(
-    version: ModelVersion,
-    result: ModelResult,
-    data: SpectrogramStore,
-    recordings: Mapping[int, Path],
-    gate: GateParams,
-    seed: int,
+    champion: ChampionPredictions, model: ModelBundle, data: SpectrogramStore, gate: GateParams, seed: int
 ) -> tuple[list[Criterion], str]:
-    """Compare macro-F1 with the champion's on the same validation clips, whatever features either takes of them.
+    """Compare macro-F1 on the clips of validation that neither model was trained on, among the genres that both know.
 
     Returns:
-        The criterion, or none where the two cannot be compared; and a note with the difference, or why there is none.
+        The criterion, or none where the two cannot be compared; and a note on what was compared, or why nothing was.
     """
+    with_version = f"with version {champion.version}"
+    if champion.positions is None or champion.probabilities is None:
+        return [], f"champion: not compared {with_version}: {champion.obstacle}"
+    clips, genres = data.split("validation"), data.genres
+    shared = [genre for genre in genres if genre in champion.genres]
+    known = np.isin(np.array(genres)[clips.label[champion.positions]], shared)
+    positions = champion.positions[known]
+    which = f"{len(positions)} clips that neither was trained on, of the {len(shared)} genres that both know"
+    if len(positions) < MIN_COMPARED_CLIPS or len(shared) < 2:
+        return [], f"champion: not compared {with_version}: there are {which}, too few to tell"
+    actual = np.array(genres)[clips.label[positions]]
+    own = _likeliest(model.predict_split(data, "validation")[positions], genres, shared)
+    other = _likeliest(champion.probabilities[known], champion.genres, shared)
+    criterion = difference_criterion(CriterionName.MAX_MACRO_F1_DROP, (actual, own, other), gate, seed)
+    return [criterion], f"champion: compared {with_version} on {which}{_genre_changes(champion.genres, genres)}"
+
+
+def _likeliest(probabilities: np.ndarray, genres: tuple[str, ...], among: list[str]) -> np.ndarray:
+    """(n,) the likeliest of some genres, from (n, classes) probabilities of all."""
+    columns = [genres.index(genre) for genre in among]
+    return np.asarray(np.array(among)[probabilities[:, columns].argmax(axis=1)])
+
+
+def _genre_changes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    changes = {
+        "new": [genre for genre in now if genre not in before],
+        "gone": [genre for genre in before if genre not in now],
+    }
+    return "".join(f"; {what}: {', '.join(genres)}" for what, genres in changes.items() if genres)
+
+
+def predict_validation(
+    version: ModelVersion, data: SpectrogramStore, recordings: Mapping[int, Path]
+) -> ChampionPredictions:
+    """What a registered version predicts for those of validation's clips that it was not trained on.
+
+    Its features are the stored ones where these are alike, else made of the audio.
+    """
+    number = str(version.version)
     try:
-        champion_dir = download_bundle(version)
-        manifest = read_manifest(champion_dir)
-        reason = incompatibility(manifest, data, recordings)
-        probabilities = np.empty(0) if reason else predict_validation(ModelBundle(champion_dir), data, recordings)
+        folder = download_bundle(version)
+        digest, manifest = folder_sha256(folder), read_manifest(folder)
+        positions = np.flatnonzero(~np.isin(data.split("validation").track_id, read_training_clips(folder)))
+        obstacle = incompatibility(manifest, data, recordings, positions)
+        if obstacle:
+            return ChampionPredictions(number, digest, obstacle=obstacle)
+        probabilities = _predict(ModelBundle(folder), data, recordings, positions)
     except (MusicGenreError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"its files cannot be read ({' '.join(str(error).split())[:200]})"
-    if reason is not None:
-        return [], f"champion: not compared with version {version.version}: {reason}"
-    clips = data.split("validation")
-    champion_predictions = metrics.predictions(clips.track_id, clips.label, probabilities, data.genres)
-    low, high = paired_difference_ci(result.validation_predictions, champion_predictions, seed)
-    note = (
-        f"champion: macro-F1 is {low:+.3f} to {high:+.3f} above that of version {version.version} on the same clips"
-        " (95 % interval)"
-    )
-    return [drop_criterion(high, gate)], note
+        obstacle = f"its files cannot be read ({' '.join(str(error).split())[:200]})"
+        return ChampionPredictions(number, "", obstacle=obstacle)
+    return ChampionPredictions(number, digest, manifest.genres, positions, probabilities)
 
 
-def drop_criterion(difference_high: float, gate: GateParams) -> Criterion:
-    """Whether macro-F1 is not significantly below the champion's.
-
-    Args:
-        difference_high: upper end of the interval of the difference, the model's macro-F1 minus the champion's.
-        gate: the thresholds.
-    """
-    return apply_threshold(CriterionName.MAX_MACRO_F1_DROP, -difference_high, gate)
-
-
-def incompatibility(champion: BundleManifest, data: SpectrogramStore, recordings: Mapping[int, Path]) -> str | None:
-    """Why a champion's predictions for the validation clips cannot be had, or mean something else; None where they can.
+def incompatibility(
+    champion: BundleManifest, data: SpectrogramStore, recordings: Mapping[int, Path], positions: np.ndarray
+) -> str:
+    """Why a champion's predictions for some validation clips cannot be had; empty where they can.
 
     Args:
         champion: its manifest.
         data: the clips.
         recordings: their audio by track id, where there is any.
+        positions: (n,) of the clips in validation.
     """
-    if champion.genres != data.genres:
-        return f"it has other genres ({', '.join(champion.genres)})"
     if has_stored_features(champion, data):
-        return None
+        return ""
     if champion.transform is None or data.transform is None:
         return "it has another transform"
     if champion.features_version != FEATURES_VERSION:
         return f"it takes features of version {champion.features_version}"
-    missing = [i for i in data.split("validation").track_id.tolist() if i not in recordings]
-    return f"it takes other features, and the audio of {len(missing)} clips is not here" if missing else None
+    missing = [i for i in data.split("validation").track_id[positions].tolist() if i not in recordings]
+    return f"it takes other features, and the audio of {len(missing)} clips is not here" if missing else ""
 
 
 def has_stored_features(champion: BundleManifest, data: SpectrogramStore) -> bool:
@@ -143,16 +192,19 @@ def has_stored_features(champion: BundleManifest, data: SpectrogramStore) -> boo
     )
 
 
-def predict_validation(model: ModelBundle, data: SpectrogramStore, recordings: Mapping[int, Path]) -> np.ndarray:
-    """(n, classes) probabilities of the validation clips: from their stored features, else from their audio."""
+def _predict(
+    model: ModelBundle, data: SpectrogramStore, recordings: Mapping[int, Path], positions: np.ndarray
+) -> np.ndarray:
+    """(n, classes) probabilities of the validation clips at ``positions``."""
     manifest = model.manifest
     if has_stored_features(manifest, data):
-        return model.predict_split(data, "validation")
-    files = [recordings[track_id] for track_id in data.split("validation").track_id.tolist()]
+        return np.asarray(model.predict_split(data, "validation")[positions])
+    files = [recordings[track_id] for track_id in data.split("validation").track_id[positions].tolist()]
     clips = map_clips(partial(load_first_clip, manifest=manifest), files, "Champion's features")
-    return np.concatenate([model.predict(clip.inputs(manifest)) for clip in clips])
+    rows = [model.predict(clip.inputs(manifest)) for clip in clips]
+    return np.concatenate(rows) if rows else np.empty((0, len(manifest.genres)))
 
 
-def complete_gate(gate: GateResult, criteria: list[Criterion], notes: list[str]) -> GateResult:
-    """The gate's result with further criteria and notes."""
-    return GateResult(gate.model, gate.candidates, [*gate.criteria, *criteria], [*gate.notes, *notes])
+def complete_gate(gate: GateResult, candidate: Candidate, criteria: list[Criterion], notes: list[str]) -> GateResult:
+    """The gate's result for one of its candidates, with further criteria and notes."""
+    return GateResult(candidate.name, gate.candidates, [*candidate.criteria, *criteria], [*gate.notes, *notes])

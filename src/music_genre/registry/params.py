@@ -12,14 +12,16 @@ ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 
 
 class GateParams(ParamsModel):
-    """What the selected model must reach to pass the gate. Metrics are those on validation.
+    """What the selected model must reach to pass the gate.
+
+    Metrics are those on validation; one fails its threshold only where its whole 95 % interval lies beyond it.
 
     Args:
         min_macro_f1: lowest macro-F1.
         min_class_recall: lowest recall of any genre.
         max_ece: highest expected calibration error.
-        max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips: the lower end of the paired
-            95 % interval of the difference.
+        max_macro_f1_below_baseline: how far macro-F1 may be below the classical baseline's on the same clips.
+        max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips.
         max_feature_skew_db: largest difference between features by the model's transform and the stored ones.
         max_size_mb: largest size of the bundle.
         max_latency_ms: longest forward pass of one clip on the machine that registers.
@@ -28,6 +30,7 @@ class GateParams(ParamsModel):
     min_macro_f1: ZeroToOne
     min_class_recall: ZeroToOne
     max_ece: ZeroToOne
+    max_macro_f1_below_baseline: ZeroToOne
     max_macro_f1_drop: ZeroToOne
     max_feature_skew_db: Annotated[float, Field(ge=0)]
     max_size_mb: Annotated[float, Field(gt=0)]
@@ -39,8 +42,11 @@ class RegistryParams(ParamsModel):
 
     Args:
         name: of the registered model, as both MLflow and BentoML take it.
+        max_macro_f1_cost: how much lower macro-F1 of a smaller model may be than the best one's, one standard error
+            included, so that the smaller one is selected.
         gate: thresholds of the gate.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=63)]
+    max_macro_f1_cost: ZeroToOne
     gate: GateParams

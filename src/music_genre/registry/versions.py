@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import mlflow.artifacts
@@ -19,7 +18,8 @@ from mlflow.models import Model
 
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.evaluation.results import ModelResult
-from music_genre.registry.gate import PASSED, REFUSED, CriterionName, GateResult
+from music_genre.registry.criteria import CriterionName
+from music_genre.registry.gate import PASSED, REFUSED, GateResult
 from music_genre.registry.history import (
     CHAMPION,
     ROLLED_BACK,
@@ -107,7 +107,7 @@ def _tags(result: ModelResult, gate: GateResult) -> dict[str, str]:
     return {
         "model": result.name,
         **metrics,
-        "criteria": json.dumps([asdict(criterion) for criterion in gate.criteria]),
+        "criteria": json.dumps([criterion.to_dict() for criterion in gate.criteria]),
         "notes": json.dumps(list(gate.notes)),
         "verdict": gate.verdict,
     }
@@ -166,8 +166,13 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
     return promoted
 
 
-def rollback(client: MlflowClient, name: str) -> str:
+def rollback(client: MlflowClient, name: str, reason: str = "") -> str:
     """Make the previous champion champion again, and return it; a second rollback goes to the one before it.
+
+    Args:
+        client: of the connected store.
+        name: of the registered model.
+        reason: for the history.
 
     Raises:
         MusicGenreError: there is no previous champion.
@@ -184,7 +189,7 @@ def rollback(client: MlflowClient, name: str) -> str:
     previous = previous_champion(champion_periods(client, name), current, existing)
     if previous is None:
         raise MusicGenreError(f"{name} has no previous champion")
-    set_champion(client, name, previous, f"{ROLLED_BACK} from version {current}")
+    set_champion(client, name, previous, f"{ROLLED_BACK} from version {current}{reason and f': {reason}'}")
     return previous
 
 

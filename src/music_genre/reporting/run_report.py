@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from music_genre.models.registry import ENSEMBLE
-from music_genre.registry.gate import CRITERION_DESCRIPTIONS, Criterion, CriterionName, GateResult, is_minimum
+from music_genre.registry.criteria import CRITERION_DESCRIPTIONS, Criterion, CriterionName
+from music_genre.registry.gate import GateResult
 from music_genre.reporting.model_card import SYNTHETIC, tags_in_words, to_html
 from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTERS
 from music_genre.reporting.rendering import render_html, rows
@@ -130,11 +131,8 @@ def render_run_report(context: RunReportContext) -> str:
 
 def _criterion(criterion: Criterion) -> dict[str, Any]:
     """A criterion of the gate in words."""
-    row = {"text": CRITERION_DESCRIPTIONS[CriterionName(criterion.name)], "passed": criterion.passed}
-    if isinstance(criterion.value, bool):
-        return row | {"value": "passed" if criterion.value else "failed", "threshold": "must pass"}
-    bound = "at least" if is_minimum(criterion.name) else "at most"
-    return row | {"value": f"{criterion.value:g}", "threshold": f"{bound} {criterion.threshold:g}"}
+    text = CRITERION_DESCRIPTIONS[CriterionName(criterion.name)]
+    return {"text": text, "passed": criterion.passed, "value": criterion.measured, "threshold": criterion.bound}
 
 
 def _of_test(table: pd.DataFrame) -> pd.DataFrame:

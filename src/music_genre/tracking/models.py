@@ -19,7 +19,8 @@ from music_genre.evaluation.metrics import classification_metrics
 from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.files import atomic_write_text, folder_sha256
-from music_genre.models.bundle import ClipInputs, ModelBundle, example_inputs, read_manifest, temporary_bundle
+from music_genre.models.bundle import ClipInputs, ModelBundle, example_inputs, read_manifest
+from music_genre.models.packing import temporary_bundle
 from music_genre.tracking import BUNDLE_ARTIFACT
 from music_genre.tracking.provenance import UNKNOWN
 

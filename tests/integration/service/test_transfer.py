@@ -22,7 +22,8 @@ from music_genre.encoders.encoder import clip_windows
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.batch import load_first_clip
-from music_genre.models.bundle import ModelBundle, read_manifest, temporary_bundle
+from music_genre.models.bundle import ModelBundle, read_manifest
+from music_genre.models.packing import temporary_bundle
 from music_genre.tracking import runs
 from transfer_projects import add_transfer, held_out_recordings, run_python, run_stages
 
