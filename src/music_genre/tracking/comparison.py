@@ -233,7 +233,7 @@ def paired_test(a: pd.DataFrame | None, b: pd.DataFrame | None) -> tuple[PairedT
             " and the paired test is on these"
         )
     if len(clips) < len(common):
-        notes.append(f"{len(common) - len(clips)} clips have another label in B: the paired test leaves them out")
+        notes.append(f"clips with another label in B, which the paired test leaves out: {len(common) - len(clips)}")
     if clips.empty:
         return None, [*notes, "without clips in common there is no paired test"]
     actual, of_a, of_b = (clips[column].to_numpy() for column in ("actual", "predicted", "predicted_b"))
