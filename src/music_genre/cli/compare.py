@@ -206,8 +206,8 @@ def print_comparison(a: EvaluatedRun, b: EvaluatedRun, comparison: Comparison) -
     print_table(columns, list(_rows(comparison)), WIDTH)
     if comparison.paired:
         print_text(f"\n{describe_test(comparison.paired)}", WIDTH)
-    for note in comparison.notes:
-        print_text(f"\n{note}", WIDTH)
+    if comparison.notes:
+        print_text("\n" + "\n".join(comparison.notes), WIDTH)
     if comparison.metrics["test"]:
         print_text("\nTest, for information only: choices are made on validation.", WIDTH)
         print_table(columns, [_metric_row(row) for row in comparison.metrics["test"]], WIDTH)
@@ -279,9 +279,9 @@ def _fold_key(key: str) -> str:
 def describe_test(test: PairedTest) -> str:
     """What the paired test says, in words."""
     if test.macro_f1_low > 0 or test.macro_f1_high < 0:
-        verdict = f"B is {'better' if test.macro_f1_low > 0 else 'worse'} than A"
+        verdict = f"macro-F1 of B is {'higher' if test.macro_f1_low > 0 else 'lower'}, beyond chance"
     else:
-        verdict = "A and B do not differ beyond chance"
+        verdict = "macro-F1 does not differ beyond chance"
     return (
         f"On validation {verdict}. The test is paired, on clips that both predicted: p is of McNemar's exact test,"
         " macro-F1 has the 95 % bootstrap interval of B - A."
