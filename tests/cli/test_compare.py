@@ -110,7 +110,7 @@ def repository(
     write_params: Callable[[Path, dict[str, Any]], None],
 ) -> Path:
     """Commits ``before`` and ``after``, experiments ``tuned`` and ``trained-only``, versions 1 (of ``before``, the
-    champion) and 2 (of ``after`` with changes).
+    champion), 2 (of ``after`` with changes) and 3 (without a run); two experiments ``twice``.
     """
     folder = tmp_path_factory.mktemp("repository")
     describe_project(folder)
@@ -136,6 +136,7 @@ def repository(
         evaluate(folder, "crnn", AFTER)
         commit(folder, "after")
         register(folder, "crnn", dirty=True)
+        runs.connect(folder).create_model_version("music-genre", (folder / "models").as_uri())
         change(folder, {"models": {"crnn": {"published": {"epochs": 7}}}})
         evaluate(folder, "crnn", TUNED)
         dvc(folder, "commit", "--force", "--quiet")
@@ -147,6 +148,9 @@ def repository(
         params = load_params(folder / "params.yaml").active("parallel") | {"epochs": 9}
         with runs.run("parallel", params, RunProvenance("folder", "unknown", experiment="trained-only")):
             mlflow.log_metrics({"validation_macro_f1": 0.5, "validation_accuracy": 0.6, "validation_log_loss": 1.0})
+    for tag in ("before", "after"):  # as DVC keeps experiments of one name that began at two commits
+        began = run_in(folder, "git", "rev-parse", tag).strip()
+        run_in(folder, "git", "update-ref", f"refs/exps/{began[:2]}/{began[2:]}/twice", tag)
     return folder
 
 
@@ -282,10 +286,15 @@ def test_table_has_at_most_80_columns_whatever_the_names_are(command: Command, i
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (("after", "nothing"), "nothing is called 'nothing'; there are the versions: champion, 2, 1; the experiments:"),
+        (
+            ("after", "nothing"),
+            "nothing is called 'nothing'; there are the versions: champion, 3, 2, 1; the experiments:",
+        ),
         (("17", "after"), "nothing is called '17'"),
         (("after:svm", "after"), "commit after ("),
         (("1:parallel", "after"), "version 1 is of model crnn, not parallel"),
+        (("3", "after"), "version 3 has lost its MLflow run"),
+        (("twice", "after"), "several experiments are called 'twice': name a commit, "),
         (("challenger", "after"), "nothing is called 'challenger'"),
         (("--", "-p", "after"), "nothing is called '-p'"),
     ],
@@ -303,7 +312,7 @@ def test_name_of_two_things_is_taken_for_the_version_and_says_so(command: Comman
     finally:
         run_in(in_repository, "git", "tag", "--delete", "2")
     assert found["a"]["name"] == "version 2"
-    assert found["notes"][0].startswith("A: the name is taken for a registered version; it is also the commit ")
+    assert found["notes"][0].startswith("A: taken for version 2; the name is also the commit 2 (")
 
 
 def test_workspace_with_changed_params_says_that_its_reports_are_older(command: Command, in_repository: Path) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from music_genre.cli._context import connect
-from music_genre.errors import MusicGenreError
+from music_genre.cli._run_names import find_run
 from music_genre.paths import ProjectPaths
 
 if TYPE_CHECKING:
@@ -25,11 +23,8 @@ if TYPE_CHECKING:
         Recall,
     )
 
-    Load = Callable[[], EvaluatedRun]
-
 WIDTH = 80  # characters a line
 KEY_WIDTH = 20  # characters of a param's key before it goes on in the next line
-LISTED = 10  # names of a kind that a message lists
 METRIC_NAMES = {"macro_f1": "macro-F1", "log_loss": "log loss", "ece": "ECE"}
 
 
@@ -56,143 +51,6 @@ def compare(
         typer.echo(json.dumps(sides | asdict(comparison), indent=2))
         return
     print_comparison(first, second, comparison)
-
-
-def find_run(project: ProjectPaths, name: str) -> Load:
-    """How the model with a name is read: a version, a revision or an experiment, with ``:MODEL`` or without.
-
-    Raises:
-        MusicGenreError: there is none; the message says what there is.
-    """
-    found = _find(project, name, None)
-    if found is None and ":" in name:
-        base, _, model = name.rpartition(":")
-        found = _find(project, base, model)
-    if found is None:
-        raise MusicGenreError(_describe_names(project, name))
-    return found
-
-
-def _find(project: ProjectPaths, name: str, model: str | None) -> Load | None:
-    from music_genre.tracking.revisions import WORKSPACE, Revision, experiment_commits, find_commit
-
-    root = project.root
-    commit, experiments = find_commit(root, name), experiment_commits(root).get(name, [])
-    of_git = [f"the commit {commit[:7]}"] * bool(commit) + ["an experiment"] * bool(experiments)
-    if name == WORKSPACE:
-        return _with_others(_of_revision(Revision(root, WORKSPACE), model), "the checkout as it is", of_git)
-    if name.isdecimal() or name in ("champion", "challenger"):
-        version = _find_version(project, name, model)
-        if version is not None:
-            return _with_others(version, "a registered version", of_git)
-    if commit:
-        label = name if commit.startswith(name) else f"{name} ({commit[:7]})"
-        return _with_others(_of_revision(Revision(root, f"commit {label}", commit), model), "a commit", of_git[1:])
-    if len(experiments) > 1:
-        raise MusicGenreError(
-            f"{len(experiments)} experiments are called {name!r}: take a commit, {_list(experiments)}"
-        )
-    return _find_experiment(project, name, experiments, model)
-
-
-def _with_others(load: Load, what: str, others: Sequence[str]) -> Load:
-    """The same, with a note where the name stands for something else, too."""
-    if not others:
-        return load
-    note = f"the name is taken for {what}; it is also {' and '.join(others)}"
-
-    def load_noted() -> EvaluatedRun:
-        run = load()
-        return replace(run, notes=[note, *run.notes])
-
-    return load_noted
-
-
-def _of_revision(revision: Any, model: str | None) -> Load:
-    from music_genre.tracking.evaluated_runs import read_revision
-
-    return partial(read_revision, revision, revision.choose_model(model))
-
-
-def _find_version(project: ProjectPaths, name: str, model: str | None) -> Load | None:
-    """How a registered version is read; None where there is no such version.
-
-    Raises:
-        MusicGenreError: it is of another model, or the store has lost its run.
-    """
-    from mlflow.exceptions import MlflowException
-
-    from music_genre.registry.versions import resolve
-    from music_genre.tracking.evaluated_runs import read_run
-
-    client, registered = connect(project)
-    try:
-        version = resolve(client, registered, name)
-    except MusicGenreError:
-        return None
-    label = f"version {version.version}" + ("" if name.isdecimal() else f" ({name})")
-    try:
-        run = client.get_run(version.run_id or "")
-    except MlflowException as error:
-        raise MusicGenreError(
-            f"{label} has lost its MLflow run: `music-genre register` makes that of models/"
-        ) from error
-    if model is not None and model != run.data.tags.get("model"):
-        raise MusicGenreError(f"{label} is of model {run.data.tags.get('model')}, not {model}")
-    return partial(read_run, client, project.root, run, label)
-
-
-def _find_experiment(project: ProjectPaths, name: str, commits: Sequence[str], model: str | None) -> Load | None:
-    """How an experiment is read: from its commit, or where it was only trained from its MLflow run.
-
-    Args:
-        project: the checkout.
-        name: of the experiment.
-        commits: its commit, if DVC still has it.
-        model: its model; None: the only one that it trained, else the one that the gate selected.
-    """
-    from music_genre.tracking.evaluated_runs import read_run
-    from music_genre.tracking.provenance import EXPERIMENT_TAG
-    from music_genre.tracking.revisions import Revision
-    from music_genre.tracking.runs import experiment_runs
-
-    client, _ = connect(project)
-    runs = [run for run in experiment_runs(client) if run.data.tags.get(EXPERIMENT_TAG) == name]
-    trained = {run.data.tags.get("model", ""): run for run in sorted(runs, key=lambda run: run.info.start_time)}
-    if not commits and not trained:
-        return None
-    label = f"experiment {name}"
-    if model is None and len(trained) == 1:
-        model = next(iter(trained))
-    if commits:
-        revision = Revision(project.root, label, commits[0])
-        model = revision.choose_model(model)
-        if model not in trained or not revision.is_outdated(model):
-            return _of_revision(revision, model)
-    if model not in trained:
-        raise MusicGenreError(f"{label} trained {', '.join(sorted(trained))}: name one, as {name}:{min(trained)}")
-    return partial(read_run, client, project.root, trained[model], label)
-
-
-def _describe_names(project: ProjectPaths, name: str) -> str:
-    """That there is nothing of a name, and what there is."""
-    from music_genre.registry.listing import list_versions
-    from music_genre.tracking.revisions import experiment_commits
-    from music_genre.tracking.runs import list_experiments
-
-    client, registered = connect(project)
-    versions = list_versions(client, registered)
-    numbers = [version.version for version in versions]
-    aliases = sorted(alias for version in versions for alias in version.aliases)
-    experiments = sorted({*experiment_commits(project.root), *list_experiments(client)["experiment"]})
-    return (
-        f"nothing is called {name!r}; there are the versions: {_list([*aliases, *numbers])}; the experiments:"
-        f" {_list(experiments)}; workspace, and the commits, tags and branches of git"
-    )
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join([*names[:LISTED], *(["..."] if len(names) > LISTED else [])]) or "none"
 
 
 def print_comparison(a: EvaluatedRun, b: EvaluatedRun, comparison: Comparison) -> None:
