@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from music_genre.tracking.models import DIGEST_TAG, RunRef
 from music_genre.tracking.provenance import RunProvenance
 from music_genre.tracking.runs import (
     EXPERIMENT,
+    VIEW_TAG,
     best_effort_run,
     connect,
     find_run,
@@ -73,6 +75,16 @@ def test_processes_that_create_the_store_at_the_same_time_share_it(tmp_path: Pat
     assert outputs[0][0] == outputs[1][0], outputs
     experiments = connect(tmp_path).search_experiments(filter_string=f"name = '{EXPERIMENT}'")
     assert [experiment.artifact_location for experiment in experiments] == [(tmp_path / "mlartifacts").as_uri()]
+
+
+def test_prepared_view_shows_validation_the_best_first_also_in_a_store_that_had_another(client: MlflowClient) -> None:
+    experiment_id = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    client.set_experiment_tag(experiment_id, VIEW_TAG, "{}")
+    connect(Path(client.tracking_uri.removeprefix("sqlite:///")).parent)
+    view = json.loads(client.get_experiment(experiment_id).tags[VIEW_TAG])
+    assert view["selectedColumns"][0] == "metrics.`validation_accuracy`"
+    assert all(column.startswith("metrics.`validation_") for column in view["selectedColumns"])
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`validation_macro_f1`", False)
 
 
 def test_run_has_params_under_dotted_names_and_tags_to_filter_by(client: MlflowClient) -> None:

@@ -9,12 +9,13 @@ WIDE = 10_000  # characters a line of an output that is not a terminal: no table
 Cell = str | float | None
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], width: int = WIDE) -> None:
     """Print rows below headings; numbers have three decimals and stand to the right, None is ``-``.
 
     Args:
         columns: the headings.
         rows: (rows, columns) cells.
+        width: characters a line of an output that is not a terminal; longer cells are folded.
     """
     from rich.console import Console
     from rich.table import Table
@@ -28,8 +29,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         table.add_row(*(Text(_format(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
-        console.width = WIDE
+        console.width = width
     console.print(table)
+
+
+def print_text(text: str, width: int) -> None:
+    """Print text on lines of up to ``width`` characters; a longer word is folded."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    console.width = min(console.width, width) if console.is_terminal else width
+    console.print(Text(text, overflow="fold"))
 
 
 def _format(cell: Cell) -> str:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from music_genre.cli._context import ExitCode
 from music_genre.cli.artist_effect import artist_effect
+from music_genre.cli.compare import compare
 from music_genre.cli.drift import drift
 from music_genre.cli.experiments import experiments
 from music_genre.cli.explain import explain, visualize_filters
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "promote": promote,
     "rollback": rollback,
     "experiments": experiments,
+    "compare": compare,
     "drift": drift,
     "artist-effect": artist_effect,
     "learn-curve": learn_curve,

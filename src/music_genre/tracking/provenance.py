@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ UNKNOWN = "unknown"
 PATCH_FILE = "changes.patch"  # artifact of a run: the uncommitted changes
 GIT_COMMIT_TAG = "mlflow.source.git.commit"  # MLflow's own, which its pages show
 GIT_DIRTY_TAG = "git_dirty"
+EXPERIMENT_TAG = "dvc_experiment"
+DATA_DIGEST_TAG = "data_digest"
+DATA_SOURCE_TAG = "data_source"
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,11 @@ class RunProvenance:
         """Tags of the run; what is unknown has none. The commit has MLflow's own tag, which would otherwise name the
         commit of the installed package.
         """
-        tags = {"data_source": self.source, "data_digest": self.data_digest}
+        tags = {DATA_SOURCE_TAG: self.source, DATA_DIGEST_TAG: self.data_digest}
         if self.commit:
             tags |= {GIT_COMMIT_TAG: self.commit, GIT_DIRTY_TAG: str(self.dirty).lower()}
         if self.experiment:
-            tags["dvc_experiment"] = self.experiment
+            tags[EXPERIMENT_TAG] = self.experiment
         return tags
 
 
@@ -64,17 +68,21 @@ def collect_provenance(root: Path, source: str, lock: Path) -> RunProvenance:
     return RunProvenance(
         source,
         data_digest(lock),
-        commit=_git(root, "rev-parse", "HEAD").strip(),
-        dirty=bool(_git(root, "status", "--porcelain", "--", *TRACKED_PATHS)),
-        patch=_git(root, "diff", "--binary", "HEAD", "--", *TRACKED_PATHS),
+        commit=git(root, "rev-parse", "HEAD").strip(),
+        dirty=bool(git(root, "status", "--porcelain", "--", *TRACKED_PATHS)),
+        patch=git(root, "diff", "--binary", "HEAD", "--", *TRACKED_PATHS),
         experiment=os.environ.get("DVC_EXP_NAME", ""),
     )
 
 
 def data_digest(lock: Path) -> str:
     """DVC's digest of ``data/spectrograms`` in ``dvc.lock``; ``unknown`` where it has none."""
-    stages = yaml.safe_load(lock.read_text(encoding="utf-8")).get("stages", {}) if lock.is_file() else {}
-    outs = {out["path"]: out["md5"] for out in stages.get("spectrograms", {}).get("outs", [])}
+    return locked_data_digest(yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else {})
+
+
+def locked_data_digest(lock: Mapping[str, Any]) -> str:
+    """The same of the content of ``dvc.lock``."""
+    outs = {out["path"]: out["md5"] for out in lock.get("stages", {}).get("spectrograms", {}).get("outs", [])}
     return str(outs.get("data/spectrograms", UNKNOWN))
 
 
@@ -83,10 +91,10 @@ def params_digest(params: dict[str, Any]) -> str:
     return sha256(json.dumps(params, sort_keys=True, default=str))[:12]
 
 
-def _git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str) -> str:
     """The output of a git command; empty outside a repository or without git."""
     try:
-        completed = subprocess.run(  # noqa: S603  # git, with constant arguments
+        completed = subprocess.run(  # noqa: S603  # git, and no shell
             ["git", *arguments],  # noqa: S607  # the one on PATH, as DVC does
             cwd=root,
             capture_output=True,

@@ -21,35 +21,37 @@ import pandas as pd
 import requests
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import SpectrogramStore
 from music_genre.tracking.models import DIGEST_TAG, RunRef, log_trained
 from music_genre.tracking.provenance import (
+    EXPERIMENT_TAG,
     GIT_COMMIT_TAG,
     GIT_DIRTY_TAG,
     PATCH_FILE,
     RunProvenance,
     params_digest,
 )
+from music_genre.tracking.run_params import flatten
 
 EXPERIMENT = "music-genre"
-UI_COLUMNS = (
-    "validation_macro_f1",
-    "validation_ece",
-    "test_accuracy",
-    "test_accuracy_low",
-    "test_accuracy_high",
-    "test_macro_f1",
-    "training_seconds",
-)
-# MLflow's page shows the experiment as training, not as traces of language models, and these columns in the shared
-# view `metrics`.
+# MLflow's page shows the experiment as training, not as traces of language models. Its shared view `metrics` shows what
+# choices are made on, validation, the best first; MLflow sorts columns by their names.
+VIEW_METRICS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece")
+VIEW_TAG = "mlflow.sharedViewState.metrics"
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": "One run for each trained model. Metrics on test are added by `music-genre register`.",
-    "mlflow.sharedViewState.metrics": json.dumps({"selectedColumns": [f"metrics.`{name}`" for name in UI_COLUMNS]}),
+    VIEW_TAG: json.dumps(
+        {
+            "selectedColumns": [f"metrics.`validation_{name}`" for name in VIEW_METRICS],
+            "orderByKey": "metrics.`validation_macro_f1`",
+            "orderByAsc": False,
+        }
+    ),
 }
 SERVER_TIMEOUT_S = 10  # a tracking server that has not answered by then is reported as down
 
@@ -81,9 +83,12 @@ def connect(root: Path) -> MlflowClient:
     # Two processes that create the store at the same time would disturb each other.
     with FileLock(folder / ".cache/mlflow.lock"):
         client = MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
             artifacts = (folder / "mlartifacts").as_uri() if uri.startswith("sqlite:") else None
             client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
+        elif experiment.tags.get(VIEW_TAG) != EXPERIMENT_TAGS[VIEW_TAG]:
+            client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, EXPERIMENT_TAGS[VIEW_TAG])
     mlflow.set_experiment(EXPERIMENT)
     return client
 
@@ -187,7 +192,7 @@ def _run_description(name: str, tags: dict[str, str]) -> str:
     recipe = f", recipe {tags['recipe']}," if "recipe" in tags else ""
     commit = f" at commit `{tags[GIT_COMMIT_TAG][:12]}`" if GIT_COMMIT_TAG in tags else ""
     changes = f" with the changes in `{PATCH_FILE}`" if tags.get(GIT_DIRTY_TAG) == "true" else ""
-    experiment = f", in the experiment `{tags['dvc_experiment']}`" if "dvc_experiment" in tags else ""
+    experiment = f", in the experiment `{tags[EXPERIMENT_TAG]}`" if EXPERIMENT_TAG in tags else ""
     return (
         f"**{name}**{recipe} trained on `{tags['data_source']}`{commit}{changes}{experiment}. Steps are epochs."
         " `music-genre register` adds plots and tables: `evaluation` and `interpretation` among the artifacts."
@@ -244,32 +249,30 @@ def find_run(client: MlflowClient, digest: str) -> RunRef | None:
     return None
 
 
-def list_experiments(client: MlflowClient) -> pd.DataFrame:
-    """Finished runs of DVC experiments, the best macro-F1 on validation first: columns experiment, model,
-    validation_macro_f1, training_seconds, and the params in which the runs differ.
-    """
+def experiment_runs(client: MlflowClient) -> list[Run]:
+    """Finished runs of DVC experiments, the best macro-F1 on validation first."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    runs = client.search_runs(
+    found: list[Run] = client.search_runs(
         [experiment.experiment_id],
-        "tags.dvc_experiment != '' AND attributes.status = 'FINISHED'",
+        f"tags.{EXPERIMENT_TAG} != '' AND attributes.status = 'FINISHED'",
         order_by=["metrics.validation_macro_f1 DESC"],
         max_results=1000,
     )
+    return found
+
+
+def list_experiments(client: MlflowClient) -> pd.DataFrame:
+    """``experiment_runs`` as a table: columns experiment, model, validation_macro_f1, training_seconds, and the params
+    in which the runs differ.
+    """
+    runs = experiment_runs(client)
     params = pd.DataFrame([finished.data.params for finished in runs])
     summary = pd.DataFrame(
         {
-            "experiment": [finished.data.tags["dvc_experiment"] for finished in runs],
+            "experiment": [finished.data.tags[EXPERIMENT_TAG] for finished in runs],
             "model": [finished.data.tags["model"] for finished in runs],
             "validation_macro_f1": [finished.data.metrics.get("validation_macro_f1") for finished in runs],
             "training_seconds": [finished.data.metrics.get("training_seconds") for finished in runs],
         }
     )
     return summary.join(params.loc[:, params.nunique() > 1])
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values under dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
