@@ -1,4 +1,4 @@
-"""The classical reference: a support-vector machine with an RBF kernel on statistics of mel bands or of MFCCs."""
+"""The classical baseline: a support-vector machine with an RBF kernel on statistics of mel bands or of MFCCs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Interpret a model: ``reports/interpretation/<name>``. Of a reference its folders stay empty."""
+"""Interpret a model: ``reports/interpretation/<name>``. Of the classical baseline its folders stay empty."""
 
 from __future__ import annotations
 
