@@ -28,7 +28,11 @@ class Settings(BaseSettings):
 
     Args:
         api_key: that requests must have; None: no key is needed.
-        request_log: folder for statistics of each request, no audio; None: no log.
+        request_log: folder for statistics of each request and for feedback; None: neither.
+        keep_audio: whether the recording of a request with feedback is kept, in the folder of its right genre below
+            ``<request_log>/audio``.
+        keep_audio_days: how long after its feedback.
+        feedback_per_minute: the most feedback of all clients together, on one worker.
         shadow: shadow mode: the challenger's predictions are recorded, not returned.
         audio_url: where Dask workers that lack the project's folder find the files of ``data/audio``, as fsspec takes
             it: ``s3://bucket/audio``; None: they read that folder.
@@ -42,6 +46,9 @@ class Settings(BaseSettings):
 
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     request_log: OptionalPath = None
+    keep_audio: bool = False
+    keep_audio_days: Count = 90
+    feedback_per_minute: Count = 60
     shadow: bool = False
     audio_url: Annotated[str, Field(pattern="://")] | None = None
     drift_js_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.15
