@@ -41,7 +41,7 @@ class FeedbackRecorder:
 
     def __init__(self, folder: Path, worker: int, n_workers: int, settings: Settings) -> None:
         self.folder = folder
-        self.log = RotatingLog(folder / f"feedback-{worker}.jsonl", MAX_FEEDBACK_MB * 2**20 // n_workers)
+        self.log = RotatingLog(folder / f"feedback-{worker}.jsonl", int(MAX_FEEDBACK_MB * 2**20) // n_workers)
         self.limiter = RateLimiter(settings.feedback_per_minute)
         self.recordings = RecordingStore(folder, settings.keep_audio, settings.keep_audio_days)
 

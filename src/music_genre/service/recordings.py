@@ -89,27 +89,34 @@ class RecordingStore:
             return None
 
     def commit(self, copy: Path, request_id: str) -> None:
-        """Give a copy the name of its request, in place of what an earlier request with this id has left."""
+        """Give a copy the name of its request, in place of an upload that waits with the same id."""
         try:
             for path in find_recordings(self.folder, request_id):
-                path.unlink(missing_ok=True)
+                if path.parent == self.pending:
+                    path.unlink(missing_ok=True)
             copy.replace(self.pending / recording_name(request_id, copy.suffix))
         except OSError as error:
             logger.warning("The recording cannot be kept: %s", error)
 
     def label(self, request_id: str, genre: str) -> None:
-        """Move the recording of a request with feedback, if there is one, to the folder of its right genre."""
+        """Move the newest recording of a request with feedback, if there is any, to the folder of its right genre.
+
+        Where no folder can have that name, none is kept.
+        """
         if not self.keep_audio:
             return
-        if not is_folder_name(genre):
-            logger.warning("Recordings of the genre %r are not kept: no folder can have its name", genre)
-            return
+        found = find_recordings(self.folder, request_id)
         try:
-            for path in find_recordings(self.folder, request_id):
-                target = self.audio / genre / path.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.utime(path)  # it is kept from now on
-                path.replace(target)
+            if found and is_folder_name(genre):
+                newest, target = found.pop(0), self.audio / genre
+                target.mkdir(parents=True, exist_ok=True)
+                os.utime(newest)  # it is kept from now on
+                newest.replace(target / newest.name)
+                found = [path for path in found if path != target / newest.name]
+            elif found:
+                logger.warning("Recordings of the genre %r are not kept: no folder can have its name", genre)
+            for path in found:
+                path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("The recording cannot be kept: %s", error)
 

@@ -82,7 +82,7 @@ def recording_name(request_id: str, suffix: str) -> str:
 
 
 def find_recordings(folder: Path, request_id: str) -> list[Path]:
-    """The recordings that are kept of a request, in ``pending`` and ``audio``."""
+    """The recordings that are kept of a request: first in ``pending``, then in ``audio``."""
     if not REQUEST_ID_PATTERN.fullmatch(request_id):
         return []
     names = [recording_name(request_id, suffix) for suffix in sorted(AUDIO_SUFFIXES)]
