@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import anyio
 import numpy as np
 import pytest
 
+from music_genre.service.app import MusicGenre
 from music_genre.service.errors import ApiError, ErrorCode
 from music_genre.service.feedback import FeedbackRecorder
 from music_genre.service.observability import RequestContext, metrics, request_context
@@ -39,6 +42,13 @@ def give(recorder: FeedbackRecorder, genre: str, request_id: str = "r") -> dict[
     return recorder.record(FeedbackRequest(request_id=request_id, genre=genre), GENRES)
 
 
+def shown_accuracy() -> float:
+    """What the metrics show of version 17."""
+    (gauge,) = metrics().feedback_accuracy.collect()
+    (value,) = (sample.value for sample in gauge.samples if sample.labels == {"version": "17", "bound": "value"})
+    return float(value)
+
+
 @pytest.mark.parametrize(
     ("given", "genre", "is_right"), [("right", "Rock", True), ("Rock", "Rock", True), ("Folk", "Folk", False)]
 )
@@ -55,12 +65,26 @@ def test_later_feedback_takes_the_place_of_earlier_feedback(recorder: FeedbackRe
     give(recorder, "Folk")
     give(recorder, "right")
     assert read_feedback(recorder.folder)["genre"].tolist() == ["Rock"]
-    (accuracy,) = (
-        s.value
-        for s in metrics().feedback_accuracy.collect()[0].samples
-        if s.labels == {"version": "17", "bound": "value"}
-    )
-    assert accuracy == 1
+    assert shown_accuracy() == 1
+
+
+def test_accuracy_of_an_earlier_run_is_shown_when_the_service_starts(recorder: FeedbackRecorder) -> None:
+    give(recorder, "Folk")
+    metrics().feedback_accuracy.clear()
+
+    async def start() -> None:
+        with anyio.move_on_after(1):
+            await FeedbackRecorder(recorder.folder, 1, 2, Settings()).keep_up()
+
+    anyio.run(start)
+    assert shown_accuracy() == 0
+
+
+def test_service_without_a_request_log_takes_no_feedback() -> None:
+    service = SimpleNamespace(feedback=None)
+    with pytest.raises(ApiError, match="it has no request log") as error:
+        anyio.run(MusicGenre.inner.give_feedback, service, None, None)
+    assert error.value.code == ErrorCode.DISABLED
 
 
 def test_unknown_request_and_unknown_genre_are_refused_and_not_written(recorder: FeedbackRecorder) -> None:
