@@ -42,7 +42,6 @@ def keep(store: RecordingStore, content: bytes, error: Exception | None = None) 
                 await anyio.sleep(0)
                 if error:
                     raise error
-        await anyio.sleep(0.1)
 
     anyio.run(predict)
 
@@ -63,6 +62,16 @@ def test_upload_of_a_request_that_failed_is_not_kept(store: RecordingStore, requ
     with pytest.raises(RuntimeError, match="no prediction"):
         keep(store, FLAC, RuntimeError("no prediction"))
     assert files(store.folder) == {"pending/r.1.wav": WAV}
+
+
+def test_upload_of_a_request_that_took_too_long_is_not_kept(store: RecordingStore, request_id: str) -> None:
+    async def predict() -> None:
+        with io.BytesIO(WAV) as upload, anyio.move_on_after(0.05):
+            async with store.keep(upload):
+                await anyio.sleep(10)
+
+    anyio.run(predict)
+    assert files(store.folder) == {}
 
 
 def test_nothing_is_kept_without_the_setting(tmp_path: Path, request_id: str) -> None:

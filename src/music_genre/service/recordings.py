@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import anyio
+
 from music_genre.audio.kinds import detect_kind
 from music_genre.datasets.folder import SYSTEM_FOLDERS
 from music_genre.errors import AudioError
@@ -59,7 +61,10 @@ class RecordingStore:
         try:
             yield
         except BaseException:
-            copying.add_done_callback(_discard)
+            with anyio.CancelScope(shield=True):
+                copy = await copying
+            if copy:
+                copy.unlink(missing_ok=True)
             raise
         copy = await copying
         if copy:
@@ -84,7 +89,7 @@ class RecordingStore:
             return path
         except AudioError:
             return None
-        except (OSError, ValueError) as error:  # ValueError: the request has ended, and its upload is closed
+        except OSError as error:
             logger.warning("The recording cannot be kept: %s", error)
             return None
 
@@ -165,9 +170,3 @@ def _list_files(folder: Path) -> Iterator[tuple[float, int, Path]]:
             except FileNotFoundError:
                 continue
             yield stat.st_mtime, stat.st_size, path
-
-
-def _discard(copying: asyncio.Task[Path | None]) -> None:
-    copy = None if copying.cancelled() or copying.exception() else copying.result()
-    if copy:
-        copy.unlink(missing_ok=True)
