@@ -26,7 +26,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 # Every stage is a process of its own: cached bytecode saves each of them seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup repro sweep test slow lint ui serve bench vendor samples clean lock
+.PHONY: help setup repro retrain sweep test slow lint ui serve bench vendor samples clean lock
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -68,6 +68,9 @@ repro: setup  ## from audio to a registered model: dvc repro; error 3: the gate 
 		"make ui      runs, metrics and the registry in a browser" \
 		"make serve   the champion at http://localhost:3000" \
 		"reports/index.html   the report of the run, on one page that opens from disk"
+
+retrain: setup  ## train again on what changed, with a summary; error 3: the gate refused the model
+	@music-genre retrain
 
 sweep: setup  ## queue and train experiments, compared on validation (SWEEP_PARAMS='key=a,b ...' SWEEP_STAGE=train@...)
 	@$(CHECK_SOURCES)

@@ -33,6 +33,18 @@ def predict(client: httpx.Client, file: Path, timeline: bool = False) -> dict:
     return response.json()
 
 
+def send_feedback(client: httpx.Client, request_id: str, genre: str) -> dict:
+    """Tell the service the right genre of a recording that it predicted; ``right``: the predicted one.
+
+    Raises:
+        httpx.HTTPStatusError: an error, such as an unknown request or genre.
+        httpx.TransportError: the service does not answer.
+    """
+    response = client.post("/feedback", json={"request_id": request_id, "genre": genre})
+    response.raise_for_status()
+    return response.json()
+
+
 def print_prediction(file: Path, prediction: dict) -> None:
     """Print a prediction, its notes and its segments, if there are any."""
     hint = "" if prediction["confident"] else ", low confidence"
@@ -48,6 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--timeline", action="store_true", help="print the prediction of each segment, too")
+    parser.add_argument("--feedback", metavar="GENRE", help='tell the service the right genre of the files, or "right"')
     parser.add_argument("--url", default="http://localhost:3000")
     options = parser.parse_args()
     key, n_errors = os.environ.get("MUSIC_GENRE_API_KEY"), 0
@@ -55,7 +68,10 @@ def main() -> int:
     with httpx.Client(base_url=options.url, headers=headers, timeout=60) as client:
         for file in options.files:
             try:
-                print_prediction(file, predict(client, file, options.timeline))
+                prediction = predict(client, file, options.timeline)
+                print_prediction(file, prediction)
+                if options.feedback:
+                    send_feedback(client, prediction["request_id"], options.feedback)
             except httpx.HTTPStatusError as error:
                 print(f"{file}: {error.response.json()['error']['message']}", file=sys.stderr)
                 n_errors += 1

@@ -25,6 +25,7 @@ def write(folder: Path, text: str) -> None:
 def test_all_settings_have_defaults(tmp_path: Path) -> None:
     settings = load_settings(tmp_path)
     assert (settings.api_key, settings.request_log, settings.shadow) == (None, None, False)
+    assert not settings.keep_audio
     assert settings.drift_min_requests <= settings.drift_window
 
 
@@ -32,12 +33,16 @@ def test_file_sets_each_setting(tmp_path: Path) -> None:
     write(
         tmp_path,
         'api_key = "ключ"\nrequest_log = "/var/log/music-genre"\nshadow = true\ndrift_js_threshold = 0.2\n'
-        "drift_alpha = 0.1\ndrift_window = 500\ndrift_min_requests = 10\n",
+        "drift_alpha = 0.1\ndrift_window = 500\ndrift_min_requests = 10\n"
+        "keep_audio = true\nkeep_audio_days = 30\nfeedback_per_minute = 6\n",
     )
     assert load_settings(tmp_path).model_dump() == {
         "api_key": SecretStr("ключ"),
         "request_log": Path("/var/log/music-genre"),
         "audio_url": None,
+        "keep_audio": True,
+        "keep_audio_days": 30,
+        "feedback_per_minute": 6,
         "shadow": True,
         "drift_js_threshold": 0.2,
         "drift_alpha": 0.1,
@@ -77,6 +82,8 @@ def test_relative_request_log_is_below_the_folder(tmp_path: Path, monkeypatch: p
         ("DRIFT_ALPHA", "nan"),
         ("DRIFT_WINDOW", "0"),
         ("DRIFT_MIN_REQUESTS", "many"),
+        ("KEEP_AUDIO_DAYS", "0"),
+        ("FEEDBACK_PER_MINUTE", "0"),
     ],
 )
 def test_impossible_variable_is_refused_by_name(

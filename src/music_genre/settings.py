@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -28,8 +28,18 @@ class Settings(BaseSettings):
 
     Args:
         api_key: that requests must have; None: no key is needed.
-        request_log: folder for statistics of each request, no audio; None: no log.
+        request_log: folder for statistics of each request and for feedback; None: neither.
+        keep_audio: whether the recording of a request with feedback is kept, in the folder of its right genre below
+            ``<request_log>/audio``.
+        keep_audio_days: how long after its feedback.
+        feedback_per_minute: the most feedback of all clients together, on one worker.
         shadow: shadow mode: the challenger's predictions are recorded, not returned.
+        promote: whether ``music-genre retrain`` promotes a challenger by itself.
+        promote_min_shadow: after at least so many recordings in shadow mode.
+        promote_min_feedback: and feedback on at least so many of these, of which it predicts as many right as the
+            champion.
+        rollback_max_error_share: a champion is rolled back where certainly more of its requests fail; None: never.
+        rollback_min_feedback_accuracy: or its accuracy on feedback is certainly lower; None: never.
         audio_url: where Dask workers that lack the project's folder find the files of ``data/audio``, as fsspec takes
             it: ``s3://bucket/audio``; None: they read that folder.
         drift_js_threshold: Jensen-Shannon distances (0 to 1) up to this one do not matter.
@@ -42,7 +52,15 @@ class Settings(BaseSettings):
 
     api_key: Annotated[SecretStr, Field(min_length=1)] | None = None
     request_log: OptionalPath = None
+    keep_audio: bool = False
+    keep_audio_days: Count = 90
+    feedback_per_minute: Count = 60
     shadow: bool = False
+    promote: Literal["manual", "automatic"] = "manual"
+    promote_min_shadow: Count = 200
+    promote_min_feedback: Count = 20
+    rollback_max_error_share: Annotated[float, Field(ge=0, lt=1)] | None = None
+    rollback_min_feedback_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
     audio_url: Annotated[str, Field(pattern="://")] | None = None
     drift_js_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.15
     drift_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.02

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,14 @@ def test_requests_like_the_training_clips_are_no_drift(
     assert compared.code == 0
     assert "No drift." in compared.out
     assert "No drift." in (writable_checkout / "reports/drift/index.html").read_text()
+
+
+def test_page_shows_the_feedback_in_the_log(command: Command, writable_checkout: Path, requests: pd.DataFrame) -> None:
+    write_log(writable_checkout / "log", requests)
+    row = {"time": "2030", "request_id": "1", "version": "1", "predicted": "Rock", "genre": "Folk", "right": False}
+    (writable_checkout / "log/feedback-1.jsonl").write_text(json.dumps(row))
+    assert command("drift", "--log", "log").code == 0
+    assert "Accuracy on requests with feedback" in (writable_checkout / "reports/drift/index.html").read_text()
 
 
 def test_drift_exits_with_3_and_names_what_drifted(

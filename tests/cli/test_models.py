@@ -14,6 +14,7 @@ import yaml
 from music_genre.pipeline import gate
 from music_genre.registry.history import champion_periods
 from music_genre.tracking import runs
+from music_genre.validation.feedback import COLUMNS
 
 Command = Callable[..., Any]
 
@@ -96,7 +97,7 @@ def test_json_has_the_fields_of_each_version(command: Command, in_checkout: Path
     (version,) = strict_json(listed.out)
     assert set(version) == {
         *("version", "aliases", "model", "validation_macro_f1", "test_macro_f1", "verdict", "created"),
-        *("failed", "forced", "shadow"),
+        *("failed", "forced", "shadow", "feedback"),
     }
     assert (version["version"], version["aliases"], version["verdict"]) == ("1", ["challenger", "champion"], "passed")
     metrics = json.loads((in_checkout / f"reports/evaluation/{version['model']}/metrics.json").read_text())
@@ -116,6 +117,26 @@ def test_tables_list_versions_and_champions(command: Command, in_checkout: Path)
     assert champions.split() == ["champion", "from", "to", "reason"]
     assert champion.split()[0] == "1"
     assert champion.rstrip().endswith("now  the first to pass the gate")
+
+
+def test_feedback_is_listed_with_its_version(command: Command, writable_checkout: Path) -> None:
+    (writable_checkout / "settings.toml").write_text('request_log = "log"\n')
+    assert (command("versions").code, strict_json(command("versions", "--json").out)[0]["feedback"]) == (0, None)
+    (writable_checkout / "log").mkdir()
+    rows = [("2030", str(n), "1", "Rock", genre, genre == "Rock") for n, genre in enumerate(["Rock"] * 3 + ["Folk"])]
+    lines = [json.dumps(dict(zip(COLUMNS, row, strict=True))) for row in rows]
+    (writable_checkout / "log/feedback-1.jsonl").write_text("\n".join(lines))
+    expected = "version 1 feedback: 3 of 4 predictions right (75%, 95 % interval 30% to 95%)"
+    assert expected in command("versions").lines
+    (version,) = strict_json(command("versions", "--json").out)
+    assert version["feedback"] == {
+        "version": "1",
+        "n": 4,
+        "n_right": 3,
+        "accuracy": 0.75,
+        "low": pytest.approx(0.3006, abs=1e-4),
+        "high": pytest.approx(0.9544, abs=1e-4),
+    }
 
 
 def test_fresh_clone_has_no_versions_and_says_how_to_make_one(command: Command, in_clone: Path) -> None:

@@ -11,8 +11,8 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from music_genre.errors import AudioError, IssueReason
-from music_genre.service.app import concurrency_slot
 from music_genre.service.errors import STATUS_BY_CODE, ApiError, ErrorCode, add_error_handlers
+from music_genre.service.limits import concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, RequestLoggingMiddleware
 
 app = FastAPI()
@@ -26,7 +26,7 @@ async def fail_by_audio(reason: IssueReason) -> None:
 
 @app.get("/api/{code}")
 async def fail_by_code(code: ErrorCode) -> None:
-    raise ApiError(code, "the message")
+    raise ApiError(code, "the message", 17 if code == ErrorCode.RATE_LIMITED else None)
 
 
 @app.get("/unexpected")
@@ -61,7 +61,7 @@ def test_api_error_has_its_code_status_and_message(client: TestClient, code: Err
     assert response.status_code == STATUS_BY_CODE[code]
     assert response.json() == {"error": {"code": code, "message": "the message"}}
     assert response.headers.get("www-authenticate") == ("Bearer" if code == "unauthorized" else None)
-    assert response.headers.get("retry-after") == ("1" if code == "busy" else None)
+    assert response.headers.get("retry-after") == {"busy": "1", "rate_limited": "17"}.get(code)
 
 
 @pytest.mark.parametrize(

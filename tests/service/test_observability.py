@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.requests import ClientDisconnect
 
+from music_genre.errors import AudioError, IssueReason
 from music_genre.service import request_log
+from music_genre.service.errors import ApiError, ErrorCode
 from music_genre.service.observability import RequestContext, configure_json_logging, request_context
 from music_genre.service.request_log import RequestLog
 from music_genre.validation import drift
+from music_genre.validation.request_log import count_errors
 
 PREDICTION = {
     "genre": "Rock",
@@ -77,6 +81,30 @@ def test_request_log_has_the_statistics_of_the_middle_clip(tmp_path: Path, reque
         "duration_seconds": 30.0,
     }
     assert drift.read_log(tmp_path / "log", 10)["mean_db"].tolist() == [-30]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_own_fault"),
+    [
+        (RuntimeError("a bug"), True),
+        (MemoryError(), True),
+        (ApiError(ErrorCode.BUSY, "server busy"), False),
+        (AudioError(IssueReason.SILENT, "no sound"), False),
+        (ClientDisconnect(), False),
+    ],
+)
+def test_request_log_has_the_requests_that_failed_by_a_fault_of_the_service(
+    tmp_path: Path, request_id: str, error: Exception, is_own_fault: bool
+) -> None:
+    requests = RequestLog(tmp_path, 0, 1)
+    requests.write(MEL, PREDICTION)
+    with pytest.raises(type(error)), requests.failures(lambda: "3"):
+        raise error
+    with requests.failures(lambda: "3"):
+        pass
+    assert count_errors(tmp_path, "3", "") == (int(is_own_fault), 1 + int(is_own_fault))
+    last = json.loads((tmp_path / "requests-0.jsonl").read_text().splitlines()[-1])
+    assert (last.get("error"), last["request_id"]) == ("failed" if is_own_fault else None, request_id)
 
 
 def test_request_log_keeps_the_newest_lines_within_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

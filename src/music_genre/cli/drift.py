@@ -33,6 +33,7 @@ def drift(
     from music_genre.reporting.validation_pages import render_drift
     from music_genre.settings import load_settings
     from music_genre.validation.drift import read_log
+    from music_genre.validation.feedback import read_feedback
 
     settings = load_settings(project.root)
     folder = log or settings.request_log
@@ -51,7 +52,7 @@ def drift(
     drifted = [feature.name for feature in features if feature.drifted] + ["expectations"] * bool(failures)
     summary = f"Drift in {', '.join(drifted)}." if drifted else "No drift."
     page = project.drift / "index.html"
-    page.write_text(render_drift(features, failures, len(requests), summary), encoding="utf-8")
+    page.write_text(render_drift(features, failures, len(requests), summary, read_feedback(folder)), encoding="utf-8")
     print_table(
         ("feature", "distance", "threshold", "verdict"),
         [(f.name, f.distance, f.threshold, "drift" if f.drifted else "no drift") for f in features],

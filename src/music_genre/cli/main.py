@@ -23,6 +23,7 @@ from music_genre.cli.explain import explain, visualize_filters
 from music_genre.cli.learn_curve import learn_curve
 from music_genre.cli.models import promote, register, rollback, versions
 from music_genre.cli.predict import predict
+from music_genre.cli.retrain import retrain
 from music_genre.cli.review import review
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.runtime import configure_libraries
@@ -67,6 +68,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "register": register,
     "promote": promote,
     "rollback": rollback,
+    "retrain": retrain,
     "experiments": experiments,
     "compare": compare,
     "drift": drift,

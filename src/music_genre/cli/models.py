@@ -15,6 +15,7 @@ from music_genre.paths import ProjectPaths
 if TYPE_CHECKING:
     from music_genre.cli._tables import Cell
     from music_genre.registry.listing import VersionInfo
+    from music_genre.validation.feedback import FeedbackAccuracy
 
 VERSION_COLUMNS = (
     "version",
@@ -40,9 +41,14 @@ def versions(
     from music_genre.registry.listing import list_versions
 
     client, name = connect(project)
-    listed = list_versions(client, name)
+    listed, feedback = list_versions(client, name), feedback_accuracy(project)
     if as_json:
-        values = [asdict(v) | {"shadow": v.shadow and v.shadow.model_dump()} for v in listed]
+        values = [
+            asdict(v)
+            | {"shadow": v.shadow and v.shadow.model_dump()}
+            | {"feedback": asdict(feedback[v.version]) if v.version in feedback else None}
+            for v in listed
+        ]
         typer.echo(json.dumps(values, indent=2))
         return
     if not listed:
@@ -52,6 +58,8 @@ def versions(
     for version in listed:
         if version.shadow:
             typer.echo(f"\nversion {version.version} {version.shadow}")
+        if version.version in feedback:
+            typer.echo(f"\nversion {version.version} {feedback[version.version]}")
     periods = champion_periods(client, name)
     if periods:
         typer.echo("")
@@ -70,6 +78,15 @@ def version_row(version: VersionInfo) -> tuple[Cell, ...]:
     created = version.created[: len("2030-01-01T00:00")].replace("T", " ")
     f1 = version.validation_macro_f1, version.test_macro_f1
     return version.version, version.model, version.verdict, *f1, created, notes
+
+
+def feedback_accuracy(project: ProjectPaths) -> dict[str, FeedbackAccuracy]:
+    """The accuracy of each version on the service's requests with feedback; empty where there is no request log."""
+    from music_genre.settings import load_settings
+    from music_genre.validation.feedback import accuracy_by_version, read_feedback
+
+    folder = load_settings(project.root).request_log
+    return accuracy_by_version(read_feedback(folder)) if folder else {}
 
 
 def register() -> None:

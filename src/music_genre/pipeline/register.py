@@ -133,7 +133,7 @@ def _register_selected(project: ProjectPaths) -> Registration:
             card = render_run_card(client, project, params, data, result, bundle, ref)
         artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {completed.model}"))
         description = version_description(card)
-        version = register(client, params.registry.name, digest, ref, result, completed, description)
+        version = register(client, params.registry.name, digest, ref, result, completed, data.genres, description)
     return Registration(
         params.registry.name,
         str(version.version),

@@ -26,6 +26,11 @@ class HealthLimits:
     max_error_share: float | None
     min_feedback_accuracy: float | None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit."""
+        return self.max_error_share is not None or self.min_feedback_accuracy is not None
+
 
 def roll_back_if_unhealthy(client: MlflowClient, name: str, log: Path, limits: HealthLimits) -> str | None:
     """Roll the champion back where it is certainly beyond a limit, and return why; else None.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from music_genre.registry.history import isoformat, registered_model
+from music_genre.registry.history import champion_periods, isoformat, previous_champion, registered_model
 from music_genre.registry.shadow import ShadowStats, read_shadow
-from music_genre.registry.versions import FORCED_TAG, all_versions, failed_criteria
+from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, all_versions, failed_criteria
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,24 @@ def list_versions(client: MlflowClient, name: str) -> list[VersionInfo]:
         )
         for version in all_versions(client, name)
     ]
+
+
+def genre_changes(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
+    """How the genres of the champion differ from those of the champion before it: ``since`` that version, ``new`` and
+    ``gone`` genres; None where they do not differ, or the versions do not say.
+    """
+    versions = {str(one.version): one for one in all_versions(client, version.name)}
+    before = previous_champion(champion_periods(client, version.name), str(version.version), set(versions))
+    if before is None:
+        return None
+    old, now = (json.loads(one.tags.get(GENRES_TAG, "[]")) for one in (versions[before], version))
+    if not old or not now or set(old) == set(now):
+        return None
+    return {
+        "since": before,
+        "new": [genre for genre in now if genre not in old],
+        "gone": [genre for genre in old if genre not in now],
+    }
 
 
 def _metric_tag(version: ModelVersion, tag: str) -> float | None:

@@ -6,7 +6,7 @@ Alias ``champion`` is the version that is served, ``challenger`` the newest that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mlflow.artifacts
@@ -37,6 +37,7 @@ from music_genre.tracking.runs import store_root
 
 CHALLENGER = "challenger"
 FORCED_TAG = "forced"
+GENRES_TAG = "genres"  # that a version predicts, in label order, as JSON
 MAX_REASON_CHARS = 500  # an entry of the history must fit into a tag of every store
 
 
@@ -54,6 +55,7 @@ def register(
     ref: RunRef,
     result: ModelResult,
     gate: GateResult,
+    genres: Sequence[str] = (),
     description: str = "",
 ) -> ModelVersion:
     """Register a model once: a digest that is registered keeps its version and gets the new verdict.
@@ -69,24 +71,25 @@ def register(
         ref: the model's run.
         result: its evaluation.
         gate: the verdict.
+        genres: that it predicts, in label order.
         description: Markdown.
     """
     if registered_model(client, name) is None:
         client.create_registered_model(name, description="Predicts the genre of music from its mel spectrogram.")
     reconcile_history(client, name)
-    version = find_version(client, name, digest)
+    version, tags = find_version(client, name, digest), _tags(result, gate, genres)
     if version is None:
         # One transaction: the version appears with its verdict and description, or not at all.
         version = client.create_model_version(
             name,
             f"models:/{ref.model_id}",
             run_id=ref.run_id,
-            tags={DIGEST_TAG: digest, **_tags(result, gate)},
+            tags={DIGEST_TAG: digest, **tags},
             description=description,
             model_id=ref.model_id,
         )
     else:
-        _update_verdict(client, version, _tags(result, gate), description)
+        _update_verdict(client, version, tags, description)
     _update_challenger_alias(client, name)
     if gate.verdict == PASSED and champion(client, name) is None:
         set_champion(client, name, str(version.version), "the first to pass the gate")
@@ -99,13 +102,14 @@ def cached_measurement(version: ModelVersion | None, criterion: CriterionName) -
     return next((float(c["value"]) for c in criteria if c["name"] == criterion and c["passed"]), None)
 
 
-def _tags(result: ModelResult, gate: GateResult) -> dict[str, str]:
+def _tags(result: ModelResult, gate: GateResult, genres: Sequence[str]) -> dict[str, str]:
     """A version's tags, in the order in which they are safely updated: the verdict last."""
     metrics = {
         f"{split}_{metric}": repr(value) for split, values in result.metrics.items() for metric, value in values.items()
     }
     return {
         "model": result.name,
+        GENRES_TAG: json.dumps(list(genres)),
         **metrics,
         "criteria": json.dumps([criterion.to_dict() for criterion in gate.criteria]),
         "notes": json.dumps(list(gate.notes)),
@@ -133,7 +137,9 @@ def _update_challenger_alias(client: MlflowClient, name: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def promote(client: MlflowClient, name: str, version: str | None, force_reason: str | None) -> str:
+def promote(
+    client: MlflowClient, name: str, version: str | None, force_reason: str | None, reason: str = "promoted"
+) -> str:
     """Make a version champion, and return it.
 
     Args:
@@ -141,6 +147,7 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
         name: of the registered model.
         version: to promote; None: the challenger.
         force_reason: why a version that the gate refused is promoted nevertheless.
+        reason: for the history, where it is not forced.
 
     Raises:
         GateRefusedError: the gate refused the version, or every one, and no reason is given.
@@ -162,7 +169,7 @@ def promote(client: MlflowClient, name: str, version: str | None, force_reason: 
     if force_reason:
         client.set_model_version_tag(name, promoted, FORCED_TAG, force_reason)
     if champion(client, name) != promoted:
-        set_champion(client, name, promoted, f"forced: {force_reason}" if force_reason else "promoted")
+        set_champion(client, name, promoted, f"forced: {force_reason}" if force_reason else reason)
     return promoted
 
 

@@ -6,27 +6,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from music_genre.reporting.rendering import render_html, stylesheet
+import pandas as pd
+
+from music_genre.reporting.rendering import render_html, rows, stylesheet
 from music_genre.validation.data_docs import make_offline, suite_pages
 from music_genre.validation.drift import FeatureDrift
+from music_genre.validation.feedback import accuracy_by_version
 from music_genre.validation.runner import ValidationReport
 
 
-def render_drift(results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str) -> str:
-    """A page with the verdict, the failed expectations and a table for each feature.
+def render_drift(
+    results: Sequence[FeatureDrift], failures: Sequence[str], n_requests: int, summary: str, feedback: pd.DataFrame
+) -> str:
+    """A page with the verdict, the failed expectations, the feedback and a table for each feature.
 
     Args:
         results: from ``drift.compare``.
         failures: a sentence for each failed expectation.
         n_requests: how many requests were compared.
         summary: the verdict, a sentence.
+        feedback: from ``read_feedback``.
     """
     features = [
         {"name": r.name, "drifted": r.drifted, "distance": r.distance, "threshold": r.threshold}
         | {"bins": list(zip(r.bins, r.reference, r.current, strict=True))}
         for r in results
     ]
-    return render_html("drift.html.j2", features=features, failures=failures, n_requests=n_requests, summary=summary)
+    confusions = feedback[~feedback["right"].astype(bool)].value_counts(["genre", "predicted"]).reset_index()
+    return render_html(
+        "drift.html.j2",
+        features=features,
+        failures=failures,
+        n_requests=n_requests,
+        summary=summary,
+        accuracies=list(accuracy_by_version(feedback).values()),
+        confusions=rows(confusions),
+    )
 
 
 def render_data_checks(summary: Mapping[str, Any], failures: Sequence[str], pages: Mapping[str, str]) -> str:

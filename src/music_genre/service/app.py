@@ -7,8 +7,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import aiohttp
@@ -25,23 +24,19 @@ from music_genre.audio.decoding import decode_all
 from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
 from music_genre.inference.batch import MAX_DURATION_S
-from music_genre.inference.predictor import ClipBatch, extract_clip_batch, format_prediction
+from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import Answer, ClipInputs
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
+from music_genre.service.feedback import FeedbackRecorder
+from music_genre.service.limits import concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
 from music_genre.service.model_runner import ModelRunner, unstack
-from music_genre.service.observability import (
-    configure_json_logging,
-    metrics,
-    phase,
-    record_prediction,
-    request_context,
-)
-from music_genre.service.request_log import RequestLog
-from music_genre.service.schemas import error_responses
+from music_genre.service.observability import configure_json_logging, metrics, phase, record_prediction
+from music_genre.service.request_log import RequestLog, shadow_log
+from music_genre.service.schemas import build_response, error_responses
 from music_genre.service.security import require_api_key
 from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
 from music_genre.service.shadow import ShadowRunner
@@ -99,8 +94,11 @@ class MusicGenre:
         configure_json_logging()
         self.served: ServedModel | None = None
         self.model_ready = asyncio.Event()
-        log_dir = service_settings().request_log
-        self.request_log = RequestLog(log_dir, server_context.worker_index or 0, N_WORKERS) if log_dir else None
+        settings, worker = service_settings(), server_context.worker_index or 0
+        log_dir = settings.request_log
+        self.request_log = RequestLog(log_dir, worker, N_WORKERS) if log_dir else None
+        self.shadow_log = shadow_log(log_dir, worker, N_WORKERS) if log_dir else None
+        self.feedback = FeedbackRecorder(log_dir, worker, N_WORKERS, settings) if log_dir else None
         self.limiter = anyio.CapacityLimiter(MAX_CONCURRENCY)
         self.threads = anyio.CapacityLimiter(cores())
 
@@ -111,8 +109,10 @@ class MusicGenre:
         # in progress. It has no public setting for that.
         session_manager = self.model.to_async._session_manager
         session_manager.max_age = session_manager.max_requests = math.inf
-        self.shadow = ShadowRunner(self.model.to_async, self.run_in_thread)
-        self.poll_task = asyncio.create_task(self.poll_model())
+        self.shadow = ShadowRunner(self.model.to_async, self.run_in_thread, self.shadow_log)
+        self.tasks = [asyncio.create_task(self.poll_model())]
+        if self.feedback:
+            self.tasks.append(asyncio.create_task(self.feedback.keep_up()))
 
     async def __is_ready__(self) -> bool:
         return self.served is not None
@@ -134,16 +134,41 @@ class MusicGenre:
     )
     async def predict(self, request: Request, key: Annotated[None, Depends(require_api_key)]) -> Any:
         """The genre with the probabilities of all genres: the mean over clips of the length that the model takes."""
-        with concurrency_slot(self.limiter):
+        with concurrency_slot(self.limiter), self.log_failures():
             async with open_upload(request) as upload:
                 try:
                     with anyio.fail_after(REQUEST_TIMEOUT_S):
                         with phase("decode"):
                             recording = await self.run_in_thread(decode, upload)
-                        return JSONResponse(await self.predict_recording(recording, upload.timeline))
+                        async with self.feedback.recordings.keep(upload.audio) if self.feedback else nullcontext():
+                            return JSONResponse(await self.predict_recording(recording, upload.timeline))
                 except TimeoutError as error:
                     message = f"server busy: no prediction within {REQUEST_TIMEOUT_S:g} s"
                     raise ApiError(ErrorCode.BUSY, message) from error
+
+    @app.post(
+        "/feedback",
+        summary="Tell the right genre of a recording that was predicted",
+        response_model=schemas.Feedback,
+        responses=error_responses(
+            ErrorCode.UNAUTHORIZED,
+            ErrorCode.NOT_FOUND,
+            ErrorCode.TOO_SLOW,
+            ErrorCode.TOO_LARGE,
+            ErrorCode.INVALID,
+            ErrorCode.RATE_LIMITED,
+            ErrorCode.FAILED,
+            ErrorCode.BUSY,
+        ),
+        openapi_extra=schemas.FEEDBACK,
+    )
+    async def give_feedback(self, request: Request, key: Annotated[None, Depends(require_api_key)]) -> Any:
+        """Feedback is kept beside the request log; the model learns nothing from it by itself."""
+        if self.feedback is None:
+            raise ApiError(ErrorCode.DISABLED, "this service takes no feedback: it has no request log")
+        feedback = await self.feedback.receive(request)
+        genres = (await self.get_model()).manifest.genres
+        return JSONResponse(await self.run_in_thread(self.feedback.record, feedback, genres))
 
     @app.get(
         "/model",
@@ -152,7 +177,7 @@ class MusicGenre:
         responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.BUSY),
     )
     async def get_model_info(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
-        """Name, version, genres, transform and metrics."""
+        """Name, version, genres, transform and metrics; whether the service takes feedback."""
         served = await self.get_model()
         transform = served.manifest.transform
         return JSONResponse(
@@ -162,6 +187,7 @@ class MusicGenre:
                 "genres": served.manifest.genres,
                 "transform": transform.model_dump() if transform else None,
                 "metrics": served.metrics,
+                "feedback": self.feedback is not None,
             }
         )
 
@@ -182,6 +208,11 @@ class MusicGenre:
                     await self.run_in_thread(self.request_log.write, clips.mel, prediction)
                 return prediction
             await self.refresh()
+
+    def log_failures(self) -> AbstractContextManager[None]:
+        """Give the request log a line where the block fails by a fault of the service."""
+        log = self.request_log
+        return log.failures(lambda: self.served.version if self.served else "") if log else nullcontext()
 
     async def run_model(self, inputs: ClipInputs, served: ServedModel) -> Answer | None:
         """What the version says whose manifest made the inputs.
@@ -245,43 +276,6 @@ for middleware in (LingeringCloseMiddleware, RequestLoggingMiddleware, ErrorForm
     MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
 
 
-@contextmanager
-def concurrency_slot(limiter: anyio.CapacityLimiter) -> Iterator[None]:
-    """Hold one of the limiter's places during the block.
-
-    Raises:
-        ApiError: ``busy`` where all are taken.
-    """
-    try:
-        limiter.acquire_nowait()
-    except anyio.WouldBlock as error:
-        message = f"server busy: {limiter.total_tokens:g} concurrent requests"
-        raise ApiError(ErrorCode.BUSY, message) from error
-    try:
-        yield
-    finally:
-        limiter.release()
-
-
 def decode(upload: Upload) -> AudioSignal:
     """Decode an upload."""
     return decode_all(upload.audio, MAX_DURATION_S)
-
-
-def build_response(
-    clips: ClipBatch, answer: Answer, spans: Answer | None, served: ServedModel, timeline: bool
-) -> dict[str, Any]:
-    """The prediction as the API returns it."""
-    context = request_context.get()
-    return {
-        **format_prediction(
-            clips,
-            answer,
-            served.manifest,
-            served.confidence_threshold,
-            timeline,
-            spans.probabilities if spans else None,
-        ),
-        "model": {"name": served.name, "version": served.version},
-        "request_id": context.request_id if context else "",
-    }

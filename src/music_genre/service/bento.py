@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,13 @@ from bentoml.models import BentoModel
 from music_genre.errors import MusicGenreError
 from music_genre.files import folder_sha256
 from music_genre.inference.predictor import CONFIDENCE_THRESHOLD_TAG
-from music_genre.service.served_model import BUNDLE_DIR, VERSION_FILE, RegistryClient
+from music_genre.service.served_model import BUNDLE_DIR, GENRE_CHANGES, VERSION_FILE, RegistryClient
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 # Other tags of a version may name the machine that registered it.
-EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG)
+EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG, GENRE_CHANGES)
 
 
 class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no types
@@ -42,14 +43,14 @@ class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no ty
             _, bundle_dir = registry.download(version)
         except MusicGenreError as error:
             raise BentoMLException(str(error)) from error
-        return BentoModel(save_to_bento_store(version, bundle_dir)).to_info(alias)
+        return BentoModel(save_to_bento_store(version, registry.tags(version), bundle_dir)).to_info(alias)
 
     def resolve(self, base_path: Any = None, global_model_store: Any = None) -> None:
         """Give ``bentoml serve`` nothing."""
 
 
-def save_to_bento_store(version: ModelVersion, bundle_dir: Path) -> bentoml.Tag:
-    """Copy a registered version into BentoML's store, in place of another model with the same tag.
+def save_to_bento_store(version: ModelVersion, tags: Mapping[str, str], bundle_dir: Path) -> bentoml.Tag:
+    """Copy a registered version with its tags into BentoML's store, in place of another model with the same tag.
 
     Returns:
         ``<name>:v<version>``.
@@ -58,7 +59,7 @@ def save_to_bento_store(version: ModelVersion, bundle_dir: Path) -> bentoml.Tag:
     facts = {
         "version": str(version.version),
         "digest": folder_sha256(bundle_dir),
-        "tags": {name: version.tags[name] for name in EXPORTED_TAGS if name in version.tags},
+        "tags": {name: tags[name] for name in EXPORTED_TAGS if name in tags},
     }
     if _stored_facts(tag) != facts:
         with suppress(NotFound):

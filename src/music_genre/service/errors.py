@@ -29,6 +29,9 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     NOT_ALLOWED = "not_allowed"
+    INVALID = "invalid"
+    DISABLED = "disabled"
+    RATE_LIMITED = "rate_limited"
     BUSY = "busy"
     FAILED = "failed"
 
@@ -36,6 +39,7 @@ class ErrorCode(StrEnum):
 STATUS_BY_CODE = {
     ErrorCode.UNAUTHORIZED: 401,
     ErrorCode.NOT_FOUND: 404,
+    ErrorCode.DISABLED: 404,
     ErrorCode.NOT_ALLOWED: 405,
     ErrorCode.TOO_SLOW: 408,
     ErrorCode.TOO_LARGE: 413,
@@ -45,10 +49,16 @@ STATUS_BY_CODE = {
     ErrorCode.EMPTY: 422,
     ErrorCode.SILENT: 422,
     ErrorCode.TOO_SHORT: 422,
+    ErrorCode.INVALID: 422,
+    ErrorCode.RATE_LIMITED: 429,
     ErrorCode.FAILED: 500,
     ErrorCode.BUSY: 503,
 }
-HEADERS_BY_STATUS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": str(RETRY_AFTER_S)}}
+HEADERS_BY_STATUS = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": str(RETRY_AFTER_S)},
+    503: {"Retry-After": str(RETRY_AFTER_S)},
+}
 
 
 class ApiError(MusicGenreError):
@@ -57,12 +67,14 @@ class ApiError(MusicGenreError):
     Args:
         code: what is wrong, for programs.
         message: what was found and what is needed, for people.
+        retry_after_s: seconds after which the same request may pass; None: ``RETRY_AFTER_S``, if it may at all.
     """
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str, retry_after_s: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 def error_response(code: ErrorCode, message: str) -> JSONResponse:
@@ -94,7 +106,10 @@ async def handle_audio_error(request: Request, error: AudioError) -> JSONRespons
 
 async def handle_api_error(request: Request, error: ApiError) -> JSONResponse:
     """The response for a request that is refused."""
-    return error_response(error.code, error.message)
+    response = error_response(error.code, error.message)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 async def handle_client_disconnect(request: Request, error: Exception) -> Response:

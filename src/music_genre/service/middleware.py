@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 import uuid
 from http import HTTPStatus
@@ -15,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from music_genre.service.errors import CLIENT_CLOSED_REQUEST, ErrorCode, error_response
 from music_genre.service.observability import RequestContext, metrics, request_context
+from music_genre.validation.request_log import REQUEST_ID_PATTERN
 
 LINGERING_CLOSE_S = 1.0  # how long the rest of an upload is read after an early response, as nginx does
-REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 EXCLUDED_PATHS = {"/livez", "/readyz", "/healthz", "/metrics"}  # polled all the time: no line in the log
 MAX_PATH_CHARS = 200  # of a path in the log
 OK, CLIENT_CLOSED = "ok", "client_closed"  # results of requests, beside the codes of errors

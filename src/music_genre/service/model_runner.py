@@ -31,6 +31,7 @@ from music_genre.service.served_model import (
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+HEALTH_INTERVAL_S = 30.0  # between two looks at the request log and the feedback
 POLL_INTERVAL_S = 3.0  # between two looks at the registry's aliases
 DRAIN_SECONDS = 3.0  # without a request: outer services ask every second, so none is left
 MAX_BATCH_LATENCY_MS = 120_000  # BentoML drops batches that it expects to take longer; the outer service gives up first
@@ -50,7 +51,7 @@ class ModelRunner:
 
     def __init__(self) -> None:
         configure_libraries()
-        self.last_request_time = 0.0
+        self.last_request_time = self.next_health_check = 0.0
         self.served, bundle_dir = resolve_model()
         self.models = {self.served.version: load_and_warm_up(self.served, bundle_dir)}
         self.challenger: ServedModel | None = None
@@ -114,7 +115,21 @@ class ModelRunner:
             champion.poll(f"Still serving version {self.served.version}")
             challenger.poll("Shadow mode has no challenger")
             self.flush_shadow_stats(registry)
+            self.check_health(registry)
             time.sleep(POLL_INTERVAL_S)
+
+    def check_health(self, registry: RegistryClient) -> None:
+        """Roll the champion back where it is beyond the limits of the settings; looked at now and then."""
+        if time.monotonic() < self.next_health_check:
+            return
+        self.next_health_check = time.monotonic() + HEALTH_INTERVAL_S
+        try:
+            reason = registry.roll_back_if_unhealthy()
+        except Exception as error:  # the store is unreachable, or there is nothing to go back to
+            logger.error("No rollback: %s", " ".join(str(error).split())[:500])
+        else:
+            if reason:
+                logger.error("Rolled back from version %s: %s", self.served.version, reason)
 
     def swap_model(self, served: ServedModel, bundle_dir: Path) -> None:
         """Serve another version; the one before stays loaded for requests whose features are made already."""

@@ -13,6 +13,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from music_genre.validation.feedback import FeedbackAccuracy
+
 PREFIX = "music_genre"
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
 CONFIDENCE_BUCKETS = tuple(tenth / 10 for tenth in range(1, 11))
@@ -58,6 +60,15 @@ class Metrics:
         self.confidence = Histogram(
             f"{PREFIX}_confidence", "Confidence of predictions", ["version"], buckets=CONFIDENCE_BUCKETS
         )
+        self.feedback = Counter(
+            f"{PREFIX}_feedback", "Feedback on predictions by result: right or wrong", ["version", "result"]
+        )
+        self.feedback_accuracy = Gauge(
+            f"{PREFIX}_feedback_accuracy",
+            "Accuracy on the requests with feedback: its value, and low and high of its 95 % interval",
+            ["version", "bound"],
+            multiprocess_mode="mostrecent",
+        )
         self.model = Gauge(
             f"{PREFIX}_model_info", "1 for the version that is served", ["version"], multiprocess_mode="mostrecent"
         )
@@ -69,6 +80,11 @@ class Metrics:
             self.model.labels(self._version).set(0)
         self.model.labels(version).set(1)
         self._version = version
+
+    def set_feedback_accuracy(self, accuracy: FeedbackAccuracy) -> None:
+        """Show the accuracy of a version on the requests that have feedback."""
+        for bound, value in (("value", accuracy.accuracy), ("low", accuracy.low), ("high", accuracy.high)):
+            self.feedback_accuracy.labels(accuracy.version, bound).set(value)
 
     def count_prediction(self, prediction: dict[str, Any]) -> None:
         """Count a prediction, given as the API returns it."""

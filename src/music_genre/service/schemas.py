@@ -9,10 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from music_genre.audio.kinds import SUPPORTED_FORMATS
 from music_genre.features.params import MelConfig
 from music_genre.inference.batch import MAX_DURATION_S
+from music_genre.inference.predictor import ClipBatch, format_prediction
+from music_genre.models.bundle import Answer
 from music_genre.service.errors import HEADERS_BY_STATUS, STATUS_BY_CODE, ErrorCode
-from music_genre.service.uploads import MAX_BYTES
+from music_genre.service.observability import request_context
+from music_genre.service.served_model import ServedModel
+from music_genre.service.uploads import MAX_BYTES, MAX_SMALL_BYTES
+from music_genre.validation.request_log import REQUEST_ID_PATTERN
 
 PROBABILITIES = {"Electronic": 0.04, "Folk": 0.06, "Hip-Hop": 0.19, "Rock": 0.71}
+
+
+class GenreChanges(BaseModel):
+    """How the genres that a version predicts differ from those of an earlier one."""
+
+    since: str = Field(description="The earlier version.", examples=["2"])
+    new: list[str] = Field(examples=[["Jazz"]])
+    gone: list[str] = Field(examples=[[]])
 
 
 class ModelName(BaseModel):
@@ -20,6 +33,9 @@ class ModelName(BaseModel):
 
     name: str = Field(examples=["music-genre"])
     version: str = Field(examples=["3"])
+    genre_changes: GenreChanges | None = Field(
+        default=None, description="Only where the genres are others than those of the version that was served before."
+    )
 
 
 class Note(BaseModel):
@@ -70,6 +86,31 @@ class Prediction(BaseModel):
     )
 
 
+class FeedbackRequest(BaseModel):
+    """Which genre the recording of a request has."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    request_id: str = Field(
+        pattern=f"^{REQUEST_ID_PATTERN.pattern}$",
+        description="Of the prediction.",
+        examples=["5f0c1d5d8a5f4b0fb6b2f7a1f1b0a3c9"],
+    )
+    genre: str = Field(
+        description="The right genre, one that the model predicts; `right`: the predicted one.", examples=["Rock"]
+    )
+
+
+class Feedback(BaseModel):
+    """Feedback as it was recorded; a later one on the same request takes its place."""
+
+    request_id: str
+    version: str = Field(description="Of the model that predicted.", examples=["3"])
+    predicted: str = Field(examples=["Folk"])
+    genre: str = Field(description="The right one.", examples=["Rock"])
+    right: bool = Field(description="Whether `predicted` is `genre`.", examples=[False])
+
+
 class ModelInfo(BaseModel):
     """The model that is served."""
 
@@ -78,6 +119,7 @@ class ModelInfo(BaseModel):
     genres: list[str] = Field(examples=[list(PROBABILITIES)])
     transform: MelConfig | None = Field(description="How spectrograms are made of audio.")
     metrics: dict[str, float] = Field(examples=[{"validation_macro_f1": 0.52, "test_macro_f1": 0.49}])
+    feedback: bool = Field(description="Whether the service takes feedback.")
 
 
 class ErrorDetail(BaseModel):
@@ -93,6 +135,29 @@ class ErrorResponse(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"error": {"code": "silent", "message": "..."}}]})
 
     error: ErrorDetail
+
+
+def build_response(
+    clips: ClipBatch, answer: Answer, spans: Answer | None, served: ServedModel, timeline: bool
+) -> dict[str, Any]:
+    """The prediction as the API returns it."""
+    context = request_context.get()
+    return {
+        **format_prediction(
+            clips,
+            answer,
+            served.manifest,
+            served.confidence_threshold,
+            timeline,
+            spans.probabilities if spans else None,
+        ),
+        "model": {
+            "name": served.name,
+            "version": served.version,
+            **({"genre_changes": served.genre_changes} if served.genre_changes else {}),
+        },
+        "request_id": context.request_id if context else "",
+    }
 
 
 # The body of ``POST /predict``: it is read by hand, within limits, so that FastAPI cannot describe it.
@@ -129,12 +194,22 @@ UPLOAD: dict[str, Any] = {
     }
 }
 
+# The body of ``POST /feedback``, which is read by hand, too.
+FEEDBACK: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}}}
+}
+
 # By code: what the errors with its status have in common, and an example of a message.
 _EXAMPLES = {
     ErrorCode.UNAUTHORIZED: ("The API key is missing or wrong.", "send the API key as `Authorization: Bearer ...`"),
     ErrorCode.TOO_SLOW: ("The upload timed out.", "upload timed out: no data for 1.5 s"),
     ErrorCode.TOO_LONG: ("The file is too large or the recording too long.", "1043 s; the maximum duration is 900 s"),
     ErrorCode.UNSUPPORTED: ("The request is not a form with one file.", "no file in the form field audio"),
+    ErrorCode.NOT_FOUND: ("The request is not known, or the service takes no feedback.", "no prediction with this id"),
+    ErrorCode.TOO_LARGE: ("The body is too large.", f"the maximum size of a request is {MAX_SMALL_BYTES} bytes"),
+    ErrorCode.INVALID: ("The body is not as expected.", 'no genre "Rok"; expected "right" or one of Folk, Rock'),
+    ErrorCode.RATE_LIMITED: ("Too much feedback.", "more than 60 requests a minute; try again in 3 s"),
+    ErrorCode.FAILED: ("The feedback cannot be stored.", "the feedback cannot be written; try again later"),
     ErrorCode.SILENT: ("The audio cannot be used.", "no sound above -80 dBFS"),
     ErrorCode.BUSY: ("Too many requests, or no model yet; try again.", "server busy: 32 concurrent requests"),
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from music_genre.models.bundle import ModelBundle
 
 BUNDLE_DIR, VERSION_FILE = "bundle", "version.json"  # in BentoML's model: the bundle, and facts of the version
+GENRE_CHANGES = "genre_changes"  # beside a version's tags
 WARM_UP_RATE_HZ = 44_100
 
 
@@ -38,6 +39,7 @@ class ServedModel:
         manifest_json: the text of ``manifest.json``, which processes can send to each other.
         metrics: macro-F1 on validation and test.
         confidence_threshold: the least confidence of a confident prediction.
+        genre_changes: ``versions.genre_changes``.
         manifest: the parsed ``manifest_json``.
 
     Raises:
@@ -49,6 +51,7 @@ class ServedModel:
     manifest_json: str
     metrics: dict[str, float]
     confidence_threshold: float
+    genre_changes: dict[str, Any] | None = None
     manifest: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class ServedModel:
 
     def to_payload(self) -> dict[str, Any]:
         """The arguments with which another process makes an equal ``ServedModel``, fit for JSON."""
-        names = ("name", "version", "manifest_json", "metrics", "confidence_threshold")
+        names = ("name", "version", "manifest_json", "metrics", "confidence_threshold", "genre_changes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -76,6 +79,7 @@ class RegistryClient:
         from music_genre.tracking import runs
 
         project = ProjectPaths.find()
+        self.root = project.root
         self.client, self.name = runs.connect(project.root), load_params(project.params).registry.name
 
     def champion(self) -> ModelVersion:
@@ -115,7 +119,26 @@ class RegistryClient:
         from music_genre.registry import versions
 
         bundle_dir = versions.download_bundle(version)
-        return _served_model(self.name, str(version.version), bundle_dir, version.tags), bundle_dir
+        return _served_model(self.name, str(version.version), bundle_dir, self.tags(version)), bundle_dir
+
+    def tags(self, version: ModelVersion) -> dict[str, str]:
+        """A version's tags, and how its genres differ from those of the champion before it."""
+        from music_genre.registry.listing import genre_changes
+
+        tags: dict[str, str] = version.tags
+        return tags | {GENRE_CHANGES: json.dumps(genre_changes(self.client, version))}
+
+    def roll_back_if_unhealthy(self) -> str | None:
+        """Why the champion was rolled back; None where it was not."""
+        from music_genre.registry.health import HealthLimits, roll_back_if_unhealthy
+        from music_genre.registry.versions import registry_lock
+
+        settings = service_settings()
+        limits = HealthLimits(settings.rollback_max_error_share, settings.rollback_min_feedback_accuracy)
+        if settings.request_log is None or not limits.any:
+            return None
+        with registry_lock(self.root):
+            return roll_back_if_unhealthy(self.client, self.name, settings.request_log, limits)
 
 
 def resolve_model() -> tuple[ServedModel, Path]:
@@ -186,7 +209,8 @@ def _served_model(name: str, version: str, bundle_dir: Path, tags: dict[str, str
     try:
         manifest_json = (bundle_dir / MANIFEST).read_text(encoding="utf-8")
         metrics = {key: float(value) for key, value in tags.items() if key.endswith("_macro_f1")}
-        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags))
+        changes = json.loads(tags.get(GENRE_CHANGES, "null"))
+        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags), changes)
     except (OSError, ValueError) as error:
         raise _incompatible(name, version, error) from error
 

@@ -14,7 +14,8 @@ from music_genre.audio.signal import AudioSignal
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
 from music_genre.registry.shadow import ShadowStats
 from music_genre.service.model_runner import unstack
-from music_genre.service.observability import metrics
+from music_genre.service.observability import metrics, request_context
+from music_genre.service.request_log import RotatingLog
 from music_genre.service.served_model import ServedModel
 
 logger = logging.getLogger("bentoml.music_genre")
@@ -26,10 +27,11 @@ class ShadowRunner:
     Args:
         model: a client of the inner service.
         run_in_thread: runs a function beside the event loop.
+        log: gets a line for each prediction, with which feedback is compared; None: there is none.
     """
 
-    def __init__(self, model: Any, run_in_thread: Callable[..., Awaitable[Any]]) -> None:
-        self.model, self.run_in_thread = model, run_in_thread
+    def __init__(self, model: Any, run_in_thread: Callable[..., Awaitable[Any]], log: RotatingLog | None) -> None:
+        self.model, self.run_in_thread, self.log = model, run_in_thread, log
         self.challenger: ServedModel | None = None
         self.task: asyncio.Task[None] | None = None
         self.last_error = ""
@@ -75,7 +77,9 @@ class ShadowRunner:
             rows = await self.model.predict_shadow(unstack(challenger.version, clips.inputs(challenger.manifest)))
             challenger_seconds = time.perf_counter() - start
             probabilities = np.mean([of_clip for of_clip, _ in rows], axis=0)
-            agreed = challenger.manifest.genres[int(probabilities.argmax())] == genre
+            predicted = challenger.manifest.genres[int(probabilities.argmax())]
+            agreed = predicted == genre
+            await self.write_line(challenger.version, predicted)
             result = "agreed" if agreed else "differed"
             metrics().phases.labels("shadow").observe(challenger_seconds)
             stats = ShadowStats(
@@ -92,3 +96,11 @@ class ShadowRunner:
             self.last_error = repr(error)
         finally:
             metrics().shadow.labels(champion.version, challenger.version, result).inc()
+
+    async def write_line(self, version: str, genre: str) -> None:
+        """Log what a challenger predicted for the recording of the current request."""
+        context = request_context.get()
+        if self.log and context:
+            await self.run_in_thread(
+                self.log.append, {"request_id": context.request_id, "version": version, "genre": genre}
+            )

@@ -1,4 +1,4 @@
-"""Read one audio file from a request: limited in size and time, and removed from disk afterwards."""
+"""Read the bodies of requests, limited in size and time: one audio file, removed afterwards, or a few bytes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MAX_BYTES = 50 * 2**20  # of a request: a quarter of an hour of mp3, five minute
 MAX_FIELD_BYTES = 1024  # of a form field that is not the file
 READ_TIMEOUT_S = 1.5  # without any data
 BODY_TIMEOUT_S = 60.0  # for the whole body
+MAX_SMALL_BYTES = 4096  # of a body without a file
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ async def open_upload(request: Request) -> AsyncIterator[Upload]:
             f"content type {content_type[:80] or 'missing'}; send multipart/form-data with a file in the field audio",
         )
     if _content_length(request) > MAX_BYTES:
-        raise _too_large()
+        raise _too_large(MAX_BYTES)
     form = await _read_form(request)
     try:
         yield _parse_form(form)
@@ -58,15 +59,30 @@ async def open_upload(request: Request) -> AsyncIterator[Upload]:
         await form.close()
 
 
+async def read_small_body(request: Request) -> bytes:
+    """The body of a request that holds no file.
+
+    Raises:
+        ApiError: ``too_large``, ``too_slow``; nothing beyond a limit is read.
+    """
+    if _content_length(request) > MAX_SMALL_BYTES:
+        raise _too_large(MAX_SMALL_BYTES)
+    try:
+        with anyio.fail_after(BODY_TIMEOUT_S):
+            return await Request(request.scope, _limit_body(request.receive, MAX_SMALL_BYTES)).body()
+    except TimeoutError as error:
+        raise _not_complete() from error
+
+
 async def _read_form(request: Request) -> FormData:
-    limited = Request(request.scope, _limit_body(request.receive))
+    limited = Request(request.scope, _limit_body(request.receive, MAX_BYTES))
     try:
         with anyio.fail_after(BODY_TIMEOUT_S):
             return await limited.form(max_files=1, max_fields=4, max_part_size=MAX_FIELD_BYTES)
     except HTTPException as error:
         raise ApiError(ErrorCode.UNSUPPORTED, f"the form cannot be read: {error.detail}") from error
     except TimeoutError as error:
-        raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: not complete after {BODY_TIMEOUT_S:g} s") from error
+        raise _not_complete() from error
 
 
 def _parse_form(form: FormData) -> Upload:
@@ -84,8 +100,8 @@ def _content_length(request: Request) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _limit_body(receive: Receive) -> Receive:
-    """The same channel, which fails after ``MAX_BYTES``, or after ``READ_TIMEOUT_S`` without data."""
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """The same channel, which fails after ``max_bytes``, or after ``READ_TIMEOUT_S`` without data."""
     n_received = 0
 
     async def limited() -> Message:
@@ -96,12 +112,17 @@ def _limit_body(receive: Receive) -> Receive:
         except TimeoutError as error:
             raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: no data for {READ_TIMEOUT_S:g} s") from error
         n_received += len(message.get("body", b""))
-        if n_received > MAX_BYTES:
-            raise _too_large()
+        if n_received > max_bytes:
+            raise _too_large(max_bytes)
         return message
 
     return limited
 
 
-def _too_large() -> ApiError:
-    return ApiError(ErrorCode.TOO_LARGE, f"the maximum size of a request is {MAX_BYTES // 2**20} MiB")
+def _too_large(max_bytes: int) -> ApiError:
+    size = f"{max_bytes // 2**20} MiB" if max_bytes >= 2**20 else f"{max_bytes} bytes"
+    return ApiError(ErrorCode.TOO_LARGE, f"the maximum size of a request is {size}")
+
+
+def _not_complete() -> ApiError:
+    return ApiError(ErrorCode.TOO_SLOW, f"upload timed out: not complete after {BODY_TIMEOUT_S:g} s")

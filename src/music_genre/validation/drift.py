@@ -5,18 +5,18 @@ A request is one row, whatever its length: the statistics of its middle clip, as
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from music_genre.validation.request_log import REQUEST_FILES, read_rows
+
 FEATURES = ("mean_db", "std_db", "minimum_db", "silent_fraction")  # columns of the spectrogram index that are compared
 GENRE = "genre"
-LOG_FILES = "*.jsonl*"
+LOG_COLUMNS = ("time", "version", GENRE, *FEATURES)  # that a request which was answered has, among others
 N_BINS = 10  # for a feature, with as many reference clips in each as equal values allow
 N_PERMUTATIONS = 2000  # random splits of all clips, which show how far two samples of one kind differ by chance
 
@@ -64,11 +64,11 @@ class FeatureDrift:
 def read_log(folder: Path, max_rows: int) -> pd.DataFrame:
     """The newest requests, at most ``max_rows``, of the version that answered last; a clip sent again counts once.
 
-    Lines that are no JSON are left out: a service that was killed may leave half a line.
+    Requests that failed are left out.
     """
-    rows = [row for path in sorted(folder.glob(LOG_FILES)) for line in path.open() if (row := _parse_line(line))]
+    rows = [row for row in read_rows(folder, REQUEST_FILES) if row.keys() >= set(LOG_COLUMNS)]
     if not rows:
-        return pd.DataFrame(columns=["time", "version", GENRE, *FEATURES])
+        return pd.DataFrame(columns=LOG_COLUMNS)
     table = pd.DataFrame(rows).sort_values("time", ignore_index=True)
     table = table[table["version"] == table["version"].iloc[-1]].drop_duplicates(list(FEATURES))
     return table.tail(max_rows).reset_index(drop=True)
@@ -145,12 +145,3 @@ def _bin_labels(edges: np.ndarray) -> tuple[str, ...]:
     texts = [f"{edge:.4g}" for edge in edges]
     between = [f"{low} to {high}" for low, high in pairwise(texts)]
     return (f"up to {texts[0]}", *between, f"above {texts[-1]}")
-
-
-def _parse_line(line: str) -> dict[str, Any] | None:
-    """The row of a line; None where it is no JSON or lacks a column that is compared."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"time", "version", GENRE, *FEATURES} <= row.keys() else None

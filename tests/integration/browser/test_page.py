@@ -17,6 +17,8 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
 
+from music_genre.validation.feedback import read_feedback
+
 pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -27,19 +29,25 @@ WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
 
 
 @pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the server's request log."""
+    return tmp_path_factory.mktemp("browser") / "requests"
+
+
+@pytest.fixture(scope="module")
 def address(
     checkout: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    log: Path,
     start_server: Callable[..., subprocess.Popen[bytes]],
     stop_server: Callable[[subprocess.Popen[bytes]], None],
     until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
     free_port: Callable[[], int],
 ) -> Iterator[str]:
     """The URL of a server with the checkout's champion, once every worker has its model."""
-    port, log = free_port(), tmp_path_factory.mktemp("browser") / "server.log"
-    process = start_server(checkout, port, log)
+    port, output = free_port(), log.parent / "server.log"
+    process = start_server(checkout, port, output, MUSIC_GENRE_REQUEST_LOG=str(log))
     try:
-        until_ready(process, port, log)
+        until_ready(process, port, output)
         n_ready = 0
         while n_ready < N_CHECKS:
             # Each request is a new connection, which any of the workers may accept.
@@ -483,6 +491,88 @@ def test_notes_are_shown(page: Page, song_wav: Path, prediction: dict[str, Any])
     expect(page.locator("#notes")).to_have_text("No sound above 4 kHz.")
 
 
+def test_right_prediction_is_told_to_the_service(page: Page, song_wav: Path, log: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.get_by_role("group", name="Is the genre right?").get_by_role("button", name="Right").click()
+    expect(page.locator("#feedback-status")).to_contain_text("Thank you. Recorded as ")
+    feedback = read_feedback(log).iloc[-1]
+    expect(page.locator("#feedback-status")).to_have_text(f"Thank you. Recorded as {feedback['predicted']}.")
+    assert (feedback["genre"], bool(feedback["right"])) == (feedback["predicted"], True)
+    choose(page, song_wav)
+    expect(page.locator("#feedback")).to_be_hidden()
+    wait_for_prediction(page)
+    expect(page.locator("#feedback-status")).to_be_empty()
+
+
+def test_right_genre_is_told_by_keyboard(page: Page, song_wav: Path, log: Path, prediction: dict[str, Any]) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    wrong, select = page.get_by_role("button", name="Wrong"), page.get_by_label("The right genre")
+    expect(select).to_be_hidden()
+    wrong.focus()
+    page.keyboard.press("Enter")
+    expect(wrong).to_have_attribute("aria-expanded", "true")
+    expect(select).to_be_focused()
+    others = [genre for genre in prediction["probabilities"] if genre != prediction["genre"]]
+    assert select.locator("option").all_text_contents() == ["Choose…", *others]
+    n_before = len(read_feedback(log))
+    page.get_by_role("button", name="Send").press("Enter")  # nothing is chosen
+    select.focus()
+    page.keyboard.press(others[-1][0])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(f"Thank you. Recorded as {others[-1]}.")).to_be_visible()
+    expect(wrong).to_be_focused()
+    expect(select).to_be_hidden()
+    feedback = read_feedback(log)
+    assert (len(feedback), feedback["genre"].iloc[-1]) == (n_before + 1, others[-1])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "sentence"),
+    [
+        (
+            404,
+            {"code": "not_found", "message": "it is too old"},
+            "The service no longer knows this song. (it is too old)",
+        ),
+        (
+            429,
+            {"code": "rate_limited", "message": "try again in 3 s"},
+            "The service gets too much feedback. (try again in",
+        ),
+        (500, None, "The service failed with status 500."),
+        (200, None, "The response of the service is not JSON."),
+    ],
+)
+def test_feedback_that_fails_is_told_and_can_be_sent_again(
+    page: Page, song_wav: Path, messages: list[str], status: int, body: dict[str, str] | None, sentence: str
+) -> None:
+    text = json.dumps({"error": body}) if body else "<html>oops</html>"
+    page.route("**/feedback", lambda route: route.fulfill(status=status, body=text))
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.get_by_role("button", name="Right").click()
+    expect(page.locator("#feedback-status")).to_contain_text(sentence)
+    messages.clear()
+    page.unroute("**/feedback")
+    page.get_by_role("button", name="Right").click()
+    expect(page.locator("#feedback-status")).to_contain_text("Thank you.")
+
+
+def test_service_without_feedback_is_not_asked_for_it(page: Page, song_wav: Path) -> None:
+    def without_feedback(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"feedback": False})
+
+    page.route("**/model", without_feedback)
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("version 1")
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#feedback")).to_be_hidden()
+
+
 def test_scripts_of_other_origins_and_inline_scripts_are_blocked(page: Page, address: str, messages: list[str]) -> None:
     other = address.replace("127.0.0.1", "localhost") + "static/api.js"
     for attribute, value in (("src", other), ("textContent", "window.stolen = true")):
@@ -523,6 +613,7 @@ def test_page_is_accessible(
     choose(page, song_wav)
     wait_for_prediction(page)
     page.locator("#details summary").click()
+    page.get_by_role("button", name="Wrong").click()
     assert accessibility_violations(page) == []
     (tmp_path / "empty.mp3").touch()
     choose(page, tmp_path / "empty.mp3")
@@ -539,5 +630,6 @@ def test_page_fits_a_phone(browser: Browser, address: str, song_wav: Path, messa
     choose(page, song_wav)
     wait_for_prediction(page)
     page.locator("#details summary").click()
+    page.get_by_role("button", name="Wrong").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
     context.close()

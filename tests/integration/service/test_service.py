@@ -188,7 +188,7 @@ def test_model_is_described(checkout: Path, server: httpx.Client, model: ModelBu
     response = server.get("/model")
     assert response.status_code == 200
     info = response.json()
-    assert set(info) == {"name", "version", "genres", "transform", "metrics"}
+    assert set(info) == {"name", "version", "genres", "transform", "metrics", "feedback"}
     assert (info["name"], info["version"], info["genres"]) == ("music-genre", "1", GENRES)
     assert model.manifest.transform is not None
     assert info["transform"] == model.manifest.transform.model_dump()

@@ -8,6 +8,10 @@ const MESSAGES = {
   too_large: "This file is too large.",
   silent: "This recording is silent.",
   unsupported: "The service does not support this.",
+  not_found: "The service no longer knows this song.",
+  disabled: "The service takes no feedback.",
+  invalid: "The service does not understand this.",
+  rate_limited: "The service gets too much feedback.",
   unauthorized: "The API key is missing or wrong.",
   busy: "The service is busy.",
   too_slow: "The upload timed out.",
@@ -24,10 +28,20 @@ export class ApiError extends Error {
 }
 
 /** GET /model: name, version, genres, ... */
-export async function getModel(key) {
+export function getModel(key) {
+  return requestJson("model", { headers: authorization(key) });
+}
+
+/** POST /feedback: the right genre of a song that was predicted; "right": the predicted one. */
+export function sendFeedback(requestId, genre, key) {
+  const headers = { "Content-Type": "application/json", ...authorization(key) };
+  return requestJson("feedback", { method: "POST", headers, body: JSON.stringify({ request_id: requestId, genre }) });
+}
+
+async function requestJson(path, options) {
   let response;
   try {
-    response = await fetch("model", { headers: authorization(key) });
+    response = await fetch(path, options);
   } catch {
     throw connectionError();
   }

@@ -3,6 +3,7 @@
 import { ApiError, getModel, predict } from "./api.js";
 import { decodeAudio, drawSpectrogram, waveformPeaks } from "./audio.js";
 import { audio, load, loadedDuration, showDuration, showPosition, watch } from "./player.js";
+import { askFeedback, hideFeedback } from "./feedback.js";
 import {
   drawTimeline,
   fillTable,
@@ -22,6 +23,7 @@ const element = (id) => document.getElementById(id);
 const styleNonce = document.querySelector("link[rel=stylesheet]").nonce;
 
 let song = null; // {file, controller, prediction, waveform}
+let takesFeedback = false;
 let key = sessionStorage.getItem("key") ?? "";
 
 // ---- choosing a song
@@ -76,6 +78,7 @@ function open(file) {
 
 function clear(name) {
   showError(null);
+  hideFeedback();
   element("song").hidden = false;
   element("file-name").textContent = name;
   for (const id of ["prediction", "truncation", "notes", "tags", "genres"]) element(id).replaceChildren();
@@ -144,9 +147,14 @@ function showPrediction(prediction, seconds) {
   const tags = (prediction.tags ?? []).map(({ tag, probability }) => `${tag} ${formatPercent(probability)}`);
   element("tags").textContent = tags.length ? `The encoder's own tags: ${tags.join(", ")}.` : "";
   element("notes").textContent = (prediction.notes ?? []).map((note) => note.message).join(" ");
+  showFeedback();
   fillTable(element("timeline-table"), prediction);
   element("genres-heading").hidden = element("details").hidden = false;
   element("genres").replaceChildren(...Object.keys(prediction.probabilities).map(genreRow));
+}
+
+function showFeedback() {
+  if (takesFeedback && song?.prediction) askFeedback(song.prediction, key);
 }
 
 function genreRow(genre, index) {
@@ -241,7 +249,9 @@ function showMoment() {
 
 async function showModel() {
   try {
-    const { name, version, genres } = await getModel(key);
+    const { name, version, genres, feedback } = await getModel(key);
+    takesFeedback = feedback;
+    showFeedback();
     element("model").textContent = `${name} version ${version} predicts ${genres.length} genres: ${genres.join(", ")}`;
     element("key-form").hidden = true;
     showError(null);
