@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 VENV := .venv
 LOCK := requirements/cpu.lock
-PART := collection ingest scale features forward training serving drift
+PART := collection selection ingest scale features forward training serving drift
 IMPROVED := models.crnn.improved
 SWEEP_PARAMS := $(IMPROVED).learning_rate=0.001,0.004 $(IMPROVED).dropout=0.3,0.5 $(IMPROVED).mixup=0,0.2
 SWEEP_STAGE := train@crnn

@@ -216,8 +216,8 @@ def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarra
     n = len(actual)
     resampled = np.random.default_rng(seed).multinomial(n, counts / n, size=N_BOOTSTRAP)
     values = [
-        _macro_f1_of_counts(weights, cells[0], cells[1], len(names))
-        - _macro_f1_of_counts(weights, cells[0], cells[2], len(names))
+        macro_f1_of_counts(weights, cells[0], cells[1], len(names))
+        - macro_f1_of_counts(weights, cells[0], cells[2], len(names))
         for weights in (counts[np.newaxis], resampled)
     ]
     return float(values[0][0]), max(float(values[1].std()), 1 / n)
@@ -260,7 +260,7 @@ def _macro_f1(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> floa
     return float(np.mean(2 * np.diag(counts)[occurring > 0] / occurring[occurring > 0]))
 
 
-def _macro_f1_of_counts(weights: np.ndarray, actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+def macro_f1_of_counts(weights: np.ndarray, actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
     """(m,) macro-F1 of m samples in which case i, (``actual[i]``, ``predicted[i]``), occurs ``weights[:, i]`` times."""
     classes = np.arange(n_classes)
     is_actual, is_predicted = (labels[:, np.newaxis] == classes for labels in (actual, predicted))
