@@ -19,6 +19,7 @@ from music_genre.cli.artist_effect import artist_effect
 from music_genre.cli.drift import drift
 from music_genre.cli.experiments import experiments
 from music_genre.cli.explain import explain, visualize_filters
+from music_genre.cli.forget import forget
 from music_genre.cli.learn_curve import learn_curve
 from music_genre.cli.models import promote, register, rollback, versions
 from music_genre.cli.predict import predict
@@ -71,6 +72,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "artist-effect": artist_effect,
     "learn-curve": learn_curve,
     "review": review,
+    "forget": forget,
 }
 
 for name, command in COMMANDS.items():
