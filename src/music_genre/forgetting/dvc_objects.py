@@ -153,6 +153,8 @@ def _shows_clips(name: str) -> bool:
 def index_rows(path: Path, track_id: int | None) -> pd.DataFrame:
     """Columns track_id, split, shard, row of a track in an index; empty where the object is gone, or is no index."""
     columns = ["track_id", "split", "shard", "row"]
+    if track_id is None or not path.is_file():
+        return pd.DataFrame(columns=columns)
     try:
         return pd.read_parquet(path, columns=columns, filters=[("track_id", "==", track_id)])
     except (OSError, ValueError, pa.ArrowException):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from music_genre.datasets.listing import read_listing
 from music_genre.features.store import INDEX
 from music_genre.forgetting.dvc_objects import (
     ObjectCache,
@@ -26,6 +27,7 @@ from music_genre.forgetting.project_files import (
     cache_holders,
     correction_holder,
     feature_holders,
+    list_sources,
     request_pages,
     table_holders,
 )
@@ -49,12 +51,14 @@ class ForgetPlan:
         recording: which one.
         holders: what holds it here, in the order in which it is taken out.
         remaining: what holds it then, and what to do about that.
+        keep_out: what else keeps the recording out of the next run, where its file cannot be removed.
         journal: remembers the recording until all is done.
     """
 
     recording: Recording
     holders: list[Holder]
     remaining: list[str]
+    keep_out: list[Holder]
     journal: Journal
 
     def carry_out(self) -> list[str]:
@@ -73,6 +77,9 @@ class ForgetPlan:
                 failures.append(f"{holder.where}: {error.strerror or error}")
         if not failures:
             self.journal.remove(self.recording)
+        else:
+            for holder in self.keep_out:
+                holder.remove()
         return failures
 
 
@@ -88,15 +95,18 @@ def plan_forgetting(project: ProjectPaths, what: str) -> ForgetPlan:
     """
     params, request_log = load_params(project.params), load_settings(project.root).request_log
     journal = Journal(project.cache / "forget")
-    recording = journal.find(what) or Collection(project, request_log).resolve(what)
+    listed, notes = list_sources(project, params.data)
+    recording = journal.find(what) or Collection(project, listed, request_log).resolve(what)
     cache, client = ObjectCache.open(project.root), connect_existing(project.root)
     shards = [*_workspace_shards(project, recording), *(find_shards(cache, recording.track_id) if cache else ())]
     recording = replace(recording, splits={**recording.splits, **{shard.digest: shard.split for shard in shards}})
-    sources = SourceFiles(project, params.data, recording)
+    sources = SourceFiles(listed, read_listing(project.listing), notes, recording)
+    if recording.returns is None:  # else another call has begun to remove what it comes from
+        recording = replace(recording, returns=sources.returns)
     clips = [clip for shard in shards if (clip := shard.read()) is not None]
     artifacts = RunArtifacts(client, recording, clips) if client else None
     holders = [
-        *correction_holder(project, recording, sources.returns),
+        *correction_holder(project, recording),
         *(artifacts.holders() if artifacts else ()),
         *_request_holders(request_log, recording),
         *request_pages(project, recording),
@@ -117,7 +127,8 @@ def plan_forgetting(project: ProjectPaths, what: str) -> ForgetPlan:
         ),
         *_copies_elsewhere(project, recording, cache, request_log),
     ]
-    return ForgetPlan(recording, holders, remaining, journal)
+    keep_out = correction_holder(project, replace(recording, returns=True))
+    return ForgetPlan(recording, holders, remaining, keep_out, journal)
 
 
 def connect_existing(root: Path) -> MlflowClient | None:
@@ -148,10 +159,7 @@ def _source_notes(project: ProjectPaths, recording: Recording, sources: SourceFi
     for name in recording.names:
         source = name.partition("/")[0]
         if name not in listed and not sources.notes:
-            yield (
-                f"the source {source}, which brings {name} to data/audio again: data/corrections.csv keeps it out of"
-                " tracks and models"
-            )
+            yield f"the source {source}, which has {name}: data/corrections.csv keeps it from being taken in again"
     archives = sorted((project.cache / "fetch").glob("*.zip"))
     if archives and any(name.startswith("fma/") for name in recording.names):
         yield f"{', '.join(map(str, archives))}: archives of the source, downloaded again where they are deleted"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from music_genre.datasets.copying import MANIFEST
-from music_genre.datasets.corrections import DROP, read_corrections, write_corrections
+from music_genre.datasets.corrections import DROP, FORGOTTEN, read_corrections, write_corrections
 from music_genre.datasets.identity import identify
 from music_genre.datasets.listing import ListedFile, read_listing, stat_files
 from music_genre.datasets.registry import DataParams
@@ -28,7 +28,6 @@ from music_genre.forgetting.holders import (
 from music_genre.forgetting.recording import Recording
 from music_genre.paths import ProjectPaths
 
-REASON = "forgotten"
 TABLES = (  # relative to the project, with a column track_id
     *("data/tracks.parquet", "data/inspection.csv", "data/splits.parquet", "data/faults.csv", "data/split_ledger.csv"),
     *("reports/split_changes.csv", "reports/label_issues.csv"),
@@ -44,21 +43,33 @@ FEATURES = (
 )
 
 
+def list_sources(project: ProjectPaths, data: DataParams) -> tuple[list[ListedFile], list[str]]:
+    """What lies at the sources now; where they cannot be listed, what lay there, and a note."""
+    try:
+        return stat_files(data.list_files().files), []
+    except MusicGenreError as error:
+        former = [file for file in read_listing(project.listing) if Path(file.path).is_file()]
+        return former, [f"the sources, which cannot be listed: {error}"]
+
+
 class SourceFiles:
     """The files of a recording at the sources.
 
     Args:
-        project: the checkout.
-        data: the section of ``params.yaml``.
+        listed: what lies there now.
+        former: what lay there when stage ``scan`` ran.
+        notes: on sources that cannot be listed.
         recording: to be forgotten.
     """
 
-    def __init__(self, project: ProjectPaths, data: DataParams, recording: Recording) -> None:
+    def __init__(
+        self, listed: Sequence[ListedFile], former: Collection[ListedFile], notes: Iterable[str], recording: Recording
+    ) -> None:
         self.recording = recording
-        self.notes: list[str] = []
+        self.notes = [*notes]
         self.deletable: list[ListedFile] = []
-        former = read_listing(project.listing)
-        for file in self._list(data, former):
+        former = set(former)
+        for file in listed:
             # What is not as it was listed may be a copy, or another recording under the same name.
             if file.name in recording.names or (recording.audio_sha256 and file not in former):
                 self._judge(Path(file.path), file)
@@ -66,19 +77,13 @@ class SourceFiles:
     @property
     def returns(self) -> bool:
         """Whether the next run could take the recording in again."""
-        return bool(self.notes) or not set(self.recording.names) <= {file.name for file in self.deletable}
+        deletable = {file.name for file in self.deletable}
+        return bool(self.notes) or not self.recording.id_follows_audio or not deletable >= set(self.recording.names)
 
     def holders(self) -> Iterator[Holder]:
         """The files that can be deleted."""
         for file in self.deletable:
             yield file_holder(Path(file.path), file.path)
-
-    def _list(self, data: DataParams, former: list[ListedFile]) -> list[ListedFile]:
-        try:
-            return stat_files(data.list_files().files)
-        except MusicGenreError as error:
-            self.notes.append(f"the sources, which cannot be listed: {error}")
-            return [file for file in former if file.name in self.recording.names and Path(file.path).is_file()]
 
     def _judge(self, path: Path, file: ListedFile) -> None:
         if not self._is_recording(path):
@@ -105,13 +110,15 @@ class SourceFiles:
             return False
 
 
-def correction_holder(project: ProjectPaths, recording: Recording, returns: bool) -> list[Holder]:
-    """The row of ``corrections.csv``: ``drop`` where the recording could come back, else none."""
-    if recording.track_id is None:
+def correction_holder(project: ProjectPaths, recording: Recording) -> list[Holder]:
+    """The row of ``corrections.csv``: ``drop`` where the recording would come back, else none. It is left as it is
+    where no file of the recording is known.
+    """
+    if recording.track_id is None or not recording.names:
         return []
     table = read_corrections(project.corrections)
     rows = {int(row.track_id): (int(row.track_id), row.genre, row.reason) for row in table.itertuples()}
-    wanted = (recording.track_id, DROP, REASON) if returns else None
+    wanted = (recording.track_id, DROP, FORGOTTEN) if recording.returns else None
     if rows.get(recording.track_id) == wanted:
         return []
 

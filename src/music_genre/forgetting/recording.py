@@ -5,7 +5,7 @@ be forgotten, so that a command that was killed goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Recording:
         sha256: of its files, with whatever tags.
         request_ids: of the requests that brought it.
         splits: by DVC's digest of the spectrograms that have it, the split that it is in.
+        returns: whether the next run would take it in again; None where that is not known as yet.
     """
 
     what: str
@@ -43,6 +44,7 @@ class Recording:
     sha256: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
     splits: Mapping[str, str] = field(default_factory=dict)
+    returns: bool | None = None
 
     @property
     def id_follows_audio(self) -> bool:
@@ -87,13 +89,14 @@ class Collection:
 
     Args:
         project: the checkout.
+        listed: what lies at the sources now.
         request_log: the service's folder, whose recordings may be a source; None: there is none.
     """
 
-    def __init__(self, project: ProjectPaths, request_log: Path | None) -> None:
+    def __init__(self, project: ProjectPaths, listed: Sequence[ListedFile], request_log: Path | None) -> None:
         self.project, self.request_log = project, request_log
         self.manifest: Mapping[str, ManifestEntry] = read_manifest(project.audio)
-        self.listed: list[ListedFile] = read_listing(project.listing)
+        self.listed = [*read_listing(project.listing), *listed]
         tracks = pd.read_parquet(project.tracks) if project.tracks.is_file() else pd.DataFrame()
         issues = read_csv(project.inspection) if project.inspection.is_file() else pd.DataFrame()
         self.track_ids: dict[str, int] = {}  # by name

@@ -41,6 +41,8 @@ class RunArtifacts:
 
     def holders(self) -> Iterator[Holder]:
         """Files below the local artifact folders."""
+        if self.recording.track_id is None:
+            return
         for run in self._runs():
             folder = _local(run.info.artifact_uri)
             if folder is not None and folder.is_dir():
