@@ -45,5 +45,5 @@ def _is_of(line: bytes, request_id: str) -> bool:
     try:
         values = json.loads(line)
     except ValueError:  # torn by a kill
-        return request_id.encode() in line
+        return json.dumps(request_id).encode() in line
     return isinstance(values, dict) and values.get("request_id") == request_id
