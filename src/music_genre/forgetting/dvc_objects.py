@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,11 +53,13 @@ class ObjectCache:
         """Where an object is, if it is here."""
         return self.folder / digest[:2] / digest[2:]
 
-    def folders(self) -> Iterator[tuple[str, Listing]]:
+    @cached_property
+    def folders(self) -> dict[str, Listing]:
         """Every folder that was ever an out, by its digest, which ends in ``.dir``."""
-        for file in sorted(self.folder.glob("??/*.dir")):
-            rows = json.loads(file.read_text(encoding="utf-8"))
-            yield file.parent.name + file.name, {row["relpath"]: row["md5"] for row in rows}
+        return {
+            file.parent.name + file.name: {row["relpath"]: row["md5"] for row in json.loads(file.read_text("utf-8"))}
+            for file in sorted(self.folder.glob("??/*.dir"))
+        }
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Shard:
 def find_shards(cache: ObjectCache, track_id: int | None) -> list[Shard]:
     """The shards of every revision that hold a track."""
     shards = []
-    for digest, files in cache.folders():
+    for digest, files in cache.folders.items():
         for name in files:
             if PurePosixPath(name).name == INDEX:
                 folder = PurePosixPath(name).parent
@@ -98,7 +101,7 @@ def find_shards(cache: ObjectCache, track_id: int | None) -> list[Shard]:
 
 def known_stores(cache: ObjectCache) -> set[str]:
     """The digests of all folders of spectrograms whose index is here."""
-    return {digest for digest, files in cache.folders() if INDEX in files and cache.path(files[INDEX]).is_file()}
+    return {digest for digest, files in cache.folders.items() if INDEX in files and cache.path(files[INDEX]).is_file()}
 
 
 def object_holders(cache: ObjectCache, lock: Path, recording: Recording) -> Iterator[Holder]:
@@ -107,7 +110,7 @@ def object_holders(cache: ObjectCache, lock: Path, recording: Recording) -> Iter
     """
     found: dict[Path, str] = {}
     indices: dict[Path, str] = {}  # last: they say which shards there are
-    for _, files in cache.folders():
+    for files in cache.folders.values():
         if MANIFEST in files:
             for name in _names_with(cache.path(files[MANIFEST]), set(recording.sha256)):
                 if name in files:
@@ -129,12 +132,11 @@ def object_holders(cache: ObjectCache, lock: Path, recording: Recording) -> Iter
 def _current_outs(cache: ObjectCache, lock: Path, recording: Recording) -> Iterator[tuple[Path, str]]:
     """Objects of the outs in ``dvc.lock`` that have the recording's row, or show clips."""
     stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
-    folders = dict(cache.folders())
     for out in (out for stage in stages.values() for out in stage.get("outs", [])):
         digest, name = out.get("md5"), out["path"]
         if not digest:
             continue
-        for relative, file in folders.get(digest, {}).items() if digest.endswith(".dir") else [("", digest)]:
+        for relative, file in cache.folders.get(digest, {}).items() if digest.endswith(".dir") else [("", digest)]:
             whole = f"{name}/{relative}" if relative else name
             if _shows_clips(whole) and recording.splits:
                 yield cache.path(file), whole

@@ -154,7 +154,9 @@ def _request_holders(request_log: Path | None, recording: Recording) -> Iterator
 
 
 def _source_notes(project: ProjectPaths, recording: Recording, sources: SourceFiles) -> Iterator[str]:
-    """What brings the recording back to ``data/audio``."""
+    """What has the recording under another id, or brings it back to ``data/audio``."""
+    for twin in recording.twins:
+        yield f"track {twin}, which is the same recording: `music-genre forget {twin}`"
     listed = {file.name for file in sources.deletable}
     for name in recording.names:
         source = name.partition("/")[0]

@@ -157,7 +157,7 @@ def audio_holders(project: ProjectPaths, recording: Recording) -> Iterator[Holde
     for name in recording.names:
         path = project.audio / name
         for copy in (path, path.with_name(f"{path.name[:100]}.partial")):
-            if copy.is_file():
+            if copy.is_file() or copy.is_symlink():
                 yield file_holder(copy, _relative(copy, project.root))
 
 

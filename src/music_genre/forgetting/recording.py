@@ -33,6 +33,7 @@ class Recording:
         audio_sha256: of the encoded audio; None where it is unknown.
         sha256: of its files, with whatever tags.
         request_ids: of the requests that brought it.
+        twins: ids of other tracks that are the same recording, in data sets with ids of their own.
         splits: by DVC's digest of the spectrograms that have it, the split that it is in.
         returns: whether the next run would take it in again; None where that is not known as yet.
     """
@@ -43,6 +44,7 @@ class Recording:
     audio_sha256: str | None = None
     sha256: tuple[str, ...] = ()
     request_ids: tuple[str, ...] = ()
+    twins: tuple[int, ...] = ()
     splits: Mapping[str, str] = field(default_factory=dict)
     returns: bool | None = None
 
@@ -66,7 +68,7 @@ class Journal:
         """The recording that ``what`` named, or names, in a command that has not finished."""
         for file in sorted(self.folder.glob("*.json")):
             values = json.loads(file.read_text(encoding="utf-8"))
-            lists = {key: tuple(values[key]) for key in ("names", "sha256", "request_ids")}
+            lists = {key: tuple(values[key]) for key in ("names", "sha256", "request_ids", "twins")}
             recording = Recording(**values | lists)
             if what in (recording.what, str(recording.track_id), *recording.names, *recording.request_ids):
                 return recording
@@ -173,9 +175,15 @@ class Collection:
             names |= {name for name in self.manifest if self._audio_of(name) == audio_sha256}
         own = {entry.sha256 for name in names if (entry := self.manifest.get(name)) and entry.sha256}
         own |= {file for file, audio in self.audio_sha256.items() if audio == audio_sha256}
-        request_ids = {*recording.request_ids, *self._requests(names)}
+        others = {
+            number for name, number in self.track_ids.items() if audio_sha256 and self._audio_of(name) == audio_sha256
+        }
         return replace(
-            complete, names=tuple(sorted(names)), sha256=tuple(sorted(own)), request_ids=tuple(sorted(request_ids))
+            complete,
+            names=tuple(sorted(names)),
+            sha256=tuple(sorted(own)),
+            request_ids=tuple(sorted({*recording.request_ids, *self._requests(names)})),
+            twins=tuple(sorted(others - {recording.track_id})),
         )
 
     def _requests(self, names: Iterable[str]) -> list[str]:
