@@ -123,7 +123,8 @@ def object_holders(cache: ObjectCache, lock: Path, recording: Recording) -> Iter
                     found[cache.path(faults)] = "faults.csv with its row"
     for shard in find_shards(cache, recording.track_id):
         found[shard.path] = "a shard with its clip"
-    found |= dict(_current_outs(cache, lock, recording))
+    for path, what in _current_outs(cache, lock, recording):
+        found.setdefault(path, what)
     for path, what in (found | indices).items():
         if path.is_file():
             yield file_holder(path, f"{path}, in DVC's cache ({what})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from music_genre.datasets.corrections import DROP, FORGOTTEN, read_corrections, 
 from music_genre.datasets.identity import identify
 from music_genre.datasets.listing import ListedFile, read_listing, stat_files
 from music_genre.datasets.registry import DataParams
-from music_genre.errors import MusicGenreError
+from music_genre.errors import AudioError, MusicGenreError
 from music_genre.features.cache import read_clip, write_shard
 from music_genre.files import file_sha256, sha256
 from music_genre.forgetting.holders import (
@@ -22,7 +23,6 @@ from music_genre.forgetting.holders import (
     Holder,
     file_holder,
     lines_holder,
-    remove,
     table_holder,
 )
 from music_genre.forgetting.recording import Recording
@@ -106,7 +106,7 @@ class SourceFiles:
             return (
                 self.recording.audio_sha256 is not None and identify(path).audio_sha256 == self.recording.audio_sha256
             )
-        except OSError:
+        except (OSError, AudioError):
             return False
 
 
@@ -154,7 +154,8 @@ def feature_holders(project: ProjectPaths, recording: Recording) -> Iterator[Hol
 
 def audio_holders(project: ProjectPaths, recording: Recording) -> Iterator[Holder]:
     """The pipeline's copies, finished or not."""
-    for name in recording.names:
+    inside = [name for name in recording.names if not Path(name).is_absolute() and ".." not in Path(name).parts]
+    for name in inside:
         path = project.audio / name
         for copy in (path, path.with_name(f"{path.name[:100]}.partial")):
             if copy.is_file() or copy.is_symlink():
@@ -174,7 +175,7 @@ def cache_holders(project: ProjectPaths, recording: Recording) -> Iterator[Holde
     for folder in (cache / "spectrograms", *sorted((cache / "embeddings").glob("*"))):
         for path in sorted(folder.glob("*.json")):
             if _rows_of(path, recording):
-                yield Holder(f"{_relative(path, root)}: its clip", lambda path=path: drop_clip(path, recording))  # type: ignore[misc]
+                yield Holder(f"{_relative(path, root)}: its clip", partial(drop_clip, path, recording))
 
 
 def drop_clip(description: Path, recording: Recording) -> None:
@@ -210,7 +211,7 @@ def request_pages(project: ProjectPaths, recording: Recording) -> Iterator[Holde
     """Pages of ``music-genre drift`` that name its requests."""
     for path in sorted(project.drift.rglob("*")):
         if path.is_file() and any(request_id.encode() in path.read_bytes() for request_id in recording.request_ids):
-            yield Holder(_relative(path, project.root), lambda path=path: remove(path))  # type: ignore[misc]
+            yield file_holder(path, _relative(path, project.root))
 
 
 def _relative(path: Path, root: Path) -> str:
