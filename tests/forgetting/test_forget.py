@@ -128,6 +128,7 @@ def test_request_takes_the_track_with_it_that_it_became(project: ProjectPaths) -
     assert not any("r1" in name for name in files(project.root))
     assert "r1" not in "".join(path.read_text("utf-8") for path in Path("log").glob("*.jsonl*"))
     assert any("server that runs" in text for text in plan.remaining)
+    assert forget(project, "r1").holders == []
 
 
 def test_track_takes_the_request_with_it_that_brought_it(project: ProjectPaths) -> None:

@@ -75,11 +75,11 @@ class ForgetPlan:
                 holder.remove()
             except OSError as error:
                 failures.append(f"{holder.where}: {error.strerror or error}")
-        if not failures:
-            self.journal.remove(self.recording)
-        else:
+        if failures:
             for holder in self.keep_out:
                 holder.remove()
+        elif self.holders or self.journal.find(self.recording.what):  # a kill may have left the journal alone
+            self.journal.finish(self.recording)
         return failures
 
 
@@ -96,7 +96,7 @@ def plan_forgetting(project: ProjectPaths, what: str) -> ForgetPlan:
     params, request_log = load_params(project.params), load_settings(project.root).request_log
     journal = Journal(project.cache / "forget")
     listed, notes = list_sources(project, params.data)
-    recording = journal.find(what) or Collection(project, listed, request_log).resolve(what)
+    recording = journal.find(what) or Collection(project, listed, request_log).resolve(what, journal.is_finished(what))
     cache, client = ObjectCache.open(project.root), connect_existing(project.root)
     shards = [*_workspace_shards(project, recording), *(find_shards(cache, recording.track_id) if cache else ())]
     recording = replace(recording, splits={**recording.splits, **{shard.digest: shard.split for shard in shards}})

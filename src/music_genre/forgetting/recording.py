@@ -59,7 +59,9 @@ class Recording:
 
 
 class Journal:
-    """What is known of recordings that are being forgotten: ``<folder>/<digest>.json``."""
+    """What is known of recordings that are being forgotten: ``<folder>/<digest>.json``; of those that are forgotten
+    only a digest of how they were named: ``<digest>.done``.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,15 +77,21 @@ class Journal:
         return None
 
     def write(self, recording: Recording) -> None:
-        """Remember a recording until ``remove``."""
-        atomic_write_text(self._file(recording), json.dumps(asdict(recording), indent=2) + "\n")
+        """Remember a recording until ``finish``."""
+        atomic_write_text(self._file(recording.what), json.dumps(asdict(recording), indent=2) + "\n")
 
-    def remove(self, recording: Recording) -> None:
+    def finish(self, recording: Recording) -> None:
         """It is forgotten."""
-        self._file(recording).unlink(missing_ok=True)
+        for what in (recording.what, *recording.request_ids):
+            atomic_write_text(self._file(what, "done"), "")
+        self._file(recording.what).unlink(missing_ok=True)
 
-    def _file(self, recording: Recording) -> Path:
-        return self.folder / f"{sha256(recording.what)[:16]}.json"
+    def is_finished(self, what: str) -> bool:
+        """Whether a recording of this name was forgotten."""
+        return self._file(what, "done").is_file()
+
+    def _file(self, what: str, suffix: str = "json") -> Path:
+        return self.folder / f"{sha256(what)[:16]}.{suffix}"
 
 
 class Collection:
@@ -112,11 +120,12 @@ class Collection:
             rows = tracks.dropna(subset=["sha256", "audio_sha256"])
             self.audio_sha256 |= dict(zip(rows["sha256"], rows["audio_sha256"], strict=True))
 
-    def resolve(self, what: str) -> Recording:
+    def resolve(self, what: str, is_finished: bool = False) -> Recording:
         """The recording that is meant.
 
         Args:
             what: a track id, the path of a file that was listed or is in ``data/audio``, or a request's id.
+            is_finished: whether a recording of this name was forgotten, of which nothing need be left.
 
         Raises:
             MusicGenreError: it is none of them.
@@ -129,8 +138,8 @@ class Collection:
             return self._complete(Recording(what, self._track_id(name), (name,)))
         if self.request_log and find_request(self.request_log, what):
             return self._of_request(Recording(what, request_ids=(what,)))
-        if is_id:  # of which tables, shards and runs may be left
-            return Recording(what, int(what))
+        if is_id or is_finished:
+            return Recording(what, int(what) if is_id else None)
         raise MusicGenreError(
             f"{what}: found no track with this id, no such file among the sources, and no such request"
             f" in {self.request_log or 'the request log, which is not set (MUSIC_GENRE_REQUEST_LOG)'};"
