@@ -30,6 +30,7 @@ COMMANDS = (
     "artist-effect",
     "learn-curve",
     "review",
+    "forget",
 )
 HEAVY_LIBRARIES = ("tensorflow", "keras", "mlflow", "librosa", "pandas", "numpy", "sklearn", "matplotlib")
 

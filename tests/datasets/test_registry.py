@@ -56,6 +56,18 @@ def test_several_sources_are_one_collection(tmp_path: Path) -> None:
     assert notes == ["'ROCK', 'Rock' are one genre: Rock"]
 
 
+def test_forgotten_tracks_are_neither_brought_nor_listed(tmp_path: Path) -> None:
+    sample = DATA["sample"].model_copy(update={"tracks_per_genre": 3, "duration_s": 0.1})
+    data = DATA.model_copy(update={"source": "sample", "sample": sample})
+    names = data.download(tmp_path / "audio", tmp_path / "cache", seed=7)
+    tracks, _ = data.load_tracks(tmp_path / "audio")
+    track_id, path = tracks.loc[3, ["track_id", "path"]]
+    assert {*data.download(tmp_path / "audio", tmp_path / "cache", 7, [track_id])} == {*names} - {path}
+    assert not (tmp_path / "audio" / path).exists()
+    listed, _ = data.load_tracks(tmp_path / "audio", [track_id])
+    assert listed["track_id"].tolist() == tracks["track_id"].drop(3).tolist()
+
+
 def test_split_sizes_of_several_sources_are_unknown() -> None:
     assert DATA.model_copy(update={"source": ("fma", "sample")}).split_sizes is None
 

@@ -20,6 +20,7 @@ from music_genre.cli.compare import compare
 from music_genre.cli.drift import drift
 from music_genre.cli.experiments import experiments
 from music_genre.cli.explain import explain, visualize_filters
+from music_genre.cli.forget import forget
 from music_genre.cli.learn_curve import learn_curve
 from music_genre.cli.models import promote, register, rollback, versions
 from music_genre.cli.predict import predict
@@ -75,6 +76,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "artist-effect": artist_effect,
     "learn-curve": learn_curve,
     "review": review,
+    "forget": forget,
 }
 
 for name, command in COMMANDS.items():

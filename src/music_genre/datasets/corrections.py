@@ -16,6 +16,7 @@ from music_genre.files import atomic_write_text
 
 COLUMNS = ("track_id", "genre", "reason")
 DROP = "drop"  # in place of a genre: the track is left out
+FORGOTTEN = "forgotten"  # a reason to drop a track, of `music-genre forget`: not even its file is taken in again
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ def write_corrections(path: Path, rows: Iterable[tuple[int, str, str]]) -> None:
     writer.writerow(COLUMNS)
     writer.writerows(sorted(rows))
     atomic_write_text(path, text.getvalue())
+
+
+def forgotten_tracks(corrections: pd.DataFrame) -> frozenset[int]:
+    """The ids of tracks that are forgotten, of what ``read_corrections`` gives."""
+    is_forgotten = corrections["genre"].eq(DROP) & corrections["reason"].eq(FORGOTTEN)
+    return frozenset(corrections.loc[is_forgotten, "track_id"].tolist())
 
 
 def apply_corrections(tracks: pd.DataFrame, issues: pd.DataFrame, corrections: pd.DataFrame) -> CorrectedTracks:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,21 +154,32 @@ class DataParams(SectionMap):
             files |= {f"{name}/{file}": path for file, path in listing.files.items()}
         return SourceListing(files, tuple(skipped))
 
-    def download(self, audio: Path, cache: Path, seed: int) -> list[str]:
-        """Bring or make what does not come from the user's files; the names, relative to ``audio``."""
-        return [
-            f"{name}/{file}"
-            for name, dataset, section in self._parts()
-            for file in dataset.download(audio / name, section, cache, seed)
-        ]
+    def download(self, audio: Path, cache: Path, seed: int, forgotten: Collection[int] = ()) -> list[str]:
+        """Bring or make what does not come from the user's files, but for tracks that are forgotten; the names,
+        relative to ``audio``.
+        """
+        names = []
+        for name, dataset, section in self._parts():
+            brought = dataset.download(audio / name, section, cache, seed)
+            left_out = set()
+            if forgotten and brought:
+                tracks = dataset.load_tracks(audio / name, section)
+                left_out = set(tracks.loc[tracks["track_id"].isin(forgotten), "path"])
+            for file in left_out:
+                (audio / name / file).unlink(missing_ok=True)
+            names += [f"{name}/{file}" for file in brought if file not in left_out]
+        return names
 
-    def load_tracks(self, audio: Path) -> tuple[pd.DataFrame, list[str]]:
-        """The tracks that ``data/audio`` lists, with a column source, and notes on genres that were unified."""
+    def load_tracks(self, audio: Path, forgotten: Collection[int] = ()) -> tuple[pd.DataFrame, list[str]]:
+        """The tracks that ``data/audio`` lists, with a column source, and notes on genres that were unified. Tracks
+        that are forgotten are left out, as far as their ids do not follow from the audio.
+        """
         tables = []
         for name, dataset, section in self._parts():
             table = dataset.load_tracks(audio / name, section).assign(source=name)
             tables.append(table.assign(path=name + "/" + table["path"].astype("string")))
         tracks = pd.concat(tables, ignore_index=True).astype({"track_id": "Int64", "source": "string"})
+        tracks = tracks[~tracks["track_id"].isin(forgotten)].reset_index(drop=True)
         tracks["genre"], notes = unify_genres(tracks["genre"])
         return tracks, notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from music_genre.datasets.corrections import read_corrections
+from music_genre.datasets.corrections import forgotten_tracks, read_corrections
 from music_genre.datasets.issues import check_issue_rate
 from music_genre.datasets.recordings import InspectionCache
 from music_genre.encoders.encoder import Encoder
@@ -33,11 +33,12 @@ def feature_extractors(project: ProjectPaths, params: Params) -> tuple[tuple[Pat
 def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     data = params.data
-    listed, notes = data.load_tracks(project.audio)
+    corrections = read_corrections(project.corrections)
+    listed, notes = data.load_tracks(project.audio, forgotten_tracks(corrections))
     print(*notes, sep="\n", end="\n" if notes else "", file=sys.stderr)
     cache = InspectionCache(project.cache / "inspect", feature_extractors(project, params))
     audio = load_settings(project.root).audio_folder(project.audio)
-    inspected = data.inspect(listed, audio, cache, read_corrections(project.corrections))
+    inspected = data.inspect(listed, audio, cache, corrections)
     tracks, issues = inspected.tracks, inspected.issues
     issues.to_csv(project.inspection, index=False)
     try:

@@ -73,12 +73,17 @@ def forget_request(folder: Path, request_id: str) -> list[Path]:
     Returns:
         The files that were changed or deleted; none where nothing was known of the request.
     """
-    logs = [path for files in (REQUEST_FILES, FEEDBACK_FILES, SHADOW_FILES) for path in sorted(folder.glob(files))]
-    changed = [path for path in logs if _blank_lines(path, id_field(request_id))]
+    changed = [path for path in _log_files(folder) if _blank_lines(path, id_field(request_id))]
     recordings = find_recordings(folder, request_id)
     for path in recordings:
         path.unlink(missing_ok=True)
     return changed + recordings
+
+
+def files_of_request(folder: Path, request_id: str) -> list[Path]:
+    """The files that keep something of a request: logs with lines of it, and recordings."""
+    field = id_field(request_id)
+    return [path for path in _log_files(folder) if field in path.read_bytes()] + find_recordings(folder, request_id)
 
 
 def id_field(request_id: str) -> bytes:
@@ -98,6 +103,10 @@ def find_recordings(folder: Path, request_id: str) -> list[Path]:
     names = [recording_name(request_id, suffix) for suffix in sorted(AUDIO_SUFFIXES)]
     folders = (folder / PENDING_DIR, *sorted((folder / AUDIO_DIR).glob("*")))
     return [path for parent in folders for name in names if (path := parent / name).is_file()]
+
+
+def _log_files(folder: Path) -> list[Path]:
+    return [path for files in (REQUEST_FILES, FEEDBACK_FILES, SHADOW_FILES) for path in sorted(folder.glob(files))]
 
 
 def _blank_lines(path: Path, field: bytes) -> bool:
