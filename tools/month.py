@@ -34,7 +34,7 @@ from music_genre.audio.decoding import decode_all
 
 ROOT = Path(__file__).parents[1]
 KNOWN, NEW = ("Classical", "Electronic", "Rock"), "Pop"
-N_TRAINING, PART_S, N_PARTS = 18, 14, 2  # clips a genre to train on first; requests are halves of the others
+N_TRAINING, PART_S, N_PARTS = 18, 29.5, 2  # clips a genre to train on first; requests are parts of the others
 WRONG_LABELS = 4  # of the feedback of the second week
 SETTINGS = """\
 request_log = "../requests"
@@ -212,15 +212,15 @@ def ask(month: Month, files: list[tuple[str, Path]], wrong: int = 0) -> list[boo
 
 
 def make_parts(month: Month, genre: str, clips: list[Path]) -> list[tuple[str, Path]]:
-    """Halves of clips, as a listener would send them, in another format."""
+    """Parts of clips, a little apart, as listeners would send them, in another format."""
     parts = []
     for clip in clips:
         signal_ = decode_all(clip, 900.0)
-        length = PART_S * signal_.sample_rate_hz
         for number in range(N_PARTS):
+            first, last = (int(s * signal_.sample_rate_hz) for s in (0.2 * number, 0.2 * number + PART_S))
             path = month.folder / f"requests-of-users/{genre}-{clip.stem}-{number}.flac"
             path.parent.mkdir(exist_ok=True)
-            soundfile.write(path, signal_.samples[number * length : (number + 1) * length], signal_.sample_rate_hz)
+            soundfile.write(path, signal_.samples[first:last], signal_.sample_rate_hz)
             parts.append((genre, path))
     return parts
 

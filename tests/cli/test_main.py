@@ -24,6 +24,7 @@ COMMANDS = (
     "register",
     "promote",
     "rollback",
+    "retrain",
     "experiments",
     "compare",
     "drift",
@@ -173,7 +174,7 @@ def test_commands_work_in_any_folder_of_the_project(
 
 
 def test_interrupted_command_exits_with_130(in_clone: Path, tmp_path: Path) -> None:
-    pipe = tmp_path / "requests.jsonl"
+    pipe = tmp_path / "requests-0.jsonl"
     os.mkfifo(pipe)
     arguments = [sys.executable, "-m", "music_genre.cli", "drift", "--log", str(tmp_path)]
     process = subprocess.Popen(

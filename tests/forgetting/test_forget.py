@@ -134,7 +134,7 @@ def test_request_takes_the_track_with_it_that_it_became(project: ProjectPaths) -
 def test_track_takes_the_request_with_it_that_brought_it(project: ProjectPaths) -> None:
     forget(project, track_id(project, "audio/Hum/r1.wav"))
     lines = Path("log/requests-0.jsonl").read_text("utf-8").splitlines()[:-1]
-    assert [json.loads(line)["request_id"] for line in lines] == ["r2", "r3"]
+    assert [json.loads(line)["request_id"] for line in lines if line.strip()] == ["r2", "r3"]
 
 
 def test_request_that_became_no_track_leaves_the_collection_alone(project: ProjectPaths) -> None:
