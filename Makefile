@@ -57,9 +57,7 @@ repro: setup  ## from audio to a registered model: dvc repro; a refusal by the g
 	@$(CHECK_SOURCES)
 	dvc repro
 	@# Where stage register had nothing to do, the tracking store may still be new or lost: the command fills it.
-	@if test reports/registration.json -nt $(VENV)/.repro-start; then \
-		true; \
-	else music-genre register >/dev/null || test $$? -eq 3; fi
+	@test reports/registration.json -nt $(VENV)/.repro-start || music-genre register || test $$? -eq 3
 	@echo
 	@music-genre versions
 	@printf '%s\n' '' \

@@ -1,4 +1,4 @@
-"""``make repro``: registers once, fills a lost tracking store, and fails with code 3 where the gate refuses."""
+"""``make repro``: registers once, fills a lost tracking store, and says at its end where the gate refuses."""
 
 from __future__ import annotations
 
@@ -79,19 +79,37 @@ def test_register_fills_the_store_where_dvc_has_nothing_to_do(project: Path) -> 
     assert calls == [CHECK, "dvc repro", "music-genre register", "music-genre versions"]
 
 
-def test_refusal_by_the_gate_is_error_3(project: Path) -> None:
+SAID = "The gate refused the model, and the champion stays: reports/gate.json says why."
+
+
+def test_refusal_by_the_gate_is_said_at_the_end_and_no_error(project: Path) -> None:
     write_program(project, "dvc", """sleep 0.1; echo '{"verdict": "refused"}' >reports/registration.json""")
     done, calls = make_repro(project)
-    assert "The gate refused the model; reports/gate.json says why." in done.stderr
-    assert "Error 3" in done.stderr
-    assert calls == [CHECK, "dvc repro"]
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == SAID
+    assert calls == [CHECK, "dvc repro", "music-genre versions"]
 
 
-def test_earlier_refusal_is_error_3(project: Path) -> None:
-    write_program(project, "music-genre", "exit 3")
+def test_earlier_refusal_is_said_too(project: Path) -> None:
+    (project / "reports/registration.json").write_text('{"verdict": "refused"}', encoding="utf-8")
+    write_program(project, "music-genre", 'if [ "$1" = register ]; then exit 3; fi')
     done, calls = make_repro(project)
-    assert "Error 3" in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == SAID
+    assert calls == [CHECK, "dvc repro", "music-genre register", "music-genre versions"]
+
+
+def test_registration_that_fails_is_an_error(project: Path) -> None:
+    write_program(project, "music-genre", "exit 1")
+    done, calls = make_repro(project)
+    assert "Error 1" in done.stderr
     assert calls == [CHECK, "dvc repro", "music-genre register"]
+
+
+@pytest.mark.parametrize(("code", "ends_well"), [(0, True), (3, True), (1, False)])
+def test_retraining_that_the_gate_refuses_ends_well(project: Path, code: int, ends_well: bool) -> None:
+    write_program(project, "music-genre", f"exit {code}")
+    assert (make(project, "retrain").returncode == 0) == ends_well
 
 
 def test_failed_stage_stops_before_the_registry(project: Path) -> None:

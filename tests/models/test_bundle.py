@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from zipfile import ZipFile, is_zipfile
 
@@ -299,3 +301,24 @@ def test_model_of_ready_spectrograms_is_independent_of_transform_and_features_ve
         model = ModelBundle(bundle_dir)
     assert model.manifest.transform is None
     assert model.predict({SPECTROGRAMS: mel}).shape == (len(mel), 3)
+
+
+def test_classical_baseline_answers_without_what_networks_need(
+    trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray, tmp_path: Path
+) -> None:
+    absent = ("tensorflow", "keras", "mlflow", "matplotlib", "onnx")
+    script = f"""
+import sys
+from pathlib import Path
+sys.modules.update(dict.fromkeys({absent}))
+import numpy as np
+from music_genre.models.bundle import ModelBundle
+print(ModelBundle(Path(sys.argv[1])).predict({{"spectrograms": np.load(sys.argv[2])}}).tolist())
+"""
+    np.save(tmp_path / "mel.npy", mel)
+    with temporary_bundle(trained_checkout / "models", "baseline", data) as bundle_dir:
+        command = [sys.executable, "-c", script, str(bundle_dir), str(tmp_path / "mel.npy")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        expected = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)

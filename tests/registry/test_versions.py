@@ -20,7 +20,7 @@ from music_genre.registry import versions
 from music_genre.registry.criteria import Criterion, CriterionName
 from music_genre.registry.gate import GateResult
 from music_genre.registry.history import ChampionPeriod, champion_periods
-from music_genre.registry.listing import VersionInfo, list_versions
+from music_genre.registry.listing import VersionInfo, genre_changes, list_versions
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.registry.versions import (
     MAX_REASON_CHARS,
@@ -49,9 +49,15 @@ class Registry:
     ref: RunRef
     make_result: Callable[..., ModelResult]
 
-    def register(self, digest: str, criteria: Sequence[Criterion] = PASSING, model: str = "crnn") -> ModelVersion:
-        result = self.make_result(model, macro_f1=float(criteria[0].value))
-        return versions.register(self.client, self.name, digest, self.ref, result, GateResult(model, [], criteria))
+    def register(
+        self,
+        digest: str,
+        criteria: Sequence[Criterion] = PASSING,
+        model: str = "crnn",
+        genres: Sequence[str] = ("Folk", "Rock"),
+    ) -> ModelVersion:
+        result, gate = self.make_result(model, macro_f1=float(criteria[0].value)), GateResult(model, [], criteria)
+        return versions.register(self.client, self.name, digest, self.ref, result, gate, genres)
 
     def promote(self, version: str | None = None, force_reason: str | None = None) -> str:
         return versions.promote(self.client, self.name, version, force_reason)
@@ -404,3 +410,17 @@ def test_shadow_tag_written_by_hand_is_ignored(registry: Registry) -> None:
 def test_second_process_waits_for_the_registry_lock(tmp_path: Path) -> None:
     with registry_lock(tmp_path), pytest.raises(TimeoutError):
         registry_lock(tmp_path).acquire(timeout=0.1)
+
+
+def test_champion_tells_how_its_genres_differ_from_the_one_before(registry: Registry) -> None:
+    registry.register("a")
+    second = registry.register("b", genres=("Folk", "Jazz"))
+    assert genre_changes(registry.client, second) == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
+    registry.promote("2")
+    second = registry.client.get_model_version(registry.name, "2")
+    assert genre_changes(registry.client, second) == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
+    third = registry.register("c", genres=("Jazz", "Folk"))
+    registry.promote("3")
+    assert genre_changes(registry.client, third) is None
+    first = registry.client.get_model_version(registry.name, "1")
+    assert first.tags["genres"] == '["Folk", "Rock"]'
