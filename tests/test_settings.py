@@ -34,7 +34,9 @@ def test_file_sets_each_setting(tmp_path: Path) -> None:
         tmp_path,
         'api_key = "ключ"\nrequest_log = "/var/log/music-genre"\nshadow = true\ndrift_js_threshold = 0.2\n'
         "drift_alpha = 0.1\ndrift_window = 500\ndrift_min_requests = 10\n"
-        "keep_audio = true\nkeep_audio_days = 30\nfeedback_per_minute = 6\n",
+        "keep_audio = true\nkeep_audio_days = 30\nfeedback_per_minute = 6\n"
+        'promote = "automatic"\npromote_min_shadow = 7\npromote_min_feedback = 3\n'
+        "rollback_max_error_share = 0.05\nrollback_min_feedback_accuracy = 0.4\n",
     )
     assert load_settings(tmp_path).model_dump() == {
         "api_key": SecretStr("ключ"),
@@ -44,6 +46,11 @@ def test_file_sets_each_setting(tmp_path: Path) -> None:
         "keep_audio_days": 30,
         "feedback_per_minute": 6,
         "shadow": True,
+        "promote": "automatic",
+        "promote_min_shadow": 7,
+        "promote_min_feedback": 3,
+        "rollback_max_error_share": 0.05,
+        "rollback_min_feedback_accuracy": 0.4,
         "drift_js_threshold": 0.2,
         "drift_alpha": 0.1,
         "drift_window": 500,

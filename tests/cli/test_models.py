@@ -51,7 +51,8 @@ def set_evaluation(folder: Path, name: str, macro_f1: float, right: bool) -> Non
     """Change a model's evaluation: all its predictions are right, or all are wrong."""
     reports = folder / "reports/evaluation" / name
     metrics = json.loads((reports / "metrics.json").read_text())
-    metrics["validation"]["macro_f1"] = macro_f1
+    metrics["validation"] |= dict.fromkeys(("macro_f1", "macro_f1_low", "macro_f1_high"), macro_f1)
+    metrics["validation"]["log_loss"] = 1 - macro_f1
     (reports / "metrics.json").write_text(json.dumps(metrics))
     table = pd.read_csv(reports / "predictions.csv")
     table["predicted"] = (
@@ -85,7 +86,7 @@ def with_challenger(writable_checkout: Path, command: Command) -> Path:
 def refused(writable_checkout: Path) -> Path:
     """The working directory, whose models the gate refuses."""
     set_gate(writable_checkout, 0.6)
-    for name in ("crnn", "parallel", "ensemble"):
+    for name in ("baseline", "crnn", "parallel", "ensemble"):
         set_evaluation(writable_checkout, name, 0.25, right=False)
     gate.main()
     return writable_checkout
@@ -213,7 +214,7 @@ def test_refused_model_is_registered_without_alias_and_exits_with_3(command: Com
     registered = command("register")
     assert registered.code == 3
     assert registered.err == "music-genre: the gate refused music-genre version 1\n"
-    assert "FAILED  macro-F1 on validation 0.25 (at least 0.6)" in registered.out
+    assert "FAILED  macro-F1 on validation 0.25 [0.25, 0.25] on 6 clips (at least 0.6)" in registered.out
     assert aliases(command) == {"1": []}
     written = json.loads((refused / "reports/registration.json").read_text())
     assert (written["version"], written["verdict"]) == ("1", "refused")

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
+from music_genre.datasets.listing import ListedFile, write_listing
 from music_genre.paths import ProjectPaths
 
 STAGES = """
@@ -56,5 +58,8 @@ def project(collected: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A copy to change; the working directory."""
     folder = tmp_path / "project"
     shutil.copytree(collected, folder)
+    listing = pd.read_parquet(folder / "data/listing.parquet")
+    listing["path"] = listing["path"].str.replace(str(collected), str(folder), regex=False)  # else it names originals
+    write_listing(folder / "data/listing.parquet", [ListedFile(**row) for row in listing.to_dict("records")], {})
     monkeypatch.chdir(folder)
     return ProjectPaths(folder)

@@ -65,13 +65,13 @@ def test_version_is_copied_once_and_replaces_another_model_with_its_tag(
     registry = RegistryClient()
     version = registry.champion()
     _, bundle_dir = registry.download(version)
-    created = bentoml.models.get(save_to_bento_store(version, bundle_dir)).info.creation_time
-    assert bentoml.models.get(save_to_bento_store(version, bundle_dir)).info.creation_time == created
+    created = bentoml.models.get(save_to_bento_store(version, version.tags, bundle_dir)).info.creation_time
+    assert bentoml.models.get(save_to_bento_store(version, version.tags, bundle_dir)).info.creation_time == created
     other = tmp_path / "other"
     shutil.copytree(bundle_dir, other)
     manifest = json.loads((other / MANIFEST).read_text())
     (other / MANIFEST).write_text(json.dumps(manifest | {"temperature": 2.0}))
-    tag = save_to_bento_store(version, other)
+    tag = save_to_bento_store(version, version.tags, other)
     assert str(tag) == "music-genre:v1"
     assert bentoml.models.get(tag).info.creation_time > created
 

@@ -76,7 +76,7 @@ def test_model_of_truncated_files_is_incompatible(champion: tuple[ServedModel, P
     served, bundle_dir = champion
     copy = tmp_path / "bundle"
     shutil.copytree(bundle_dir, copy)
-    (weights,) = [path for path in copy.iterdir() if path.name != MANIFEST]
+    weights = copy / served.manifest.members[0].file
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(IncompatibleModelError):
         load_and_warm_up(served, copy)

@@ -10,6 +10,28 @@ from typing import BinaryIO
 
 from music_genre.errors import AudioError, IssueReason
 
+# Of operating systems and of network storage (Synology, QNAP), without music; hidden folders begin with a dot.
+SYSTEM_FOLDERS = frozenset(
+    [
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "found.000",
+        "__macosx",
+        "network trash folder",
+        "temporary items",
+        "@eadir",
+        "@recycle",
+        "@recently-snapshot",
+        "@sharebin",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+    ]
+)
+
 
 @dataclass(frozen=True)
 class AudioFolder:

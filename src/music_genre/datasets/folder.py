@@ -12,6 +12,7 @@ from typing import Annotated
 import pandas as pd
 from pydantic import BeforeValidator, field_validator
 
+from music_genre.audio.folder import SYSTEM_FOLDERS
 from music_genre.audio.kinds import AUDIO_SUFFIXES
 from music_genre.config import ParamsModel
 from music_genre.datasets.listing import SourceListing
@@ -19,27 +20,6 @@ from music_genre.datasets.names import artist_of_folders
 from music_genre.datasets.registry import Dataset
 from music_genre.errors import MusicGenreError
 
-# Of operating systems and of network storage (Synology, QNAP); hidden folders begin with a dot.
-SYSTEM_FOLDERS = frozenset(
-    [
-        "$recycle.bin",
-        "recycler",
-        "recycled",
-        "system volume information",
-        "lost+found",
-        "found.000",
-        "__macosx",
-        "network trash folder",
-        "temporary items",
-        "@eadir",
-        "@recycle",
-        "@recently-snapshot",
-        "@sharebin",
-        "@tmp",
-        "#recycle",
-        "#snapshot",
-    ]
-)
 # Folders of these names hold genres, and are none: their parent was named.
 NO_GENRES = frozenset(
     [

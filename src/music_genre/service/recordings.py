@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import anyio
 
+from music_genre.audio.folder import SYSTEM_FOLDERS
 from music_genre.audio.kinds import detect_kind
-from music_genre.datasets.folder import SYSTEM_FOLDERS
 from music_genre.errors import AudioError
 from music_genre.service.observability import request_context
 from music_genre.validation.request_log import AUDIO_DIR, PENDING_DIR, find_recordings, recording_name

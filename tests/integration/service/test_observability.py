@@ -113,7 +113,8 @@ def line_of(server_log: Path, request_id: str) -> dict[str, Any]:
 
 def test_request_log_has_statistics_and_no_audio(server: httpx.Client, served_folder: Path, rock_mp3: bytes) -> None:
     response = post(server, rock_mp3, **{"X-Request-Id": "to-be-logged"})
-    lines = [line for path in (served_folder / "requests").iterdir() for line in path.read_text().splitlines()]
+    logs = (served_folder / "requests").glob("requests-*.jsonl")
+    lines = [line for path in logs for line in path.read_text().splitlines()]
     (line,) = [json.loads(line) for line in lines if "to-be-logged" in line]
     assert line["genre"] == response.json()["genre"]
     assert set(line) >= {*drift.FEATURES, "time", "version", "confidence"}
