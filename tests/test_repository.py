@@ -5,6 +5,7 @@ nothing names a machine of its author.
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -115,3 +116,18 @@ def test_commit_subject_is_at_most_72_characters(message: str, refused: bool) ->
     assert hook["args"] == ["--multiline"]
     assert bool(re.search(hook["entry"], message, re.MULTILINE | re.DOTALL)) == refused
     assert "commit-msg" in config["default_install_hook_types"]
+
+
+def test_scheduled_examples_call_commands_that_there_are() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # names of units have capitals
+    unit.read_string((ROOT / "examples/retrain.service").read_text(encoding="utf-8"))
+    assert unit["Service"]["ExecStart"].split()[1:] == ["retrain"]
+    assert unit["Service"]["SuccessExitStatus"] == "3"
+    workflow = yaml.safe_load((ROOT / "examples/retrain-workflow.yml").read_text(encoding="utf-8"))
+    scripts = [step["run"] for step in workflow["jobs"]["retrain"]["steps"] if "run" in step]
+    for script in scripts:
+        assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).stderr == ""
+    called = set(re.findall(r"\bmusic-genre ([a-z]+) ", "\n".join(scripts)))
+    assert called == {"retrain", "compare"}
+    assert any("music-genre retrain --output summary.md" in script for script in scripts)

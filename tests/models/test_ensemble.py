@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from music_genre.models.calibration import apply_temperature, fit_temperature
+from music_genre.models.calibration import apply_temperature, calibrate, fit_temperature
 from music_genre.models.ensemble import average
 
 
@@ -40,3 +40,10 @@ def test_fitted_temperature_recovers_calibrated_probabilities(true_temperature: 
     probabilities, labels = calibrated_predictions(5000)
     miscalibrated = apply_temperature(probabilities, 1 / true_temperature)
     assert fit_temperature(miscalibrated, labels) == pytest.approx(true_temperature, rel=0.1)
+
+
+def test_few_clips_that_are_all_right_do_not_make_a_model_certain() -> None:
+    probabilities, labels = np.tile([[0.7, 0.2, 0.1]], (10, 1)), np.zeros(10, dtype=np.int64)
+    assert fit_temperature(probabilities, labels) < 0.13
+    confidence = apply_temperature(probabilities, calibrate(probabilities, labels)).max()
+    assert 0.85 < confidence < 0.95  # 11 of 12, as Platt has it

@@ -108,7 +108,7 @@ def test_model_that_is_certainly_worse_than_the_baseline_is_refused(
     assert of_network.failed == ["max_macro_f1_below_baseline"]
     assert "max_macro_f1_below_baseline" not in {criterion.name for criterion in gate.criteria}
     criterion = next(c for c in of_network.criteria if c.name == "max_macro_f1_below_baseline")
-    assert "macro-F1 against the baseline's, 0.4167" in str(criterion)
+    assert "macro-F1 against the baseline's: 0.4167" in str(criterion)
     assert str(criterion).endswith(" lower] on 120 clips (not certainly lower)")
 
 
@@ -117,7 +117,7 @@ def test_model_that_is_better_than_the_baseline_is_told_so_in_words(
 ) -> None:
     network, baseline = make_result("crnn", wrong=range(10), log_loss=0.1), make_result("baseline", wrong=range(60))
     text = str(judge(network, baseline, baselines=["baseline"]))
-    assert "  passed  macro-F1 against the baseline's, 0.4167" in text
+    assert "  passed  macro-F1 against the baseline's: 0.4167" in text
     assert "higher" in text
     assert "-" not in text.split("baseline's")[1].split("\n")[0]
 
@@ -177,7 +177,7 @@ def test_every_threshold_of_params_yaml_has_a_criterion_of_its_name() -> None:
 def test_values_are_rounded_and_never_minus_zero(gate_params: GateParams) -> None:
     criterion = apply_threshold(CriterionName.MAX_MACRO_F1_DROP, -0.000001, gate_params)
     assert str(criterion.value) == "0.0"
-    assert str(criterion) == "passed  macro-F1 against the champion's, equal (not certainly lower)"
+    assert str(criterion) == "passed  macro-F1 against the champion's: equal (not certainly lower)"
     assert apply_threshold(CriterionName.MAX_ECE, 0.123456, gate_params).value == 0.1235
     # Half a step of float16 is not skew.
     assert apply_threshold(CriterionName.MAX_FEATURE_SKEW_DB, 0.03125, gate_params).value == 0.0

@@ -43,6 +43,13 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, smoothing: fl
     return float(np.exp(minimize_scalar(log_loss, bounds=(-bound, bound), method="bounded").x))
 
 
+def calibrate(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that calibrates a model on validation's clips: smoothed as by Platt, because these may be few.
+    Arguments as for ``fit_temperature``.
+    """
+    return fit_temperature(probabilities, labels, 1 / (len(labels) + 2))
+
+
 def write_temperature(folder: Path, temperature: float) -> None:
     """Store the temperature of a trained model's probabilities in its folder."""
     (folder / CALIBRATION).write_text(json.dumps({"temperature": temperature}) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.store import SpectrogramStore
-from music_genre.models.calibration import fit_temperature, read_temperature
+from music_genre.models.calibration import calibrate, read_temperature
 from music_genre.models.ensemble import EnsembleMember, write_ensemble
 from music_genre.models.registry import ENSEMBLE
 from music_genre.params import load_params
@@ -22,7 +22,7 @@ def main(project: ProjectPaths) -> None:
     names = params.ensemble.members
     probabilities = [ModelPredictions.read(project.predictions(name)).probabilities["validation"] for name in names]
     # Averages of calibrated models are underconfident.
-    temperature = fit_temperature(np.mean(probabilities, axis=0), data.split("validation").label)
+    temperature = calibrate(np.mean(probabilities, axis=0), data.split("validation").label)
     members = [EnsembleMember(name, 1 / len(names), read_temperature(project.models / name)) for name in names]
     write_ensemble(project.models, members, temperature, data.genres)
     for member in members:

@@ -12,7 +12,7 @@ import numpy as np
 from music_genre import models, training
 from music_genre.features.store import INDEX, ClipDataset, SpectrogramStore
 from music_genre.files import file_sha256, sha256
-from music_genre.models.calibration import fit_temperature, write_temperature
+from music_genre.models.calibration import calibrate, write_temperature
 from music_genre.models.linear_head import save_head
 from music_genre.models.params import NetworkParams
 from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
@@ -87,8 +87,7 @@ def find_temperature(path: Path, name: str, validation: ClipDataset) -> float:
     """The temperature that calibrates a stored model on validation's clips."""
     predict = load_predictor(path, name).predict
     probabilities = np.concatenate([predict(clips) for clips in validation.batches(PREDICT_BATCH_SIZE)])
-    # Smoothed as by Platt (1999): a few clips that are all right do not make the next ones certain.
-    return fit_temperature(probabilities, validation.label, 1 / (len(validation) + 2))
+    return calibrate(probabilities, validation.label)
 
 
 def training_fingerprint(project: ProjectPaths, name: str, section: NetworkParams, seed: int) -> str:

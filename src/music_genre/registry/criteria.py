@@ -41,12 +41,12 @@ CRITERION_DESCRIPTIONS = {
     CriterionName.MIN_MACRO_F1: "macro-F1 on validation",
     CriterionName.MIN_CLASS_RECALL: "lowest recall of a genre on validation",
     CriterionName.MAX_ECE: "calibration error (ECE) on validation",
-    CriterionName.MAX_MACRO_F1_BELOW_BASELINE: "macro-F1 against the baseline's,",
+    CriterionName.MAX_MACRO_F1_BELOW_BASELINE: "macro-F1 against the baseline's",
     CriterionName.DATA_QUALITY: "data checks",
     CriterionName.MAX_SIZE_MB: "size of the model in MB",
     CriterionName.MAX_FEATURE_SKEW_DB: "feature skew in dB",
     CriterionName.MAX_LATENCY_MS: "latency of one clip in ms",
-    CriterionName.MAX_MACRO_F1_DROP: "macro-F1 against the champion's,",
+    CriterionName.MAX_MACRO_F1_DROP: "macro-F1 against the champion's",
 }
 
 DIFFERENCES = {CriterionName.MAX_MACRO_F1_BELOW_BASELINE, CriterionName.MAX_MACRO_F1_DROP}  # positive: it is worse
@@ -103,7 +103,10 @@ class Criterion:
 
     def __str__(self) -> str:
         mark, text = "passed" if self.passed else "FAILED", CRITERION_DESCRIPTIONS[CriterionName(self.name)]
-        return f"{mark}  {text}" if isinstance(self.value, bool) else f"{mark}  {text} {self.measured} ({self.bound})"
+        if isinstance(self.value, bool):
+            return f"{mark}  {text}"
+        colon = ":" if self.name in DIFFERENCES else ""
+        return f"{mark}  {text}{colon} {self.measured} ({self.bound})"
 
 
 def _difference(value: float) -> str:

@@ -39,7 +39,7 @@ def rank(
     rest = list(results)
     while rest:
         selection = select(rest, size_mb, max_macro_f1_cost, seed)
-        yield selection
+        yield selection if len(rest) == len(results) else selection._replace(reason=f"of the rest, {selection.reason}")
         rest = [result for result in rest if result is not selection.result]
 
 
