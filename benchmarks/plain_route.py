@@ -2,17 +2,17 @@
 ``uvicorn --app-dir benchmarks plain_route:app``.
 """
 
-import keras
 import librosa
 import numpy as np
 from fastapi import FastAPI, UploadFile
 
 from music_genre.cli._context import bundle_dir
 from music_genre.models.bundle import read_manifest
+from music_genre.models.predictors import load_predictor
 
 with bundle_dir("champion") as (folder, _):
     manifest = read_manifest(folder)
-    members = [keras.models.load_model(folder / member.file) for member in manifest.members]
+    members = [load_predictor(folder / member.file, member.name) for member in manifest.members]
 transform = manifest.transform
 n_samples = transform.n_frames * transform.hop_length
 app = FastAPI()
@@ -30,7 +30,7 @@ def predict(audio: UploadFile) -> dict[str, float]:
     y, rate = librosa.load(audio.file, sr=transform.sample_rate_hz)
     starts = range(0, max(1, len(y) - n_samples // 2), n_samples // 2)
     clips = np.stack([log_mel(y[start:], rate) for start in starts])
-    rows = [model.predict(clips.reshape(-1, *model.input_shape[1:]), verbose=0).mean(axis=0) for model in members]
+    rows = [model.predict(clips).mean(axis=0) for model in members]
     return {genre: float(p) for genre, p in zip(manifest.genres, np.mean(rows, axis=0), strict=True)}
 
 

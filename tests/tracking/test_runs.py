@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -193,3 +195,29 @@ def test_no_experiments_are_an_empty_table(tmp_path: Path) -> None:
 
 def test_nested_values_get_dotted_names() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": (1, 2)}, "e": None}) == {"a.b.c": 1, "a.d": (1, 2), "e": None}
+
+
+def test_store_that_was_killed_while_it_was_created_is_created_anew(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from pathlib import Path
+import sqlalchemy
+from music_genre.tracking import runs
+created = 0
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+def kill(connection, cursor, statement, *_):
+    global created
+    created += "CREATE TABLE" in statement
+    if created == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+print(runs.connect(Path.cwd()).get_experiment_by_name(runs.EXPERIMENT).name)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    codes = []
+    for number in (10, 30, 1000):
+        command = [sys.executable, "-c", script, str(number)]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        codes.append(done.returncode)
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0], done.stderr
+    assert done.stdout.split() == [EXPERIMENT]
+    assert not (tmp_path / ".cache/mlflow.db").exists()

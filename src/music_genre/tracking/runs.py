@@ -37,7 +37,7 @@ from music_genre.tracking.provenance import (
 )
 from music_genre.tracking.run_params import flatten
 
-EXPERIMENT = "music-genre"
+EXPERIMENT, STORE_FILE = "music-genre", "mlflow.db"
 # MLflow's page shows the experiment as training, not as traces of language models. Its shared view `metrics` shows what
 # choices are made on, validation, the best first; MLflow sorts columns by their names.
 VIEW_METRICS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece")
@@ -65,7 +65,7 @@ def store_root(root: Path) -> Path:
 
 def store_uri(root: Path) -> str:
     """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in ``store_root``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root(root)}/mlflow.db"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root(root) / STORE_FILE}"
 
 
 def connect(root: Path) -> MlflowClient:
@@ -82,6 +82,8 @@ def connect(root: Path) -> MlflowClient:
     (folder / ".cache").mkdir(exist_ok=True)
     # Two processes that create the store at the same time would disturb each other.
     with FileLock(folder / ".cache/mlflow.lock"):
+        if uri == f"sqlite:///{folder / STORE_FILE}":
+            _create_store(folder / STORE_FILE, folder / ".cache" / STORE_FILE)
         client = MlflowClient()
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
@@ -91,6 +93,17 @@ def connect(root: Path) -> MlflowClient:
             client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, EXPERIMENT_TAGS[VIEW_TAG])
     mlflow.set_experiment(EXPERIMENT)
     return client
+
+
+def _create_store(file: Path, temporary: Path) -> None:
+    """Create a database that does not exist, whole or not at all: MLflow makes its tables one by one; one that lacks
+    some because the process was killed can never be opened again.
+    """
+    if file.exists():
+        return
+    temporary.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{temporary}").search_experiments()
+    temporary.replace(file)
 
 
 def _check_server(uri: str) -> None:
