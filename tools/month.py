@@ -34,7 +34,7 @@ from music_genre.audio.decoding import decode_all
 
 ROOT = Path(__file__).parents[1]
 KNOWN, NEW = ("Classical", "Electronic", "Rock"), "Pop"
-N_TRAINING, PART_S, N_PARTS = 18, 29.5, 2  # clips a genre to train on first; requests are parts of the others
+N_TRAINING, PART_S, N_PARTS = 18, 29.8, 2  # clips a genre to train on first; requests are parts of the others
 WRONG_LABELS = 4  # of the feedback of the second week
 SETTINGS = """\
 request_log = "../requests"
@@ -217,7 +217,7 @@ def make_parts(month: Month, genre: str, clips: list[Path]) -> list[tuple[str, P
     for clip in clips:
         signal_ = decode_all(clip, 900.0)
         for number in range(N_PARTS):
-            first, last = (int(s * signal_.sample_rate_hz) for s in (0.2 * number, 0.2 * number + PART_S))
+            first, last = (int(s * signal_.sample_rate_hz) for s in (0.1 * number, 0.1 * number + PART_S))
             path = month.folder / f"requests-of-users/{genre}-{clip.stem}-{number}.flac"
             path.parent.mkdir(exist_ok=True)
             soundfile.write(path, signal_.samples[first:last], signal_.sample_rate_hz)
