@@ -137,12 +137,12 @@ def run_pipeline(project: ProjectPaths) -> None:
     Raises:
         MusicGenreError: a stage failed; it has said why.
     """
-    (project.root / ".dvc/tmp").mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [sys.executable, "-c", "from music_genre.pipeline import scan; scan.check()"], cwd=project.root, check=True
-    )
-    if subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=project.root, check=False).returncode:
-        raise MusicGenreError("dvc repro failed; call retrain again once its cause is mended: it goes on from there")
+    check_sources = ("-c", "from music_genre.pipeline import scan; scan.check()")
+    for arguments in (check_sources, ("-m", "dvc", "repro")):
+        if subprocess.run([sys.executable, *arguments], cwd=project.root, check=False).returncode:
+            raise MusicGenreError(
+                "dvc repro failed; call retrain again once its cause is mended: it goes on from there"
+            )
 
 
 @dataclass(frozen=True)
