@@ -137,9 +137,9 @@ def run_pipeline(project: ProjectPaths) -> None:
     Raises:
         MusicGenreError: a stage failed; it has said why.
     """
-    check_sources = ("-c", "from music_genre.pipeline import scan; scan.check()")
-    for arguments in (check_sources, ("-m", "dvc", "repro")):
-        if subprocess.run([sys.executable, *arguments], cwd=project.root, check=False).returncode:
+    python, check_sources = sys.executable, "from music_genre.pipeline import scan; scan.check()"
+    for command in ([python, "-c", check_sources], [python, "-m", "dvc", "repro"]):
+        if subprocess.run(command, cwd=project.root, check=False).returncode:  # noqa: S603  # both are our own
             raise MusicGenreError(
                 "dvc repro failed; call retrain again once its cause is mended: it goes on from there"
             )
