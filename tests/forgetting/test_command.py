@@ -34,6 +34,7 @@ def test_without_a_terminal_it_lists_and_removes_nothing(project: ProjectPaths) 
     assert SONG.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "removed"), [(b"y\n", True), (b"\n", False)])
 def test_it_asks_on_a_terminal(project: ProjectPaths, answer: bytes, removed: bool) -> None:
     ours, theirs = pty.openpty()

@@ -197,6 +197,7 @@ def test_nested_values_get_dotted_names() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": (1, 2)}, "e": None}) == {"a.b.c": 1, "a.d": (1, 2), "e": None}
 
 
+@pytest.mark.slow
 def test_store_that_was_killed_while_it_was_created_is_created_anew(tmp_path: Path) -> None:
     script = """
 import os, signal, sys

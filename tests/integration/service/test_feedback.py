@@ -21,7 +21,7 @@ from music_genre.service import schemas
 from music_genre.validation.feedback import accuracy_by_version, read_feedback
 from music_genre.validation.request_log import forget_request
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 KEY = "correct-horse"
 EXAMPLE = Path(__file__).parents[3] / "examples/client.py"
