@@ -15,7 +15,8 @@ PNG = b"\x89PNG"
 
 @pytest.mark.slow
 def test_saliency_map_is_drawn_beside_the_file(in_checkout: Path, command: Command, song_wav: Path) -> None:
-    predicted, explained = command("predict", song_wav), command("explain", song_wav)
+    network = ("--model", "parallel")
+    predicted, explained = command("predict", song_wav, *network), command("explain", song_wav, *network)
     assert (explained.code, explained.err) == (0, "")
     assert explained.lines[0] == predicted.lines[0].replace(", low confidence", "")
     assert "Hz (mel)" in explained.lines[1]
@@ -23,7 +24,7 @@ def test_saliency_map_is_drawn_beside_the_file(in_checkout: Path, command: Comma
     assert explained.lines[-1] == f"  saliency map: {plot}"
     first = plot.read_bytes()
     assert first.startswith(PNG)
-    assert command("explain", song_wav).code == 0
+    assert command("explain", song_wav, *network).code == 0
     assert plot.read_bytes() == first
     plot.unlink()
 
