@@ -85,14 +85,12 @@ class RetrainJob:
         begun: when, ISO 8601.
         genres: by track id, before anything was trained.
         champion: the version that was served then; None where there was none.
-        resumed: whether an earlier process was killed.
     """
 
     file: Path
     begun: str
     genres: dict[str, str]
     champion: str | None
-    resumed: bool
 
     @classmethod
     def begin(cls, project: ProjectPaths) -> RetrainJob:
@@ -105,7 +103,7 @@ class RetrainJob:
 
         file = project.cache / "retrain.json"
         if file.is_file():
-            job = cls(file, **json.loads(file.read_text(encoding="utf-8")), resumed=True)
+            job = cls(file, **json.loads(file.read_text(encoding="utf-8")))
             typer.echo(f"Going on with the job of {job.begun}")
             return job
         values: dict[str, Any] = {
@@ -114,7 +112,7 @@ class RetrainJob:
             "champion": champion(*connect(project)),
         }
         atomic_write_text(file, json.dumps(values))
-        return cls(file, **values, resumed=False)
+        return cls(file, **values)
 
     def end(self) -> None:
         """Forget the job: the next call begins another."""

@@ -97,7 +97,7 @@ def log_evaluation(client: MlflowClient, run: RunRef, reports: Path, data: Spect
 
 
 def _is_logged(logged: Mapping[str, float], name: str, value: float) -> bool:
-    return name in logged and math.isclose(logged[name], value, rel_tol=1e-4, abs_tol=1e-6)
+    return name in logged and math.isclose(logged[name], value, rel_tol=1e-6, abs_tol=1e-6)
 
 
 def _per_class_metrics(split: str, per_class: pd.DataFrame, names: dict[str, str]) -> dict[str, float]:
