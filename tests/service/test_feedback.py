@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import anyio
 import numpy as np
+import pandas as pd
 import pytest
 
 from music_genre.service.app import MusicGenre
@@ -42,6 +43,16 @@ def give(recorder: FeedbackRecorder, genre: str, request_id: str = "r") -> dict[
     return recorder.record(FeedbackRequest(request_id=request_id, genre=genre), GENRES)
 
 
+def show_accuracy(recorder: FeedbackRecorder) -> None:
+    """Let the service's task work for a moment."""
+
+    async def start() -> None:
+        with anyio.move_on_after(0.5):
+            await recorder.show_accuracy()
+
+    anyio.run(start)
+
+
 def shown_accuracy() -> float:
     """What the metrics show of version 17."""
     (gauge,) = metrics().feedback_accuracy.collect()
@@ -65,19 +76,30 @@ def test_later_feedback_takes_the_place_of_earlier_feedback(recorder: FeedbackRe
     give(recorder, "Folk")
     give(recorder, "right")
     assert read_feedback(recorder.folder)["genre"].tolist() == ["Rock"]
+    show_accuracy(recorder)
     assert shown_accuracy() == 1
 
 
 def test_accuracy_of_an_earlier_run_is_shown_when_the_service_starts(recorder: FeedbackRecorder) -> None:
     give(recorder, "Folk")
     metrics().feedback_accuracy.clear()
-
-    async def start() -> None:
-        with anyio.move_on_after(1):
-            await FeedbackRecorder(recorder.folder, 1, 2, Settings()).keep_up()
-
-    anyio.run(start)
+    show_accuracy(FeedbackRecorder(recorder.folder, 1, 2, Settings()))
     assert shown_accuracy() == 0
+
+
+def test_accuracy_is_read_once_for_much_feedback(recorder: FeedbackRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Path] = []
+
+    def read(folder: Path) -> pd.DataFrame:
+        calls.append(folder)
+        return pd.DataFrame(columns=["version", "right"])
+
+    monkeypatch.setattr("music_genre.service.feedback.read_feedback", read)
+    for _ in range(20):
+        give(recorder, "Folk")
+    assert calls == []
+    show_accuracy(recorder)
+    assert calls == [recorder.folder]
 
 
 def test_service_without_a_request_log_takes_no_feedback() -> None:

@@ -156,6 +156,18 @@ def test_oldest_recordings_go_first_where_there_are_too_many(
     assert set(files(store.pending)) == {"3.wav", "4.wav", "5.wav"}
 
 
+def test_uploads_that_wait_are_bounded_between_two_cleanups(
+    store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "MAX_PENDING_BYTES", 3 * len(WAV))
+    monkeypatch.setattr(recordings, "PENDING_STEP_BYTES", 2 * len(WAV))
+    for number in range(20):
+        token = request_context.set(RequestContext(str(number)))
+        keep(store, WAV)
+        request_context.reset(token)
+        assert len(files(store.pending)) <= 3 + 2
+
+
 def test_what_is_outside_of_the_folder_stays(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/song.wav").write_bytes(WAV)

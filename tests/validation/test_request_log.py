@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from music_genre.validation import drift
-from music_genre.validation.request_log import count_errors, find_request, forget_request, recording_name
+from music_genre.validation.request_log import NEWEST_BYTES, count_errors, find_request, forget_request, recording_name
 
 STATISTICS = dict.fromkeys(drift.FEATURES, 0.0)
 
@@ -102,3 +102,17 @@ def test_recording_is_never_hidden_and_ids_have_different_names() -> None:
     names = {recording_name(request_id, ".mp3") for request_id in ids}
     assert len(names) == len(ids)
     assert not any(name.startswith(".") for name in names)
+
+
+def test_only_the_newest_requests_count_for_errors(tmp_path: Path) -> None:
+    def line(number: int, **fields: str) -> str:
+        return json.dumps({"time": f"2030-{number:05d}", "request_id": "x" * 60, "version": "1", **fields}) + "\n"
+
+    n = NEWEST_BYTES // len(line(0, error="failed"))
+    text = "".join(line(number, error="failed") for number in range(n)) + "".join(
+        line(number, genre="Rock_") for number in range(n)
+    )
+    (tmp_path / "requests-0.jsonl").write_text(text)
+    n_errors, n_requests = count_errors(tmp_path, "1", "")
+    assert n / 2 < n_requests < 1.5 * n
+    assert n_errors < n / 10

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from music_genre.registry.history import ROLLED_BACK, champion_periods
 from music_genre.registry.versions import rollback
 from music_genre.validation.feedback import read_feedback
-from music_genre.validation.request_log import count_errors
+from music_genre.validation.request_log import NEWEST_BYTES, count_errors
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def unhealthy(log: Path, version: str, since: str, limits: HealthLimits) -> str 
         if n_requests and _interval(n_errors, n_requests)[0] > limits.max_error_share:
             return f"{n_errors} of {n_requests} requests failed, at most {limits.max_error_share:.0%} may"
     if limits.min_feedback_accuracy is not None:
-        feedback = read_feedback(log)
+        feedback = read_feedback(log, NEWEST_BYTES)
         right = feedback.loc[(feedback["version"] == version) & (feedback["time"] >= since), "right"]
         if len(right) and _interval(int(right.sum()), len(right))[1] < limits.min_feedback_accuracy:
             least = f"{limits.min_feedback_accuracy:.0%}"

@@ -112,7 +112,8 @@ class MusicGenre:
         self.shadow = ShadowRunner(self.model.to_async, self.run_in_thread, self.shadow_log)
         self.tasks = [asyncio.create_task(self.poll_model())]
         if self.feedback:
-            self.tasks.append(asyncio.create_task(self.feedback.keep_up()))
+            self.tasks.append(asyncio.create_task(self.feedback.show_accuracy()))
+            self.tasks.append(asyncio.create_task(self.feedback.recordings.remove_expired_forever()))
 
     async def __is_ready__(self) -> bool:
         return self.served is not None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from music_genre.validation.request_log import find_request
 RIGHT = "right"  # in place of a genre: the predicted one
 MAX_FEEDBACK_MB = 16  # of all workers' files together; a line takes about 200 bytes
 MAX_SHOWN_CHARS = 100  # of what a client sent
+ACCURACY_INTERVAL_S = 5.0  # between two updates of the metrics, each of which reads all feedback
 
 logger = logging.getLogger("bentoml.music_genre")
 
@@ -44,6 +46,7 @@ class FeedbackRecorder:
         self.log = RotatingLog(folder / f"feedback-{worker}.jsonl", int(MAX_FEEDBACK_MB * 2**20) // n_workers)
         self.limiter = RateLimiter(settings.feedback_per_minute)
         self.recordings = RecordingStore(folder, settings.keep_audio, settings.keep_audio_days)
+        self.has_new_feedback = True  # that of earlier runs of the service
 
     async def receive(self, request: Request) -> FeedbackRequest:
         """The body of a request.
@@ -89,7 +92,7 @@ class FeedbackRecorder:
             raise ApiError(ErrorCode.FAILED, "the feedback cannot be written; try again later")
         self.recordings.label(feedback.request_id, genre)
         metrics().feedback.labels(version, "right" if is_right else "wrong").inc()
-        self.update_accuracy()
+        self.has_new_feedback = True
         return row | {"right": is_right}
 
     def update_accuracy(self) -> None:
@@ -97,10 +100,13 @@ class FeedbackRecorder:
         for accuracy in accuracy_by_version(read_feedback(self.folder)).values():
             metrics().set_feedback_accuracy(accuracy)
 
-    async def keep_up(self) -> None:
-        """Show what earlier runs of the service were told, then delete old recordings every few minutes, for ever."""
-        try:
-            await anyio.to_thread.run_sync(self.update_accuracy)
-        except Exception:
-            logger.exception("The feedback cannot be read")
-        await self.recordings.remove_expired_forever()
+    async def show_accuracy(self) -> None:
+        """Update the accuracy in the metrics a few seconds after new feedback, as long as the service runs."""
+        while True:
+            if self.has_new_feedback:
+                self.has_new_feedback = False
+                try:
+                    await anyio.to_thread.run_sync(self.update_accuracy)
+                except Exception:
+                    logger.exception("The feedback cannot be read")
+            await anyio.sleep(ACCURACY_INTERVAL_S)

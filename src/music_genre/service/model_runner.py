@@ -52,6 +52,7 @@ class ModelRunner:
     def __init__(self) -> None:
         configure_libraries()
         self.last_request_time = self.next_health_check = 0.0
+        self.last_health_outcome = ""
         self.served, bundle_dir = resolve_model()
         self.models = {self.served.version: load_and_warm_up(self.served, bundle_dir)}
         self.challenger: ServedModel | None = None
@@ -125,11 +126,12 @@ class ModelRunner:
         self.next_health_check = time.monotonic() + HEALTH_INTERVAL_S
         try:
             reason = registry.roll_back_if_unhealthy()
+            outcome = f"Rolled back from version {self.served.version}: {reason}" if reason else ""
         except Exception as error:  # the store is unreachable, or there is nothing to go back to
-            logger.error("No rollback: %s", " ".join(str(error).split())[:500])
-        else:
-            if reason:
-                logger.error("Rolled back from version %s: %s", self.served.version, reason)
+            outcome = f"No rollback: {' '.join(str(error).split())[:500]}"
+        if outcome and outcome != self.last_health_outcome:
+            logger.error(outcome)
+        self.last_health_outcome = outcome
 
     def swap_model(self, served: ServedModel, bundle_dir: Path) -> None:
         """Serve another version; the one before stays loaded for requests whose features are made already."""

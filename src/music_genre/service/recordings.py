@@ -26,6 +26,7 @@ from music_genre.service.observability import request_context
 from music_genre.validation.request_log import AUDIO_DIR, PENDING_DIR, find_recordings, recording_name
 
 PENDING_S, MAX_PENDING_BYTES = 3600.0, 2**30  # an upload waits an hour for feedback, while there is space
+PENDING_STEP_BYTES = 2**26  # that a worker adds before it looks at the space again, which means a look at every file
 MAX_AUDIO_BYTES = 20 * 2**30  # of all recordings with feedback
 DAY_S = 24 * 3600.0
 CLEANUP_INTERVAL_S = 600.0
@@ -46,6 +47,7 @@ class RecordingStore:
     def __init__(self, folder: Path, keep_audio: bool, keep_days: int) -> None:
         self.folder, self.keep_audio, self.keep_days = folder, keep_audio, keep_days
         self.pending, self.audio = folder / PENDING_DIR, folder / AUDIO_DIR
+        self.n_new_bytes = 0
 
     @asynccontextmanager
     async def keep(self, upload: BinaryIO) -> AsyncIterator[None]:
@@ -75,7 +77,6 @@ class RecordingStore:
         try:
             kind, _ = detect_kind(upload)
             self.pending.mkdir(parents=True, exist_ok=True)
-            self.remove_expired()
             with tempfile.NamedTemporaryFile(
                 dir=self.pending, prefix=".", suffix=kind.suffixes[0], delete=False
             ) as file:
@@ -83,9 +84,13 @@ class RecordingStore:
                 try:
                     upload.seek(0)
                     shutil.copyfileobj(upload, file)
+                    self.n_new_bytes += file.tell()
                 except BaseException:
                     path.unlink(missing_ok=True)
                     raise
+            if self.n_new_bytes >= PENDING_STEP_BYTES:
+                self.n_new_bytes = 0
+                remove_oldest(self.pending, PENDING_S, MAX_PENDING_BYTES)
             return path
         except AudioError:
             return None

@@ -37,12 +37,12 @@ class FeedbackAccuracy:
         return f"feedback: {self.n_right} of {self.n} predictions right ({self.accuracy:.0%}, {interval})"
 
 
-def read_feedback(folder: Path) -> pd.DataFrame:
+def read_feedback(folder: Path, newest_bytes: int | None = None) -> pd.DataFrame:
     """Columns ``COLUMNS``: the newest feedback of each request, oldest first.
 
-    ``genre`` is the right one, ``right`` says whether it was predicted.
+    ``genre`` is the right one, ``right`` says whether it was predicted. ``newest_bytes`` as for ``read_rows``.
     """
-    rows = [row for row in read_rows(folder, FEEDBACK_FILES) if row.keys() >= set(COLUMNS)]
+    rows = [row for row in read_rows(folder, FEEDBACK_FILES, newest_bytes=newest_bytes) if row.keys() >= set(COLUMNS)]
     table = pd.DataFrame(rows, columns=COLUMNS).sort_values("time", kind="stable")
     return table.drop_duplicates("request_id", keep="last").reset_index(drop=True)
 

@@ -8,6 +8,7 @@ with one older file; and, where the service keeps audio, ``pending/<request>.<ex
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,14 @@ import pandas as pd
 from music_genre.audio.kinds import AUDIO_SUFFIXES
 
 REQUEST_FILES, FEEDBACK_FILES, SHADOW_FILES = "requests-*.jsonl*", "feedback-*.jsonl*", "shadow-*.jsonl*"
+NEWEST_BYTES = 2**20  # of each file, where only the newest lines count
 PENDING_DIR, AUDIO_DIR = "pending", "audio"
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def read_rows(folder: Path, files: str, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+def read_rows(
+    folder: Path, files: str, containing: bytes = b"", newest_bytes: int | None = None
+) -> Iterator[dict[str, Any]]:
     """The rows of log files, in no order. Lines without a time or that are no JSON are left out: a service that was
     killed may leave half a line.
 
@@ -30,10 +34,14 @@ def read_rows(folder: Path, files: str, containing: bytes = b"") -> Iterator[dic
         folder: of the log.
         files: ``REQUEST_FILES``, ``FEEDBACK_FILES`` or ``SHADOW_FILES``.
         containing: what the lines must contain.
+        newest_bytes: how much to read of the end of each file; None: all.
     """
     for path in sorted(folder.glob(files)):
         try:
             with path.open("rb") as file:
+                if newest_bytes is not None and path.stat().st_size > newest_bytes:
+                    file.seek(-newest_bytes, os.SEEK_END)
+                    file.readline()  # the rest of a line
                 yield from (row for line in file if containing in line and (row := _parse_line(line)) is not None)
         except FileNotFoundError:
             continue  # it became the older file, or was the older one, meanwhile
@@ -46,14 +54,16 @@ def find_request(folder: Path, request_id: str) -> dict[str, Any] | None:
 
 
 def count_errors(folder: Path, version: str, since: str) -> tuple[int, int]:
-    """How many requests failed by a fault of the service, and of how many that a version answered or failed to.
+    """How many requests failed by a fault of the service, and of how many that a version answered or failed to: of the
+    newest, some thousand for each worker.
 
     Args:
         folder: of the log.
         version: that was served.
         since: ISO 8601; what is older does not count.
     """
-    rows = [row for row in read_rows(folder, REQUEST_FILES) if row.get("version") == version and row["time"] >= since]
+    of_version = json.dumps({"version": version})[1:-1].encode()
+    rows = [row for row in read_rows(folder, REQUEST_FILES, of_version, NEWEST_BYTES) if row["time"] >= since]
     return sum("error" in row for row in rows), len(rows)
 
 
