@@ -104,11 +104,10 @@ def percentile_interval(labels: np.ndarray, predicted: np.ndarray) -> tuple[floa
     """Macro-F1 with its 95 % interval."""
     cells, counts = np.unique(np.stack([labels, predicted]), axis=1, return_counts=True)
     resampled = np.random.default_rng(0).multinomial(len(labels), counts / len(labels), size=500)
-    of_all, of_samples = (
-        metrics.macro_f1_of_counts(weights, *cells, N_CLASSES) for weights in (counts[np.newaxis], resampled)
-    )
-    low, high = np.percentile(of_samples, (2.5, 97.5))
-    return float(of_all[0]), float(low), float(high)
+    times = np.vstack([counts, resampled])
+    values = metrics.macro_f1_of_counts(metrics.resampled_confusion(*cells, N_CLASSES, times))
+    low, high = np.percentile(values[1:], (2.5, 97.5))
+    return float(values[0]), float(low), float(high)
 
 
 def rule_of_0_1(drawn: Draw) -> tuple[int, bool]:

@@ -62,7 +62,7 @@ def calibration_curve(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataF
     """
     confidence = probabilities.max(axis=1)
     is_correct = probabilities.argmax(axis=1) == labels
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = _confidence_bins(confidence)
     rows = [(confidence[bins == b].mean(), is_correct[bins == b].mean(), np.mean(bins == b)) for b in np.unique(bins)]
     return pd.DataFrame(rows, columns=["confidence", "accuracy", "fraction"])
 
@@ -80,10 +80,15 @@ def chance_calibration_error(confidence: np.ndarray) -> float:
     Args:
         confidence: (n,) of the predictions.
     """
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = _confidence_bins(confidence)
     is_correct = np.random.default_rng(0).random((N_BOOTSTRAP, len(confidence))) < confidence
     distances = [np.abs((is_correct[:, bins == b] - confidence[bins == b]).sum(axis=1)) for b in np.unique(bins)]
     return float(np.percentile(np.sum(distances, axis=0) / len(confidence), 97.5))
+
+
+def _confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """(n,) the bin of each confidence (n,), from 0."""
+    return np.asarray(np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1))
 
 
 def risk_coverage(labels: np.ndarray, probabilities: np.ndarray) -> pd.DataFrame:
@@ -212,15 +217,15 @@ def macro_f1_difference(actual: np.ndarray, first: np.ndarray, second: np.ndarra
     Arguments as for ``macro_f1_difference_ci``.
     """
     names, codes = np.unique(np.concatenate([actual, first, second]), return_inverse=True)
-    cells, counts = np.unique(codes.reshape(3, -1), axis=1, return_counts=True)
+    (truth, *predicted), counts = np.unique(codes.reshape(3, -1), axis=1, return_counts=True)
     n = len(actual)
-    resampled = np.random.default_rng(seed).multinomial(n, counts / n, size=N_BOOTSTRAP)
-    values = [
-        macro_f1_of_counts(weights, cells[0], cells[1], len(names))
-        - macro_f1_of_counts(weights, cells[0], cells[2], len(names))
-        for weights in (counts[np.newaxis], resampled)
-    ]
-    return float(values[0][0]), max(float(values[1].std()), 1 / n)
+    # Row 0 are the clips as they are.
+    times = np.vstack([counts, np.random.default_rng(seed).multinomial(n, counts / n, size=N_BOOTSTRAP)])
+    of_first, of_second = (
+        macro_f1_of_counts(resampled_confusion(truth, of_model, len(names), times)) for of_model in predicted
+    )
+    differences = of_first - of_second
+    return float(differences[0]), max(float(differences[1:].std()), 1 / n)
 
 
 def macro_f1_ci(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
@@ -255,16 +260,20 @@ def _macro_f1(actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> floa
     """Macro-F1 over the classes that occur. It exists because scikit-learn's takes thirty times as long, and an
     interval needs thousands of them.
     """
-    counts = np.bincount(actual * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
-    occurring = counts.sum(axis=0) + counts.sum(axis=1)
-    return float(np.mean(2 * np.diag(counts)[occurring > 0] / occurring[occurring > 0]))
+    counts = np.bincount(actual * n_classes + predicted, minlength=n_classes**2)
+    return float(macro_f1_of_counts(counts.reshape(1, n_classes, n_classes))[0])
 
 
-def macro_f1_of_counts(weights: np.ndarray, actual: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """(m,) macro-F1 of m samples in which case i, (``actual[i]``, ``predicted[i]``), occurs ``weights[:, i]`` times."""
-    classes = np.arange(n_classes)
-    is_actual, is_predicted = (labels[:, np.newaxis] == classes for labels in (actual, predicted))
-    correct = weights @ (is_actual & is_predicted)
-    occurring = weights @ is_actual.astype(int) + weights @ is_predicted.astype(int)
-    f1 = 2 * correct / np.where(occurring > 0, occurring, 1)
+def macro_f1_of_counts(confusion: np.ndarray) -> np.ndarray:
+    """(m,) macro-F1, over the classes that occur, of (m, classes, classes) counts: rows are actual classes."""
+    occurring = confusion.sum(axis=1) + confusion.sum(axis=2)
+    f1 = 2 * np.diagonal(confusion, axis1=1, axis2=2) / np.maximum(occurring, 1)
     return np.asarray(f1.sum(axis=1) / (occurring > 0).sum(axis=1))
+
+
+def resampled_confusion(actual: np.ndarray, predicted: np.ndarray, n_classes: int, times: np.ndarray) -> np.ndarray:
+    """(m, classes, classes) counts of m samples in which case i, (``actual[i]``, ``predicted[i]``), occurs
+    ``times[:, i]`` times.
+    """
+    is_cell = actual * n_classes + predicted == np.arange(n_classes**2)[:, np.newaxis]
+    return np.asarray((times @ is_cell.T).reshape(len(times), n_classes, n_classes))
