@@ -6,7 +6,7 @@ They complete the gate's verdict, which follows from files alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from music_genre.models.bundle import BundleManifest, ModelBundle, read_manifest
 from music_genre.models.serialization import read_training_clips
 from music_genre.registry.criteria import Criterion, CriterionName, apply_threshold, difference_criterion
 from music_genre.registry.gate import Candidate, GateResult
+from music_genre.registry.listing import new_and_gone
 from music_genre.registry.params import GateParams, RegistryParams
 from music_genre.registry.versions import cached_measurement, champion, download_bundle, find_version
 
@@ -47,8 +48,8 @@ class ChampionPredictions:
     version: str
     digest: str
     genres: tuple[str, ...] = ()
-    positions: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
+    positions: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    probabilities: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     obstacle: str = ""
 
 
@@ -80,20 +81,16 @@ class RegistryChecks:
         """The criteria of a candidate's bundle, and notes: what was not checked and why."""
         digest, model = folder_sha256(bundle), ModelBundle(bundle)
         latency = cached_measurement(find_version(self.client, self.params.name, digest), CriterionName.MAX_LATENCY_MS)
-        criteria = [
-            apply_threshold(CriterionName.MAX_LATENCY_MS, latency_ms(model) if latency is None else latency, self.gate)
-        ]
+        if latency is None:
+            latency = latency_ms(model)
+        gate = self.params.gate
+        criteria = [apply_threshold(CriterionName.MAX_LATENCY_MS, latency, gate)]
         if self.champion is None:
             return criteria, ["champion: there is none to compare with"]
         if self.champion.digest == digest:
             return criteria, ["champion: it is this model"]
-        compared, note = compare_with_champion(self.champion, model, self.data, self.gate, self.seed)
+        compared, note = compare_with_champion(self.champion, model, self.data, gate, self.seed)
         return [*criteria, *compared], [note]
-
-    @property
-    def gate(self) -> GateParams:
-        """The thresholds."""
-        return self.params.gate
 
 
 def compare_with_champion(
@@ -105,7 +102,7 @@ def compare_with_champion(
         The criterion, or none where the two cannot be compared; and a note on what was compared, or why nothing was.
     """
     with_version = f"with version {champion.version}"
-    if champion.positions is None or champion.probabilities is None:
+    if champion.obstacle:
         return [], f"champion: not compared {with_version}: {champion.obstacle}"
     clips, genres = data.split("validation"), data.genres
     shared = [genre for genre in genres if genre in champion.genres]
@@ -118,21 +115,15 @@ def compare_with_champion(
     own = _likeliest(model.predict_split(data, "validation")[positions], genres, shared)
     other = _likeliest(champion.probabilities[known], champion.genres, shared)
     criterion = difference_criterion(CriterionName.MAX_MACRO_F1_DROP, (actual, own, other), gate, seed)
-    return [criterion], f"champion: compared {with_version} on {which}{_genre_changes(champion.genres, genres)}"
+    new, gone = new_and_gone(champion.genres, genres)
+    changes = "".join(f"; {what}: {', '.join(some)}" for what, some in (("new", new), ("gone", gone)) if some)
+    return [criterion], f"champion: compared {with_version} on {which}{changes}"
 
 
 def _likeliest(probabilities: np.ndarray, genres: tuple[str, ...], among: list[str]) -> np.ndarray:
     """(n,) the likeliest of some genres, from (n, classes) probabilities of all."""
     columns = [genres.index(genre) for genre in among]
     return np.asarray(np.array(among)[probabilities[:, columns].argmax(axis=1)])
-
-
-def _genre_changes(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    changes = {
-        "new": [genre for genre in now if genre not in before],
-        "gone": [genre for genre in before if genre not in now],
-    }
-    return "".join(f"; {what}: {', '.join(genres)}" for what, genres in changes.items() if genres)
 
 
 def predict_validation(

@@ -5,6 +5,7 @@ A metric on few clips says little, so a model fails a threshold only where the w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,7 +68,8 @@ class Criterion:
         value: what was measured.
         threshold: its bound, itself allowed.
         passed: whether ``value``, or some value in its interval, is within the bound.
-        low, high: 95 % interval of ``value``; None where it is no estimate.
+        low, high: 95 % interval of ``value``, of a calibration error what chance does not explain and all of it; None
+            where it is no estimate.
         n_clips: that ``value`` was measured on; None where it is no metric.
     """
 
@@ -107,6 +109,11 @@ class Criterion:
             return f"{mark}  {text}"
         colon = ":" if self.name in DIFFERENCES else ""
         return f"{mark}  {text}{colon} {self.measured} ({self.bound})"
+
+
+def failed_names(criteria: Sequence[Criterion]) -> list[str]:
+    """Names of the criteria that are not met."""
+    return [criterion.name for criterion in criteria if not criterion.passed]
 
 
 def _difference(value: float) -> str:

@@ -19,6 +19,7 @@ from music_genre.registry.criteria import (
     CriterionName,
     apply_threshold,
     difference_criterion,
+    failed_names,
     metric_criteria,
 )
 from music_genre.registry.params import RegistryParams
@@ -52,7 +53,7 @@ class Candidate:
     @property
     def failed(self) -> list[str]:
         """Names of the criteria that the model does not meet."""
-        return [criterion.name for criterion in self.criteria if not criterion.passed]
+        return failed_names(self.criteria)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class GateResult:
     @property
     def failed(self) -> list[str]:
         """Names of the criteria that the model does not meet."""
-        return [criterion.name for criterion in self.criteria if not criterion.passed]
+        return failed_names(self.criteria)
 
     @property
     def passing(self) -> list[Candidate]:

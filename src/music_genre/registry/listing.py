@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -78,13 +79,13 @@ def genre_changes(client: MlflowClient, version: ModelVersion) -> dict[str, Any]
     if before is None:
         return None
     old, now = (json.loads(one.tags.get(GENRES_TAG, "[]")) for one in (versions[before], version))
-    if not old or not now or set(old) == set(now):
-        return None
-    return {
-        "since": before,
-        "new": [genre for genre in now if genre not in old],
-        "gone": [genre for genre in old if genre not in now],
-    }
+    new, gone = new_and_gone(old, now)
+    return {"since": before, "new": new, "gone": gone} if old and now and (new or gone) else None
+
+
+def new_and_gone(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The genres that are only in the second list, and those that are only in the first."""
+    return [genre for genre in now if genre not in before], [genre for genre in before if genre not in now]
 
 
 def _metric_tag(version: ModelVersion, tag: str) -> float | None:

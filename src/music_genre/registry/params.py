@@ -19,7 +19,7 @@ class GateParams(ParamsModel):
     Args:
         min_macro_f1: lowest macro-F1.
         min_class_recall: lowest recall of any genre.
-        max_ece: highest expected calibration error.
+        max_ece: highest expected calibration error, beyond what a calibrated model shows by chance on as few clips.
         max_macro_f1_below_baseline: how far macro-F1 may be below the classical baseline's on the same clips.
         max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips.
         max_feature_skew_db: largest difference between features by the model's transform and the stored ones.
