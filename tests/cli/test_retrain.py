@@ -74,6 +74,19 @@ def test_summary_says_that_nothing_changed(writable_checkout: Path, command: Com
     assert not (writable_checkout / ".cache/retrain.json").exists()
 
 
+def test_what_stage_register_did_is_not_done_again(
+    writable_checkout: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(project: ProjectPaths) -> None:
+        raise AssertionError("registered twice")
+
+    monkeypatch.setattr("music_genre.pipeline.register.register_selected", refuse)
+    monkeypatch.setattr(retrain, "run_pipeline", lambda project: project.registration.touch())
+    finished = command("retrain")
+    assert finished.code == 0
+    assert "version 1; it needs no promotion." in finished.out
+
+
 @pytest.mark.usefixtures("no_dvc")
 def test_killed_job_goes_on_with_what_it_began_with(
     writable_checkout: Path, command: Command, monkeypatch: pytest.MonkeyPatch

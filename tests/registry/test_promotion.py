@@ -24,18 +24,22 @@ def feedback(*right: bool, version: str = "1") -> pd.DataFrame:
 
 
 def test_both_are_counted_on_the_same_requests() -> None:
-    evidence = collect_evidence("1", "2", STATS, shadow("Rock", "Folk", "Rock"), feedback(True, True, False, False))
+    evidence = collect_evidence("1", "2", STATS, (shadow("Rock", "Folk", "Rock"), feedback(True, True, False, False)))
     assert evidence == ChallengerEvidence(12, 9, n_feedback=3, champion_right=2, challenger_right=2)
 
 
 def test_predictions_of_other_versions_do_not_count() -> None:
-    assert collect_evidence("1", "2", STATS, shadow("Rock", version="3"), feedback(True)).n_feedback == 0
-    assert collect_evidence("1", "2", STATS, shadow("Rock"), feedback(True, version="0")).n_feedback == 0
+    assert collect_evidence("1", "2", STATS, (shadow("Rock", version="3"), feedback(True))).n_feedback == 0
+    assert collect_evidence("1", "2", STATS, (shadow("Rock"), feedback(True, version="0"))).n_feedback == 0
+
+
+def test_without_a_request_log_shadow_mode_is_all_that_is_known() -> None:
+    assert collect_evidence("1", "2", STATS, None) == ChallengerEvidence(12, 9)
 
 
 @pytest.mark.parametrize("stats", [None, STATS.model_copy(update={"champion": "0"})])
 def test_shadow_of_another_champion_is_no_evidence(stats: ShadowStats | None) -> None:
-    assert collect_evidence("1", "2", stats, shadow("Rock"), feedback(True)) == ChallengerEvidence()
+    assert collect_evidence("1", "2", stats, (shadow("Rock"), feedback(True))) == ChallengerEvidence()
 
 
 @pytest.mark.parametrize(

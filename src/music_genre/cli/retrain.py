@@ -48,7 +48,9 @@ def retrain(
     with one_at_a_time(project.cache / "retrain.lock"):
         job = RetrainJob.begin(project)
         run_pipeline(project)
-        registration = register_selected(project)
+        registration = job.find_registration(project)
+        if registration is None:  # stage register had nothing to do, but the store may be new or lost
+            registration = register_selected(project)
         client, name = connect(project)
         promotion = consider_promotion(client, name, project, settings)
         atomic_write_text(target, summarize(job, project, registration, client, name, promotion))
@@ -113,6 +115,17 @@ class RetrainJob:
         }
         atomic_write_text(file, json.dumps(values))
         return cls(file, **values)
+
+    def find_registration(self, project: ProjectPaths) -> Registration | None:
+        """What stage ``register`` wrote since the job began; None where it did not run."""
+        from datetime import datetime
+
+        from music_genre.pipeline.register import read_registration
+
+        file = project.registration
+        if not file.is_file() or file.stat().st_mtime < datetime.fromisoformat(self.begun).timestamp():
+            return None
+        return read_registration(file)
 
     def end(self) -> None:
         """Forget the job: the next call begins another."""
@@ -179,9 +192,9 @@ def consider_promotion(client: MlflowClient, name: str, project: ProjectPaths, s
         champion, challenger = versions.champion(client, name), versions.challenger(client, name)
         if champion is None or challenger is None or champion == challenger:
             return None
-        log = settings.request_log or project.cache / "no-request-log"
-        stats = read_shadow(client.get_model_version(name, challenger).tags)
-        evidence = collect_evidence(champion, challenger, stats, read_shadow_predictions(log), read_feedback(log))
+        stats, log = read_shadow(client.get_model_version(name, challenger).tags), settings.request_log
+        judged = (read_shadow_predictions(log), read_feedback(log)) if log else None
+        evidence = collect_evidence(champion, challenger, stats, judged)
         if settings.promote == "manual":
             return Promotion(challenger, champion, evidence, "`music-genre promote` does it")
         criteria = PromotionCriteria(settings.promote_min_shadow, settings.promote_min_feedback)

@@ -74,6 +74,16 @@ class Registration:
         atomic_write_text(path, json.dumps(values, indent=2) + "\n")
 
 
+def read_registration(path: Path) -> Registration:
+    """What ``Registration.write`` stored.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return Registration(**values | {"criteria": [Criterion(**criterion) for criterion in values["criteria"]]})
+
+
 @stage
 def main(project: ProjectPaths) -> None:
     if os.environ.get("DVC_EXP_NAME"):

@@ -61,7 +61,7 @@ class ChallengerEvidence:
 
 
 def collect_evidence(
-    champion: str, challenger: str, stats: ShadowStats | None, shadow: pd.DataFrame, feedback: pd.DataFrame
+    champion: str, challenger: str, stats: ShadowStats | None, judged: tuple[pd.DataFrame, pd.DataFrame] | None
 ) -> ChallengerEvidence:
     """What shadow mode and feedback say of a challenger.
 
@@ -69,13 +69,16 @@ def collect_evidence(
         champion: the version that answered.
         challenger: the version that predicted in shadow mode.
         stats: of the challenger in shadow mode.
-        shadow: columns request_id, version, genre: predictions in shadow mode.
-        feedback: columns request_id, version, genre, right: the right genre of requests, and whether it was predicted.
+        judged: predictions in shadow mode (columns request_id, version, genre), and feedback (columns request_id,
+            version, genre, right: the right genre, and whether it was predicted); None where there is no request log.
     """
     if stats is None or stats.champion != champion:
         return ChallengerEvidence()
-    own, judged = shadow[shadow["version"] == challenger], feedback[feedback["version"] == champion]
-    both = judged.merge(own, on="request_id", suffixes=("", "_shadow"))
+    if judged is None:
+        return ChallengerEvidence(stats.n_predictions, stats.n_agreed)
+    shadow, feedback = judged
+    own, of_champion = shadow[shadow["version"] == challenger], feedback[feedback["version"] == champion]
+    both = of_champion.merge(own, on="request_id", suffixes=("", "_shadow"))
     return ChallengerEvidence(
         stats.n_predictions,
         stats.n_agreed,
