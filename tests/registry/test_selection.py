@@ -52,6 +52,11 @@ def test_log_loss_decides_among_models_whose_macro_f1_is_within_one_standard_err
     assert "its log loss is lower" in selection.reason
 
 
+def test_reason_tells_of_equal_macro_f1(make_result: Callable[..., ModelResult]) -> None:
+    surer, other = make_result("crnn", wrong=range(6), log_loss=0.4), make_result("parallel", wrong=range(6))
+    assert selected(other, surer, cost=0.0).reason == "it has the highest macro-F1 and the lowest log loss"
+
+
 def test_log_loss_does_not_outweigh_a_macro_f1_that_is_clearly_lower(make_result: Callable[..., ModelResult]) -> None:
     surer = make_result("ensemble", wrong=range(60), log_loss=0.1)
     highest = make_result("baseline", wrong=range(10), log_loss=0.9)

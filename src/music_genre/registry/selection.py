@@ -72,7 +72,8 @@ def select(
             )
             return Selection(result, reason)
     if best is highest:
-        return Selection(best, "it has the highest macro-F1")
+        is_alone = all(r.validation["macro_f1"] < best.validation["macro_f1"] for r in results if r is not best)
+        return Selection(best, f"it has the highest macro-F1{'' if is_alone else ' and the lowest log loss'}")
     difference, error = validation_difference(highest, best, seed)
     reason = (
         f"its macro-F1 is within one standard error ({error:.3f}) of {highest.name}'s, which is {difference:.3f}"
