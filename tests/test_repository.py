@@ -64,6 +64,10 @@ def test_example_starts_and_a_test_runs_it(script: Path) -> None:
     assert any(f"examples/{script.name}" in text for text in tests)
 
 
+def test_month_starts() -> None:
+    assert "FMA_FOLDER" in start(ROOT / "tools/month.py", "--help")
+
+
 @pytest.mark.parametrize("suffix", [".py", ".js", ".j2"])
 def test_no_module_is_too_long_to_read(suffix: str) -> None:
     modules = [ROOT / name for name in tracked_files() if name.startswith("src/") and name.endswith(suffix)]
