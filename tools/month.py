@@ -1,6 +1,6 @@
 """A month in the life of a model, played in minutes on real clips: served, told wrong labels, surprised by a new genre,
-trained again, shadowed, promoted, replaced by a bad model and rolled back by itself. Something is killed with SIGKILL in
-every week and gone on; after every kill and every week the state of the store is checked.
+trained again, shadowed, promoted, replaced by a bad model and rolled back by itself. In every week something is killed
+with SIGKILL and gone on; after every kill and every week the state of the store is checked.
 
     python tools/month.py FMA_FOLDER [--folder KEEP]
 
@@ -352,7 +352,7 @@ def fifth_week(month: Month) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fma", type=Path)
+    parser.add_argument("fma", metavar="FMA_FOLDER", type=Path)
     parser.add_argument("--folder", type=Path, help="of all files; kept. Default: a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -363,6 +363,7 @@ def main() -> None:
             for step in (first_week, second_week, third_week, fourth_week, fifth_week):
                 begun = time.monotonic()
                 outcome = step(month)
+                check_store(month)
                 month.rows.append((step.__name__.replace("_", " "), time.monotonic() - begun, outcome))
                 print(*month.rows[-1], flush=True)
         finally:
