@@ -16,15 +16,16 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import Pool
+from pathlib import Path
 
 import numpy as np
 from timing import table, write
 
 from music_genre.evaluation import metrics
 from music_genre.evaluation.results import ModelResult
-from music_genre.models.calibration import apply_temperature, fit_temperature
+from music_genre.models.calibration import apply_temperature, calibrate
+from music_genre.params import load_params
 from music_genre.registry.criteria import metric_criteria
-from music_genre.registry.params import GateParams
 from music_genre.registry.selection import rank, validation_difference
 
 N_DRAWS, N_CLASSES, N_MODELS = 1000, 8, 5
@@ -33,17 +34,8 @@ CENTRE = 0.55  # accuracies are uniform within a spread about it
 SHARED_NOISE = 0.5  # of the variance
 MISCALIBRATION = 0.3
 GENRES = tuple(f"genre {number}" for number in range(N_CLASSES))
-GATE = GateParams(
-    min_macro_f1=0.3,
-    min_class_recall=0.05,
-    max_ece=0.25,
-    max_macro_f1_below_baseline=0.0,
-    max_macro_f1_drop=0.0,
-    max_feature_skew_db=0.5,
-    max_size_mb=50,
-    max_latency_ms=300,
-)
-MAX_MACRO_F1_COST = 0.02
+REGISTRY = load_params(Path(__file__).parents[1] / "params.yaml").registry
+GATE = REGISTRY.gate
 
 
 @dataclass(frozen=True)
@@ -83,7 +75,7 @@ def draw(rng: np.random.Generator, n_clips: int, spread: float, shift_of: Callab
         scaled = shift * np.exp(rng.normal(0, MISCALIBRATION)) * logits
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         probabilities = powers / powers.sum(axis=1, keepdims=True)
-        temperature = fit_temperature(probabilities, labels, 1 / (n_clips + 2))
+        temperature = calibrate(probabilities, labels)
         results.append(evaluate(name, labels, apply_temperature(probabilities, temperature)))
     sizes = rng.permutation(N_MODELS) + 1.0
     return Draw(accuracy, dict(zip(names, sizes.tolist(), strict=True)), results)
@@ -136,7 +128,7 @@ def is_significant(best: ModelResult, other: ModelResult) -> bool:
 def present_rule(drawn: Draw) -> tuple[int, bool]:
     """The model that the gate selects, and whether it passes."""
     baseline, first = drawn.results[0], None
-    for result, _ in rank(drawn.results, drawn.size_mb, MAX_MACRO_F1_COST, 0):
+    for result, _ in rank(drawn.results, drawn.size_mb, REGISTRY.max_macro_f1_cost, 0):
         first = result if first is None else first
         if all(criterion.passed for criterion in metric_criteria(result, GATE)) and (
             result is baseline or not is_significant(baseline, result)
