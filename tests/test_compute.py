@@ -139,7 +139,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     pytest.fail("did not happen in time")
 
 
-@pytest.mark.parametrize("hostile", [[0], [9, 10, 18], [19]])
+@pytest.mark.parametrize(
+    "hostile", [[0], pytest.param([9, 10, 18], marks=pytest.mark.slow), pytest.param([19], marks=pytest.mark.slow)]
+)
 def test_item_that_crashes_its_worker_is_reported_and_others_are_mapped(hostile: list[int]) -> None:
     items = [CRASH if number in hostile else str(number) for number in range(20)]
     results = list(map_clips(eval, items, "Mapping", on_crash=crashed))
@@ -218,6 +220,7 @@ def test_journal_names_no_item_that_only_raises(tmp_path: Path) -> None:
     assert journal.read_text() == ""
 
 
+@pytest.mark.slow
 def test_a_run_tells_where_the_dashboard_is_and_leaves_nothing_behind(tmp_path: Path) -> None:
     run = run_script("", *["1"] * 20, CRASH, TMPDIR=str(tmp_path))
     assert run.returncode == 0

@@ -32,5 +32,6 @@ def test_difference_of_both_kinds_of_split_is_printed(command: Command, writable
     assert abs(random - by_artist - difference) < 0.11
 
 
+@pytest.mark.slow
 def test_unknown_artists_are_refused(command: Command, in_checkout: Path) -> None:
     assert "no track has a known artist" in command("artist-effect").reason

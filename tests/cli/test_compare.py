@@ -19,6 +19,8 @@ from music_genre.params import load_params
 from music_genre.tracking import runs
 from music_genre.tracking.provenance import RunProvenance
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 GENRES = ("Folk", "R&B", "Rock")

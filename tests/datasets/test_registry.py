@@ -36,6 +36,7 @@ def test_split_sizes_are_those_of_the_selected_data_set(name: str, known: bool) 
     assert (data.split_sizes is not None) == known
 
 
+@pytest.mark.slow
 def test_several_sources_are_one_collection(tmp_path: Path) -> None:
     section = DATA["folder"].model_copy(update={"path": (tmp_path / "music",)})
     sample = DATA["sample"].model_copy(update={"tracks_per_genre": 3, "duration_s": 0.1})

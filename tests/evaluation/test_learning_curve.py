@@ -63,6 +63,7 @@ def test_accuracy_rises_with_size() -> None:
     assert gain == pytest.approx(table["accuracy"].iloc[-1] - table["accuracy"].iloc[1])
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_table_and_another_seed_another() -> None:
     models = {"transfer": fit_transfer(embeddings())}
     first, again, other = (measure(models, LABELS, ARTISTS, folds(seed=seed), [4]).table() for seed in (0, 0, 1))

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import yaml
 
 from music_genre.pipeline import calibrate, compare, gate, register
 
 
+@pytest.mark.slow
 def test_model_removed_from_params_is_left_out_though_its_files_stay(writable_checkout: Path) -> None:
     path = writable_checkout / "params.yaml"
     params = yaml.safe_load(path.read_text(encoding="utf-8"))

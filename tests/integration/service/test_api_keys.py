@@ -121,6 +121,7 @@ def start_request(address: str, body: bytes, content_type: str) -> HTTPConnectio
     return connection
 
 
+@pytest.mark.slow
 def test_stopping_server_finishes_its_requests(
     keyed_server: tuple[subprocess.Popen[bytes], str], rock_mp3: bytes
 ) -> None:

@@ -66,6 +66,7 @@ def test_dashboard_shows_all_metrics_and_only_metrics_that_there_are(
     wait_until(has_shadow_metrics)
     request_id = post(server, rock_mp3).json()["request_id"]
     assert server.post("/feedback", json={"request_id": request_id, "genre": "right"}).status_code == 200
+    wait_until(lambda: "music_genre_feedback_accuracy" in {name for name, _ in samples()})
     labels_of: dict[str, set[str]] = {}
     for name, labels in samples():
         labels_of.setdefault(name, set()).update(label for label, _ in labels)
