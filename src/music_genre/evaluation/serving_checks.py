@@ -12,7 +12,8 @@ from music_genre.audio.decoding import decode
 from music_genre.features.mel import extract_first_clip
 from music_genre.features.params import MelConfig
 from music_genre.features.store import ClipDataset
-from music_genre.models.bundle import ModelBundle, example_inputs
+from music_genre.models.bundle import ModelBundle, example_inputs, read_manifest
+from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_keras_network, load_predictor
 
 N_FEATURE_CLIPS = 8  # clips whose features are computed again
 N_LATENCY_RUNS = 15  # timed forward passes
@@ -42,6 +43,26 @@ def feature_skew_db(transform: MelConfig, audio: Sequence[Path], stored: np.ndar
         for path, clip in zip(audio, stored, strict=True)
     ]
     return float(max(differences))
+
+
+def export_difference(bundle: Path, clips: ClipDataset) -> float | None:
+    """The largest difference, over genres and a batch of clips, between the probabilities of a member's ONNX, which
+    answers, and those of the network as Keras trained it; None where a bundle has no such member.
+
+    Args:
+        bundle: the model's folder.
+        clips: of the spectrograms that it takes.
+    """
+    mel = clips.read(np.arange(min(len(clips), PREDICT_BATCH_SIZE)))
+    differences = [
+        np.abs(
+            load_predictor(bundle / member.file, member.name).predict(mel)
+            - load_keras_network(bundle / member.trained).predict(mel)
+        ).max()
+        for member in read_manifest(bundle).members
+        if member.trained
+    ]
+    return float(max(differences)) if differences else None
 
 
 def latency_ms(model: ModelBundle) -> float:

@@ -16,7 +16,6 @@ from music_genre.interpretation.audio_occlusion import occlude_clip
 from music_genre.interpretation.plots import SpectrogramAxes, plot_saliency
 from music_genre.interpretation.saliency import SaliencyExample, block_index, integrated_gradients, make_gradient_fn
 from music_genre.models.bundle import BundleManifest, ModelBundle
-from music_genre.models.serialization import NETWORK_SUFFIX
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,10 +84,10 @@ def explain_recording(bundle_dir: Path, recording: Path, max_duration_s: float) 
 
 def _gradients(bundle_dir: Path, manifest: BundleManifest, mel: np.ndarray, label: int) -> np.ndarray | None:
     """Integrated gradients of the members' weighted mean; None where a member is no network."""
-    if any(not member.file.endswith(NETWORK_SUFFIX) for member in manifest.members):
+    if not all(member.network for member in manifest.members):
         return None
     total_weight = sum(member.weight for member in manifest.members)
-    networks = [(load_network(bundle_dir / m.file), m.weight / total_weight) for m in manifest.members]
+    networks = [(load_network(bundle_dir / m.network), m.weight / total_weight) for m in manifest.members]
     return integrated_gradients(make_gradient_fn(networks), mel, label)
 
 

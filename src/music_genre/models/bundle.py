@@ -23,6 +23,7 @@ from music_genre.features.params import FEATURES_VERSION, SPECTROGRAMS, MelConfi
 from music_genre.features.store import ClipStore, SpectrogramStore
 from music_genre.models.ensemble import EnsembleMember, combine
 from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
+from music_genre.models.serialization import NETWORK_SUFFIX
 
 MANIFEST = "manifest.json"
 ENCODERS = "encoders"  # the folder of those of a bundle, and of ``models``
@@ -37,12 +38,19 @@ class BundledMember(EnsembleMember):
     """A member of a bundle.
 
     Args:
-        file: its trained model.
+        file: what answers.
         input: what it takes: ``spectrograms``, or the name of an encoder of the bundle.
+        trained: a network as Keras trained it, for explanations; empty where ``file`` is what was trained.
     """
 
     file: str
     input: str = SPECTROGRAMS
+    trained: str = ""
+
+    @property
+    def network(self) -> str:
+        """The ``.keras`` of a network; empty of other models."""
+        return next((file for file in (self.trained, self.file) if file.endswith(NETWORK_SUFFIX)), "")
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class ModelBundle:
 
     Args:
         bundle_dir: the folder.
-        n_threads: that work at an encoder.
+        n_threads: that work at a network or an encoder.
 
     Raises:
         MusicGenreError: this code makes other features of the same audio than those that the model was trained on, or
@@ -110,7 +118,9 @@ class ModelBundle:
     def __init__(self, bundle_dir: Path, n_threads: int = 1) -> None:
         self.manifest = read_manifest(bundle_dir)
         _check_features_version(self.manifest)
-        self._members = [load_predictor(bundle_dir / member.file, member.name) for member in self.manifest.members]
+        self._members = [
+            load_predictor(bundle_dir / member.file, member.name, n_threads) for member in self.manifest.members
+        ]
         encoders = {name: Encoder.open(bundle_dir / ENCODERS / name) for name in self.manifest.encoders}
         if {name: encoder.config for name, encoder in encoders.items()} != self.manifest.encoders:
             raise MusicGenreError(f"{bundle_dir / ENCODERS} holds other encoders than {MANIFEST} describes")
@@ -191,8 +201,9 @@ def parse_manifest(text: str) -> BundleManifest:
     values = json.loads(text)
     members, encoders = tuple(BundledMember(**member) for member in values["members"]), values.get("encoders", {})
     for member in members:
-        if Path(member.file).name != member.file:
-            raise ValueError(f"{member.file!r} is not a file of the bundle")
+        for file in filter(None, (member.file, member.trained)):
+            if Path(file).name != file:
+                raise ValueError(f"{file!r} is not a file of the bundle")
         if member.input not in (SPECTROGRAMS, *encoders):
             raise ValueError(f"{member.name} takes {member.input!r}, which is no encoder of the bundle")
     for name in encoders:

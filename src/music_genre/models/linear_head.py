@@ -57,15 +57,19 @@ class StoredHead:
 
     @classmethod
     def read(cls, path: Path) -> StoredHead:
-        """Read what ``save_head`` wrote.
+        """Read what ``save_head`` wrote; see ``of``."""
+        return cls.of(load_onnx(path.read_bytes()))
+
+    @classmethod
+    def of(cls, session: InferenceSession) -> StoredHead:
+        """A head that was read.
 
         Raises:
-            ValueError: the file names no encoder.
+            ValueError: it names no encoder.
         """
-        session = load_onnx(path.read_bytes())
         values = session.get_modelmeta().custom_metadata_map
         if ENCODER_KEY not in values or DIGEST_KEY not in values:
-            raise ValueError(f"{path} names no encoder")
+            raise ValueError("the classifier names no encoder")
         return cls(session, values[ENCODER_KEY], values[DIGEST_KEY])
 
     @property

@@ -22,7 +22,13 @@ from music_genre.models.calibration import read_temperature
 from music_genre.models.ensemble import EnsembleMember, read_ensemble
 from music_genre.models.linear_head import StoredHead
 from music_genre.models.registry import ENSEMBLE
-from music_genre.models.serialization import HEAD_SUFFIX, model_file, read_training_clips, write_training_clips
+from music_genre.models.serialization import (
+    HEAD_SUFFIX,
+    answering_file,
+    model_file,
+    read_training_clips,
+    write_training_clips,
+)
 
 
 @contextmanager
@@ -51,8 +57,9 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
         members, temperature = read_ensemble(models)
     else:
         members, temperature = [EnsembleMember(name, 1.0, read_temperature(models / name))], 1.0
-    files = {member.name: model_file(models, member.name) for member in members}
-    heads = {member: StoredHead.read(file) for member, file in files.items() if file.suffix == HEAD_SUFFIX}
+    files = {member.name: answering_file(models, member.name) for member in members}
+    trained = {member.name: model_file(models, member.name) for member in members}
+    heads = {member: StoredHead.read(file) for member, file in trained.items() if file.suffix == HEAD_SUFFIX}
     inputs = {member: heads[member].encoder if member in heads else SPECTROGRAMS for member in files}
     encoders = {head.encoder: Encoder.open(models / ENCODERS / head.encoder).config for head in heads.values()}
     for member, head in heads.items():
@@ -61,7 +68,12 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
     return BundleManifest(
         name=name,
         members=tuple(
-            BundledMember(**asdict(member), file=f"{member.name}{files[member.name].suffix}", input=inputs[member.name])
+            BundledMember(
+                **asdict(member),
+                file=f"{member.name}{files[member.name].suffix}",
+                input=inputs[member.name],
+                trained=f"{member.name}{trained[member.name].suffix}" if trained != files else "",
+            )
             for member in members
         ),
         temperature=temperature,
@@ -77,7 +89,9 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
 def _write_bundle(bundle_dir: Path, manifest: BundleManifest, models: Path) -> None:
     bundle_dir.mkdir()
     for member in manifest.members:
-        shutil.copyfile(model_file(models, member.name), bundle_dir / member.file)
+        shutil.copyfile(answering_file(models, member.name), bundle_dir / member.file)
+        if member.trained:
+            shutil.copyfile(model_file(models, member.name), bundle_dir / member.trained)
     trained_on = [read_training_clips(models / member.name) for member in manifest.members]
     write_training_clips(bundle_dir, np.concatenate(trained_on))
     for name in manifest.encoders:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from music_genre.models.linear_head import StoredHead
+from music_genre.encoders.sessions import load_onnx
+from music_genre.errors import MusicGenreError
+from music_genre.models.linear_head import ENCODER_KEY, StoredHead
 from music_genre.models.registry import Classifier, get_model
-from music_genre.models.serialization import CLASSIFIER_SUFFIX, HEAD_SUFFIX, load_classifier
+from music_genre.models.serialization import CLASSIFIER_SUFFIX, NETWORK_SUFFIX, load_classifier
 
 PREDICT_BATCH_SIZE = 64  # clips; larger batches cost memory and gain nothing on two cores
+N_PARAMETERS_KEY = "n_parameters"  # of a network's weights: what its ``.onnx`` says about itself
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,59 @@ class Predictor:
     n_parameters: int
 
 
-def load_predictor(path: Path, name: str) -> Predictor:
+def load_predictor(path: Path, name: str, n_threads: int = 1) -> Predictor:
     """Load one trained model.
 
     Args:
-        path: a network's ``.keras``, a classifier's ``.skops`` or the ``.onnx`` of one on embeddings.
+        path: the ``.onnx`` of a network or of a classifier on embeddings, a classifier's ``.skops``; or the ``.keras``
+            of a network that an earlier release stored without its ``.onnx``.
         name: of the model in ``params.yaml``; a classifier is read by its module.
+        n_threads: that work at a network in ONNX.
 
     Raises:
-        ValueError: a classifier has no module of that name.
+        MusicGenreError: only TensorFlow reads the file, and it is not installed.
+        ValueError: a classifier has no module of that name, or the file says neither what it is nor of what size.
     """
-    loaders = {CLASSIFIER_SUFFIX: lambda: _load_classifier(path, name), HEAD_SUFFIX: lambda: _load_head(path)}
-    return loaders.get(path.suffix, lambda: _load_network(path))()
+    if path.suffix == CLASSIFIER_SUFFIX:
+        return _load_classifier(path, name)
+    if path.suffix == NETWORK_SUFFIX:
+        return load_keras_network(path)
+    return _load_onnx(path, n_threads)
 
 
-def _load_network(path: Path) -> Predictor:
-    import keras
-    import tensorflow as tf
+def _load_onnx(path: Path, n_threads: int) -> Predictor:
+    session = load_onnx(path.read_bytes(), n_threads)
+    facts, classes = session.get_modelmeta().custom_metadata_map, session.get_outputs()[0].shape[-1]
+    if ENCODER_KEY in facts:
+        head = StoredHead.of(session)
+        return Predictor(head.predict, head.n_parameters)
+    if N_PARAMETERS_KEY not in facts:
+        raise ValueError(f"{path} is no network that this program stored")
+    (mel,) = session.get_inputs()
+
+    def predict(clips: np.ndarray) -> np.ndarray:
+        batches = [
+            np.asarray(session.run(None, {mel.name: clips[start : start + PREDICT_BATCH_SIZE]})[0])
+            for start in range(0, len(clips), PREDICT_BATCH_SIZE)
+        ]
+        return np.concatenate(batches) if batches else np.empty((0, classes), np.float32)
+
+    return Predictor(lambda clips: predict(clips.astype(np.float32, copy=False)), int(facts[N_PARAMETERS_KEY]))
+
+
+def load_keras_network(path: Path) -> Predictor:
+    """A network of a ``.keras``, run by TensorFlow.
+
+    Raises:
+        MusicGenreError: TensorFlow is not installed.
+    """
+    try:
+        import keras
+        import tensorflow as tf
+    except ImportError as error:
+        raise MusicGenreError(
+            f"{path.name} needs TensorFlow: install it, or train and register the model again"
+        ) from error
 
     model = keras.models.load_model(path, compile=False)
 
@@ -74,8 +113,3 @@ def _load_classifier(path: Path, name: str) -> Predictor:
         return np.asarray(classifier.predict_proba(model.extract(mel, params)), dtype=np.float32)
 
     return Predictor(predict, model.count_parameters(classifier))
-
-
-def _load_head(path: Path) -> Predictor:
-    head = StoredHead.read(path)
-    return Predictor(head.predict, head.n_parameters)

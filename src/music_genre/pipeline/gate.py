@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from music_genre.evaluation.results import read_result
-from music_genre.evaluation.serving_checks import bundle_size_mb, feature_positions, feature_skew_db
+from music_genre.evaluation.serving_checks import bundle_size_mb, export_difference, feature_positions, feature_skew_db
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.packing import temporary_bundle
 from music_genre.params import load_params
@@ -21,13 +21,16 @@ from music_genre.registry.gate import Measurements, evaluate_gate
 def main(project: ProjectPaths) -> None:
     params, data = load_params(project.params), SpectrogramStore.open(project.spectrograms)
     results = [read_result(project.evaluation, name) for name in params.model_names]
-    size_mb = {}
+    size_mb, differences = {}, {}
     for result in results:
         with temporary_bundle(project.models, result.name, data) as bundle:
             size_mb[result.name] = bundle_size_mb(bundle)
+            difference = export_difference(bundle, data.split("validation"))
+        if difference is not None:
+            differences[result.name] = difference
     skew_db, notes = measure_feature_skew(project.audio, project.tracks, data)
     data_quality = bool(json.loads(project.data_checks.read_text(encoding="utf-8"))["success"])
-    measured = Measurements(size_mb, data_quality, skew_db)
+    measured = Measurements(size_mb, data_quality, skew_db, differences)
     gate = evaluate_gate(results, params.baselines, measured, params.registry, params.seed, notes)
     gate.write(project.gate)
     print(gate)

@@ -21,7 +21,7 @@ from music_genre.models.bundle import ModelBundle
 from music_genre.models.packing import temporary_bundle
 from music_genre.models.predictors import load_predictor
 from music_genre.models.registry import Classifier, EmbeddingClassifier, get_model
-from music_genre.models.serialization import model_file
+from music_genre.models.serialization import answering_file, model_file
 from music_genre.params import load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
@@ -47,8 +47,8 @@ def main(project: ProjectPaths) -> None:
         tags.to_csv(project.encoder_tags(name), index=False)
         print(f"{name}: the encoder's own tags\n{tags.to_string(index=False)}")
         return
-    file = model_file(project.models, name)
-    result = interpret_network(name, load_network(file), load_predictor(file, name).predict, data, seed)
+    network, predictor = load_network(model_file(project.models, name)), answering_file(project.models, name)
+    result = interpret_network(name, network, load_predictor(predictor, name).predict, data, seed)
     write_interpretation(folder, result)
     print(f"{name}\n{result.faithfulness.round(4).to_string(index=False)}")
 

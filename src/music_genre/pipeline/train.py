@@ -14,14 +14,16 @@ from music_genre.features.store import INDEX, ClipDataset, SpectrogramStore
 from music_genre.files import file_sha256, sha256
 from music_genre.models.calibration import calibrate, write_temperature
 from music_genre.models.linear_head import save_head
+from music_genre.models.onnx_export import export_network
 from music_genre.models.params import NetworkParams
 from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
 from music_genre.models.registry import EmbeddingClassifier, Network, get_model
 from music_genre.models.serialization import (
     CLASSIFIER_SUFFIX,
+    EXPORTED_NETWORK,
     HEAD_SUFFIX,
     NETWORK_SUFFIX,
-    model_file,
+    answering_file,
     save_classifier,
     save_network,
     write_training_clips,
@@ -59,6 +61,7 @@ def main(project: ProjectPaths) -> None:
             job = TrainJob(training_data, params.seed, logger.log_epoch, checkpoint_dir)
             network, history = train_network(name, section, job)
             save_network(network, path.with_suffix(NETWORK_SUFFIX))
+            export_network(path.with_suffix(NETWORK_SUFFIX), path.with_name(EXPORTED_NETWORK))
             shutil.rmtree(checkpoints)
         elif isinstance(model, EmbeddingClassifier):
             store = data.embeddings(section.encoder)
@@ -74,7 +77,7 @@ def main(project: ProjectPaths) -> None:
         duration_s = time.monotonic() - start
         history.to_csv(project.history(name), index=False)
         write_training_clips(path.parent, clips.track_id)
-        temperature = find_temperature(model_file(project.models, name), name, validation)
+        temperature = find_temperature(answering_file(project.models, name), name, validation)
         write_temperature(path.parent, temperature)
         print(f"{name}: temperature {temperature:.3f} on validation")
         logger.log_duration(duration_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from music_genre.evaluation.results import ModelResult, align_predictions
@@ -138,11 +138,13 @@ class Measurements:
         data_quality: whether the data passed its checks.
         feature_skew_db: largest difference between features by the models' transform and the stored ones; None where it
             was not measured.
+        export_difference: of each model with networks, see ``serving_checks.export_difference``.
     """
 
     size_mb: Mapping[str, float]
     data_quality: bool
     feature_skew_db: float | None
+    export_difference: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate_gate(
@@ -205,6 +207,9 @@ def _criteria(
     ]
     if measured.feature_skew_db is not None:
         criteria.append(apply_threshold(CriterionName.MAX_FEATURE_SKEW_DB, measured.feature_skew_db, gate))
+    if name in measured.export_difference:
+        difference = measured.export_difference[name]
+        criteria.append(apply_threshold(CriterionName.MAX_EXPORT_DIFFERENCE, difference, gate))
     return criteria
 
 

@@ -121,7 +121,7 @@ def render_card(context: CardContext) -> str:
         n_corrected=int((context.clips["genre"] != context.clips["listed_genre"]).sum()),
         input_text=_input_text(manifest),
         calibrated=set(temperatures) != {1.0},
-        trained_calibrated=all(member.file.endswith(HEAD_SUFFIX) for member in manifest.members),
+        trained_calibrated=all(member.input in manifest.encoders for member in manifest.members),
         encoder_tags=tags_in_words(context.encoder_tags),
         splits=rows(by_split.reindex(["training", *EVALUATED_SPLITS]).dropna().astype(int).reset_index()),
         licences=licences.head(N_LICENCES).items(),
@@ -166,7 +166,7 @@ def _front_matter(context: CardContext) -> str:
     metadata: dict[str, Any] = {
         "license": "other",
         "license_name": "depends-on-the-licences-of-the-training-data",
-        "library_name": LIBRARIES[Path(context.manifest.members[0].file).suffix],
+        "library_name": LIBRARIES[Path(context.manifest.members[0].network or context.manifest.members[0].file).suffix],
         "pipeline_tag": "audio-classification",
         "tags": ["audio-classification", "music", "music-genre-classification", *_input_tags(context.manifest)],
         "metrics": ["accuracy", "f1"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -25,8 +25,7 @@ from music_genre.tracking import BUNDLE_ARTIFACT
 from music_genre.tracking.provenance import UNKNOWN
 
 DIGEST_TAG = "model_digest"  # of the model's bundle; only a complete run has it
-REQUIREMENTS = (  # packages that loading the model imports; TensorFlow is added by its installed name
-    "keras",
+REQUIREMENTS = (  # packages that loading the model imports
     "librosa",
     "mlflow",
     "numpy",
@@ -38,7 +37,6 @@ REQUIREMENTS = (  # packages that loading the model imports; TensorFlow is added
     "soundfile",
     "soxr",
 )
-TENSORFLOW = ("tensorflow-cpu", "tensorflow")  # the package has one of these names
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def _log_model(bundle: Path, example: np.ndarray) -> RunRef:
         code_paths=[str(package)],
         signature=signature,
         input_example=inputs if len(inputs) > 1 else next(iter(inputs.values())),
-        pip_requirements=_requirements(),
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
         tags={DIGEST_TAG: folder_sha256(bundle)},
     )
     return RunRef(info.run_id, info.model_id)
@@ -119,14 +117,3 @@ def dataset(data: SpectrogramStore, split: str, data_digest: str) -> Dataset:
 def with_prefix(split: str, metrics: dict[str, float]) -> dict[str, float]:
     """Metrics of a split under the names that they have in a run: ``test_accuracy``."""
     return {f"{split}_{name}": value for name, value in metrics.items()}
-
-
-def _requirements() -> list[str]:
-    """The installed versions of the packages that loading the model imports."""
-    requirements = [f"{name}=={version(name)}" for name in REQUIREMENTS]
-    for name in TENSORFLOW:
-        try:
-            return [*requirements, f"{name}=={version(name)}"]
-        except PackageNotFoundError:
-            continue
-    return requirements
