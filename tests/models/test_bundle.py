@@ -22,12 +22,18 @@ from music_genre.models.bundle import MANIFEST, ModelBundle, load_predictor, rea
 from music_genre.models.calibration import apply_temperature, read_temperature
 from music_genre.models.ensemble import EnsembleMember, write_ensemble
 from music_genre.models.packing import temporary_bundle
-from music_genre.models.serialization import TRAINING_CLIPS, load_classifier, model_file, read_training_clips
+from music_genre.models.serialization import (
+    EXPORTED_NETWORK,
+    TRAINING_CLIPS,
+    answering_file,
+    load_classifier,
+    read_training_clips,
+)
 
 MEMBERS = ("crnn", "parallel")
 MODEL_NAMES = ("baseline", *MEMBERS, "ensemble")
 
-MEMBER = {"name": "crnn", "file": "crnn.keras", "input": "spectrograms"}
+MEMBER = {"name": "crnn", "file": "crnn.onnx", "input": "spectrograms", "trained": "crnn.keras"}
 
 
 @pytest.fixture(scope="module")
@@ -150,16 +156,8 @@ def test_same_model_has_the_same_digest_wherever_it_is_bundled(
         {"genres": ["Folk", "Rap", "Rock"]},
         {"genres": ["R&B", "Folk", "Rock"]},
         {"min_duration_s": 2.0},
-        {
-            "members": [
-                {"name": "crnn", "file": "crnn.keras", "input": "spectrograms", "weight": 2.0, "temperature": 1.0}
-            ]
-        },
-        {
-            "members": [
-                {"name": "crnn", "file": "crnn.keras", "input": "spectrograms", "weight": 1.0, "temperature": 2.0}
-            ]
-        },
+        {"members": [MEMBER | {"weight": 2.0, "temperature": 1.0}]},
+        {"members": [MEMBER | {"weight": 1.0, "temperature": 2.0}]},
         {"transform": None},
         {"features_version": 0},
     ],
@@ -201,8 +199,8 @@ def test_one_changed_weight_of_one_member_is_another_digest(models: Path, data: 
     ("name", "files"),
     [
         ("baseline", {MANIFEST, TRAINING_CLIPS, "baseline.skops"}),
-        ("crnn", {MANIFEST, TRAINING_CLIPS, "crnn.keras"}),
-        ("ensemble", {MANIFEST, TRAINING_CLIPS, "crnn.keras", "parallel.keras"}),
+        ("crnn", {MANIFEST, TRAINING_CLIPS, "crnn.onnx", "crnn.keras"}),
+        ("ensemble", {MANIFEST, TRAINING_CLIPS, *(f"{name}.{kind}" for name in MEMBERS for kind in ("onnx", "keras"))}),
     ],
 )
 def test_bundle_holds_its_members_and_nothing_pickled(
@@ -266,7 +264,7 @@ def test_predictions_for_a_split_are_in_its_order(trained_checkout: Path, data: 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_no_clips_give_no_predictions(name: str, trained_checkout: Path) -> None:
-    predictor = load_predictor(model_file(trained_checkout / "models", name), name)
+    predictor = load_predictor(answering_file(trained_checkout / "models", name), name)
     assert predictor.predict(np.empty((0, 64, 32), np.float32)).shape == (0, 3)
 
 
@@ -284,10 +282,13 @@ def test_model_of_another_features_version_is_refused(
     )
 
 
+@pytest.mark.parametrize("key", ["file", "trained"])
 @pytest.mark.parametrize("file", ["../crnn.keras", "/tmp/crnn.keras", "sub/crnn.keras"])
-def test_member_outside_of_the_bundle_is_refused(trained_checkout: Path, data: SpectrogramStore, file: str) -> None:
+def test_member_outside_of_the_bundle_is_refused(
+    trained_checkout: Path, data: SpectrogramStore, file: str, key: str
+) -> None:
     with temporary_bundle(trained_checkout / "models", "crnn", data) as bundle_dir:
-        member = {**MEMBER, "file": file, "weight": 1.0, "temperature": 1.0}
+        member = {**MEMBER, key: file, "weight": 1.0, "temperature": 1.0}
         change_manifest(bundle_dir, members=[member])
         with pytest.raises(ValueError, match="not a file of the bundle"):
             ModelBundle(bundle_dir)
@@ -303,10 +304,25 @@ def test_model_of_ready_spectrograms_is_independent_of_transform_and_features_ve
     assert model.predict({SPECTROGRAMS: mel}).shape == (len(mel), 3)
 
 
-def test_classical_baseline_answers_without_what_networks_need(
-    trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray, tmp_path: Path
+def test_networks_that_an_earlier_release_trained_are_answered_by_tensorflow(
+    models: Path, data: SpectrogramStore, mel: np.ndarray
 ) -> None:
-    absent = ("tensorflow", "keras", "mlflow", "matplotlib", "onnx")
+    predictions = []
+    for _ in range(2):
+        with temporary_bundle(models, "ensemble", data) as bundle_dir:
+            files = {member.file for member in read_manifest(bundle_dir).members}
+            predictions.append(ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel}))
+        for name in MEMBERS:
+            (models / name / EXPORTED_NETWORK).unlink(missing_ok=True)
+    assert files == {"crnn.keras", "parallel.keras"}
+    np.testing.assert_allclose(predictions[0], predictions[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "absent"), [("baseline", ("onnx",)), ("ensemble", ("onnx", "sklearn", "skops"))])
+def test_model_answers_without_what_trains_it(
+    name: str, absent: tuple[str, ...], trained_checkout: Path, data: SpectrogramStore, mel: np.ndarray, tmp_path: Path
+) -> None:
+    absent = ("tensorflow", "keras", "mlflow", "matplotlib", "librosa", *absent)
     script = f"""
 import sys
 from pathlib import Path
@@ -316,7 +332,7 @@ from music_genre.models.bundle import ModelBundle
 print(ModelBundle(Path(sys.argv[1])).predict({{"spectrograms": np.load(sys.argv[2])}}).tolist())
 """
     np.save(tmp_path / "mel.npy", mel)
-    with temporary_bundle(trained_checkout / "models", "baseline", data) as bundle_dir:
+    with temporary_bundle(trained_checkout / "models", name, data) as bundle_dir:
         command = [sys.executable, "-c", script, str(bundle_dir), str(tmp_path / "mel.npy")]
         done = subprocess.run(command, capture_output=True, text=True)
         expected = ModelBundle(bundle_dir).predict({SPECTROGRAMS: mel})

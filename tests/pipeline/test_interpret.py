@@ -14,14 +14,15 @@ from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.interpret_network import NetworkInterpretation, interpret_network
 from music_genre.models.predictors import load_predictor
+from music_genre.models.serialization import answering_file, model_file
 from music_genre.pipeline import interpret
 
 
 @pytest.fixture(scope="module")
 def result(trained_checkout: Path) -> NetworkInterpretation:
-    data, file = SpectrogramStore.open(trained_checkout / "data/spectrograms"), "models/parallel/model.keras"
-    predict = load_predictor(trained_checkout / file, "parallel").predict
-    return interpret_network("parallel", load_network(trained_checkout / file), predict, data, seed=7)
+    data, models = SpectrogramStore.open(trained_checkout / "data/spectrograms"), trained_checkout / "models"
+    predict = load_predictor(answering_file(models, "parallel"), "parallel").predict
+    return interpret_network("parallel", load_network(model_file(models, "parallel")), predict, data, seed=7)
 
 
 @pytest.mark.slow

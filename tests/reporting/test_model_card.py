@@ -115,9 +115,12 @@ def test_headings_are_those_of_hugging_face(context: CardContext) -> None:
     assert headings == [*HEADINGS, "Per-genre results", "Most frequent confusions"]
 
 
-@pytest.mark.parametrize(("suffix", "library"), [("keras", "keras"), ("skops", "sklearn"), ("onnx", "onnx")])
-def test_front_matter_is_metadata_of_the_model_hub(context: CardContext, suffix: str, library: str) -> None:
-    members = tuple(replace(member, file=f"{member.name}.{suffix}") for member in context.manifest.members)
+@pytest.mark.parametrize(
+    ("file", "trained", "library"),
+    [("a.onnx", "a.keras", "keras"), ("a.keras", "", "keras"), ("a.skops", "", "sklearn"), ("a.onnx", "", "onnx")],
+)
+def test_front_matter_is_metadata_of_the_model_hub(context: CardContext, file: str, trained: str, library: str) -> None:
+    members = tuple(replace(member, file=file, trained=trained) for member in context.manifest.members)
     source = 'a: "b"\n---\n# c'
     changed = replace(
         context, manifest=replace(context.manifest, members=members), tags={**context.tags, "data_source": source}
