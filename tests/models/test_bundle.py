@@ -27,6 +27,7 @@ from music_genre.models.serialization import (
     TRAINING_CLIPS,
     answering_file,
     load_classifier,
+    model_file,
     read_training_clips,
 )
 
