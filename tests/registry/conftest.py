@@ -29,7 +29,7 @@ def gate_params() -> GateParams:
         max_macro_f1_below_baseline=0.0,
         max_macro_f1_drop=0.0,
         max_feature_skew_db=0.5,
-        max_export_difference=1e-5,
+        max_export_difference_ppm=10,
         max_size_mb=50,
         max_latency_ms=300,
     )

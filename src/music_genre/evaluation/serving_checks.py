@@ -45,9 +45,9 @@ def feature_skew_db(transform: MelConfig, audio: Sequence[Path], stored: np.ndar
     return float(max(differences))
 
 
-def export_difference(bundle: Path, clips: ClipDataset) -> float | None:
-    """The largest difference, over genres and a batch of clips, between the probabilities of a member's ONNX, which
-    answers, and those of the network as Keras trained it; None where a bundle has no such member.
+def export_difference_ppm(bundle: Path, clips: ClipDataset) -> float | None:
+    """The largest difference in parts per million, over genres and a batch of clips, between the probabilities of a
+    member's ONNX, which answers, and those of the network as Keras trained it; None where a bundle has no such member.
 
     Args:
         bundle: the model's folder.
@@ -62,7 +62,7 @@ def export_difference(bundle: Path, clips: ClipDataset) -> float | None:
         for member in read_manifest(bundle).members
         if member.trained
     ]
-    return float(max(differences)) if differences else None
+    return 1e6 * float(max(differences)) if differences else None
 
 
 def latency_ms(model: ModelBundle) -> float:

@@ -8,7 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from music_genre.evaluation.results import read_result
-from music_genre.evaluation.serving_checks import bundle_size_mb, export_difference, feature_positions, feature_skew_db
+from music_genre.evaluation.serving_checks import (
+    bundle_size_mb,
+    export_difference_ppm,
+    feature_positions,
+    feature_skew_db,
+)
 from music_genre.features.store import SpectrogramStore
 from music_genre.models.packing import temporary_bundle
 from music_genre.params import load_params
@@ -25,7 +30,7 @@ def main(project: ProjectPaths) -> None:
     for result in results:
         with temporary_bundle(project.models, result.name, data) as bundle:
             size_mb[result.name] = bundle_size_mb(bundle)
-            difference = export_difference(bundle, data.split("validation"))
+            difference = export_difference_ppm(bundle, data.split("validation"))
         if difference is not None:
             differences[result.name] = difference
     skew_db, notes = measure_feature_skew(project.audio, project.tracks, data)

@@ -138,13 +138,13 @@ class Measurements:
         data_quality: whether the data passed its checks.
         feature_skew_db: largest difference between features by the models' transform and the stored ones; None where it
             was not measured.
-        export_difference: of each model with networks, see ``serving_checks.export_difference``.
+        export_difference_ppm: of each model with networks, see ``serving_checks.export_difference_ppm``.
     """
 
     size_mb: Mapping[str, float]
     data_quality: bool
     feature_skew_db: float | None
-    export_difference: Mapping[str, float] = field(default_factory=dict)
+    export_difference_ppm: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate_gate(
@@ -207,9 +207,9 @@ def _criteria(
     ]
     if measured.feature_skew_db is not None:
         criteria.append(apply_threshold(CriterionName.MAX_FEATURE_SKEW_DB, measured.feature_skew_db, gate))
-    if name in measured.export_difference:
-        difference = measured.export_difference[name]
-        criteria.append(apply_threshold(CriterionName.MAX_EXPORT_DIFFERENCE, difference, gate))
+    if name in measured.export_difference_ppm:
+        difference = measured.export_difference_ppm[name]
+        criteria.append(apply_threshold(CriterionName.MAX_EXPORT_DIFFERENCE_PPM, difference, gate))
     return criteria
 
 

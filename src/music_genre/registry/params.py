@@ -23,8 +23,8 @@ class GateParams(ParamsModel):
         max_macro_f1_below_baseline: how far macro-F1 may be below the classical baseline's on the same clips.
         max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips.
         max_feature_skew_db: largest difference between features by the model's transform and the stored ones.
-        max_export_difference: largest difference of a probability between a network in ONNX, which answers, and the
-            one that Keras trained.
+        max_export_difference_ppm: largest difference of a probability, in parts per million, between a network in
+            ONNX, which answers, and the one that Keras trained.
         max_size_mb: largest size of the bundle.
         max_latency_ms: longest forward pass of one clip on the machine that registers.
     """
@@ -35,7 +35,7 @@ class GateParams(ParamsModel):
     max_macro_f1_below_baseline: ZeroToOne
     max_macro_f1_drop: ZeroToOne
     max_feature_skew_db: Annotated[float, Field(ge=0)]
-    max_export_difference: Annotated[float, Field(ge=0)]
+    max_export_difference_ppm: Annotated[float, Field(ge=0)]
     max_size_mb: Annotated[float, Field(gt=0)]
     max_latency_ms: Annotated[float, Field(gt=0)]
 
