@@ -38,7 +38,9 @@ def with_manifest(served: ServedModel, **changes: Any) -> ServedModel:
 
 def test_champion_predicts_before_it_is_served(champion: tuple[ServedModel, Path]) -> None:
     served, bundle_dir = champion
-    probabilities = load_and_warm_up(served, bundle_dir).predict({"spectrograms": np.zeros((2, 64, 32), np.float32)})
+    probabilities = load_and_warm_up(served, bundle_dir).bundle.predict(
+        {"spectrograms": np.zeros((2, 64, 32), np.float32)}
+    )
     assert probabilities.shape == (2, 3)
 
 

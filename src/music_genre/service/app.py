@@ -1,10 +1,9 @@
-"""The outer service: decodes uploads and makes features; the inner one, ``ModelRunner``, predicts them in batches."""
+"""The outer service: from uploads to predictions; the inner one, ``RegistryWatcher``, knows which versions to load."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,6 @@ from typing import Annotated, Any
 import aiohttp
 import anyio
 import bentoml
-import numpy as np
 from anyio import to_thread
 from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
@@ -24,8 +22,8 @@ from music_genre.audio.decoding import decode_all
 from music_genre.audio.signal import AudioSignal
 from music_genre.errors import MusicGenreError
 from music_genre.inference.batch import MAX_DURATION_S
-from music_genre.inference.predictor import extract_clip_batch
-from music_genre.models.bundle import Answer, ClipInputs
+from music_genre.inference.predictor import ClipBatch, extract_clip_batch
+from music_genre.models.bundle import Answer
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
@@ -33,12 +31,17 @@ from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
 from music_genre.service.feedback import FeedbackRecorder
 from music_genre.service.limits import concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
-from music_genre.service.model_runner import ModelRunner, unstack
-from music_genre.service.observability import configure_json_logging, metrics, phase, record_prediction
+from music_genre.service.observability import Span, configure_json_logging, metrics, phase, record_prediction
+from music_genre.service.registry_watcher import AvailableModel, RegistryWatcher
 from music_genre.service.request_log import RequestLog, shadow_log
 from music_genre.service.schemas import build_response, error_responses
 from music_genre.service.security import require_api_key
-from music_genre.service.served_model import ServedModel, resolve_model, warm_up_features
+from music_genre.service.served_model import (
+    LoadedModel,
+    load_and_warm_up,
+    resolve_model,
+    warm_up_features,
+)
 from music_genre.service.shadow import ShadowRunner
 from music_genre.service.uploads import Upload, open_upload
 from music_genre.service.web import add_page
@@ -69,7 +72,7 @@ add_error_handlers(app)
 class MusicGenre:
     """Predicts the genre of a recording."""
 
-    model = bentoml.depends(ModelRunner)
+    registry = bentoml.depends(RegistryWatcher)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]  # BentoML has no types
     @staticmethod
@@ -92,7 +95,7 @@ class MusicGenre:
 
     def __init__(self) -> None:
         configure_json_logging()
-        self.served: ServedModel | None = None
+        self.model: LoadedModel | None = None
         self.model_ready = asyncio.Event()
         settings, worker = service_settings(), server_context.worker_index or 0
         log_dir = settings.request_log
@@ -105,18 +108,14 @@ class MusicGenre:
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
     async def on_startup(self) -> None:
         """Start to follow the inner service, which follows the registry."""
-        # BentoML's client closes its connections every hundred requests or five minutes, and with them the requests
-        # in progress. It has no public setting for that.
-        session_manager = self.model.to_async._session_manager
-        session_manager.max_age = session_manager.max_requests = math.inf
-        self.shadow = ShadowRunner(self.model.to_async, self.run_in_thread, self.shadow_log)
+        self.shadow = ShadowRunner(self.registry.to_async, self.run_in_thread, self.shadow_log)
         self.tasks = [asyncio.create_task(self.poll_model())]
         if self.feedback:
             self.tasks.append(asyncio.create_task(self.feedback.show_accuracy()))
             self.tasks.append(asyncio.create_task(self.feedback.recordings.remove_expired_forever()))
 
     async def __is_ready__(self) -> bool:
-        return self.served is not None
+        return self.model is not None
 
     @app.post(
         "/predict",
@@ -179,7 +178,7 @@ class MusicGenre:
     )
     async def get_model_info(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
         """Name, version, genres, transform and metrics; whether the service takes feedback."""
-        served = await self.get_model()
+        served = (await self.get_model()).served
         transform = served.manifest.transform
         return JSONResponse(
             {
@@ -193,44 +192,22 @@ class MusicGenre:
         )
 
     async def predict_recording(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
-        """The prediction as the API returns it; where the version changes meanwhile, by the new one."""
-        while True:
-            served = await self.get_model()
-            with phase("features"):
-                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest, timeline)
-            with phase("forward") as forward:
-                answer = await self.run_model(clips.inputs(served.manifest), served)
-                spans = await self.run_model(clips.timeline.inputs, served) if clips.timeline else None
-            if answer is not None and (clips.timeline is None or spans is not None):
-                prediction = build_response(clips, answer, spans, served, timeline)
-                record_prediction(prediction)
-                self.shadow.submit(recording, clips, served, prediction["genre"], forward.seconds)
-                if self.request_log:
-                    await self.run_in_thread(self.request_log.write, clips.mel, prediction)
-                return prediction
-            await self.refresh()
+        """The prediction as the API returns it."""
+        model = await self.get_model()
+        clips, answer, spans, forward = await self.run_in_thread(predict_clips, recording, model, timeline)
+        prediction = build_response(clips, answer, spans, model.served, timeline)
+        record_prediction(prediction)
+        self.shadow.submit(recording, clips, model.served, prediction["genre"], forward.seconds)
+        if self.request_log:
+            await self.run_in_thread(self.request_log.write, clips.mel, prediction)
+        return prediction
 
     def log_failures(self) -> AbstractContextManager[None]:
         """Give the request log a line where the block fails by a fault of the service."""
         log = self.request_log
-        return log.failures(lambda: self.served.version if self.served else "") if log else nullcontext()
+        return log.failures(lambda: self.model.version if self.model else "") if log else nullcontext()
 
-    async def run_model(self, inputs: ClipInputs, served: ServedModel) -> Answer | None:
-        """What the version says whose manifest made the inputs.
-
-        Returns None where that version is no longer loaded, and waits for an inner service that restarts.
-        """
-        clips = unstack(served.version, inputs)
-        while True:
-            try:
-                rows = await self.model.to_async.predict(clips)
-                if any(row is None for row in rows):
-                    return None
-                return Answer(*(np.stack(part) for part in zip(*rows, strict=True)))
-            except CONNECTION_ERRORS:
-                await asyncio.sleep(RETRY_INTERVAL_S)
-
-    async def get_model(self) -> ServedModel:
+    async def get_model(self) -> LoadedModel:
         """The version that is served.
 
         Raises:
@@ -238,15 +215,15 @@ class MusicGenre:
         """
         with anyio.move_on_after(STARTUP_TIMEOUT_S):
             await self.model_ready.wait()
-        if self.served is None:
+        if self.model is None:
             raise ApiError(ErrorCode.BUSY, "server busy: the model is being loaded")
-        return self.served
+        return self.model
 
     async def poll_model(self) -> None:
         """Follow the inner service for ever, and log each reason once why that fails."""
         last_error = ""
         while True:
-            await asyncio.sleep(POLL_INTERVAL_S if self.served else RETRY_INTERVAL_S)
+            await asyncio.sleep(POLL_INTERVAL_S if self.model else RETRY_INTERVAL_S)
             try:
                 await self.refresh()
                 last_error = ""
@@ -258,15 +235,24 @@ class MusicGenre:
                 last_error = repr(error)
 
     async def refresh(self) -> None:
-        """Ask the inner service for the versions that it has loaded."""
-        payloads = await self.model.to_async.get_models()
-        self.shadow.challenger = ServedModel(**payloads["challenger"]) if payloads["challenger"] else None
-        served = ServedModel(**payloads["champion"])
-        if served != self.served:
-            await self.run_in_thread(warm_up_features, served)
-            self.served = served
+        """Ask the inner service for the versions to serve, and load those that are new."""
+        payloads = await self.registry.to_async.get_models()
+        champion = await self.load(payloads["champion"], self.model)
+        if champion is not None and champion is not self.model:
+            self.model = champion
             self.model_ready.set()
-            metrics().set_version(served.version)
+            metrics().set_version(champion.version)
+        self.shadow.challenger = await self.load(payloads["challenger"], self.shadow.challenger)
+
+    async def load(self, payload: dict[str, Any] | None, loaded: LoadedModel | None) -> LoadedModel | None:
+        """A version that the inner service names; ``loaded`` where it is that."""
+        if payload is None:
+            return None
+        named = AvailableModel.from_payload(payload)
+        if loaded is not None and loaded.served == named.served:
+            return loaded
+        model: LoadedModel = await self.run_in_thread(load_and_warm_up, named.served, named.bundle_dir)
+        return model
 
     async def run_in_thread(self, function: Any, *arguments: Any) -> Any:
         """What ``function`` returns; as many run at a time as there are cores."""
@@ -280,3 +266,17 @@ for middleware in (LingeringCloseMiddleware, RequestLoggingMiddleware, ErrorForm
 def decode(upload: Upload) -> AudioSignal:
     """Decode an upload."""
     return decode_all(upload.audio, MAX_DURATION_S)
+
+
+def predict_clips(
+    recording: AudioSignal, model: LoadedModel, timeline: bool
+) -> tuple[ClipBatch, Answer, Answer | None, Span]:
+    """The features of a recording, what the model says about its clips and the spans of its timeline, and the time of
+    the latter two.
+    """
+    with phase("features"):
+        clips = extract_clip_batch(recording, model.manifest, timeline)
+    with phase("forward") as forward:
+        answer = model.bundle.answer(clips.inputs(model.manifest))
+        spans = model.bundle.answer(clips.timeline.inputs) if clips.timeline else None
+    return clips, answer, spans, forward

@@ -28,7 +28,7 @@ EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TA
 class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no types
     """The service's model as BentoML asks for it: ``bentoml build`` gets the champion of the registry.
 
-    ``bentoml serve`` asks for nothing: ``ModelRunner`` loads the model itself.
+    ``bentoml serve`` asks for nothing: the services load the model themselves.
     """
 
     def to_info(self, alias: str | None = None) -> Any:

@@ -16,7 +16,6 @@ from music_genre.inference.predictor import extract_clip_batch, threshold_from_t
 from music_genre.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths
 from music_genre.registry.shadow import ShadowStats
-from music_genre.runtime import cores
 from music_genre.service.environment import BENTO_ROOT, in_bento, service_settings
 
 if TYPE_CHECKING:
@@ -165,7 +164,23 @@ def load_from_bento(bento_dir: Path) -> tuple[ServedModel, Path]:
     return _served_model(model.tag.name, facts["version"], bundle_dir, facts["tags"]), bundle_dir
 
 
-def load_and_warm_up(served: ServedModel, bundle_dir: Path) -> ModelBundle:
+@dataclass(frozen=True)
+class LoadedModel:
+    """A version, ready to predict."""
+
+    served: ServedModel
+    bundle: ModelBundle
+
+    @property
+    def manifest(self) -> BundleManifest:
+        return self.served.manifest
+
+    @property
+    def version(self) -> str:
+        return self.served.version
+
+
+def load_and_warm_up(served: ServedModel, bundle_dir: Path) -> LoadedModel:
     """Load a version and let it predict once, from audio to probabilities.
 
     Raises:
@@ -175,13 +190,13 @@ def load_and_warm_up(served: ServedModel, bundle_dir: Path) -> ModelBundle:
 
     warm_up_features(served)
     try:
-        model = ModelBundle(bundle_dir, cores())
+        model = ModelBundle(bundle_dir)  # in one thread: the workers share the cores
         probabilities = model.predict(example_inputs(served.manifest))
     except Exception as error:  # the libraries may raise anything for a file of unknown origin
         raise _incompatible(served.name, served.version, error) from error
     if probabilities.shape != (1, len(served.manifest.genres)) or not np.isfinite(probabilities).all():
         raise _incompatible(served.name, served.version, "it does not predict one finite probability a genre")
-    return model
+    return LoadedModel(served, model)
 
 
 def warm_up_features(served: ServedModel) -> None:

@@ -8,15 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import numpy as np
-
 from music_genre.audio.signal import AudioSignal
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
 from music_genre.registry.shadow import ShadowStats
-from music_genre.service.model_runner import unstack
 from music_genre.service.observability import metrics, request_context
 from music_genre.service.request_log import RotatingLog
-from music_genre.service.served_model import ServedModel
+from music_genre.service.served_model import LoadedModel, ServedModel
 
 logger = logging.getLogger("bentoml.music_genre")
 
@@ -25,14 +22,14 @@ class ShadowRunner:
     """The comparisons of one worker: one recording at a time; a worker under load skips others.
 
     Args:
-        model: a client of the inner service.
+        registry: a client of the inner service.
         run_in_thread: runs a function beside the event loop.
         log: gets a line for each prediction, with which feedback is compared; None: there is none.
     """
 
-    def __init__(self, model: Any, run_in_thread: Callable[..., Awaitable[Any]], log: RotatingLog | None) -> None:
-        self.model, self.run_in_thread, self.log = model, run_in_thread, log
-        self.challenger: ServedModel | None = None
+    def __init__(self, registry: Any, run_in_thread: Callable[..., Awaitable[Any]], log: RotatingLog | None) -> None:
+        self.registry, self.run_in_thread, self.log = registry, run_in_thread, log
+        self.challenger: LoadedModel | None = None
         self.task: asyncio.Task[None] | None = None
         self.last_error = ""
 
@@ -63,7 +60,7 @@ class ShadowRunner:
         self,
         source: ClipBatch | AudioSignal,
         champion: ServedModel,
-        challenger: ServedModel,
+        challenger: LoadedModel,
         genre: str,
         champion_seconds: float,
     ) -> None:
@@ -74,10 +71,9 @@ class ShadowRunner:
             if isinstance(clips, AudioSignal):
                 clips = await self.run_in_thread(extract_clip_batch, clips, challenger.manifest)
             start = time.perf_counter()
-            rows = await self.model.predict_shadow(unstack(challenger.version, clips.inputs(challenger.manifest)))
+            probabilities = await self.run_in_thread(challenger.bundle.predict, clips.inputs(challenger.manifest))
             challenger_seconds = time.perf_counter() - start
-            probabilities = np.mean([of_clip for of_clip, _ in rows], axis=0)
-            predicted = challenger.manifest.genres[int(probabilities.argmax())]
+            predicted = challenger.manifest.genres[int(probabilities.mean(axis=0).argmax())]
             agreed = predicted == genre
             await self.write_line(challenger.version, predicted)
             result = "agreed" if agreed else "differed"
@@ -89,7 +85,7 @@ class ShadowRunner:
                 champion_seconds=champion_seconds,
                 challenger_seconds=challenger_seconds,
             )
-            await self.model.record_comparison(challenger.version, stats.model_dump())
+            await self.registry.record_comparison(challenger.version, stats.model_dump())
         except Exception as error:
             if repr(error) != self.last_error:
                 logger.warning("Version %s failed in shadow mode", challenger.version, exc_info=True)

@@ -28,7 +28,7 @@ from music_genre.registry.history import CHAMPION
 pytestmark = pytest.mark.service
 
 N_CLIENTS, PAUSE_S = 4, 0.05
-INNER, OUTER = "music-genre-model", "music-genre"
+INNER, OUTER = "music-genre-registry", "music-genre"
 
 
 class Load:
@@ -186,7 +186,7 @@ def test_killed_worker_restarts_and_only_its_requests_fail(
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: not psutil.pid_exists(worker))
         load.until(lambda: len(psutil.Process(process.pid).children()) == n_workers, 60)
-    assert len(load.failures) <= N_CLIENTS
+    assert len(load.failures) <= (N_CLIENTS if service == OUTER else 0)  # outer workers have the model
     assert process.poll() is None
 
 
