@@ -1,5 +1,5 @@
-"""The service under load, against a plain FastAPI route with the same weights, and against the same work without a
-server.
+"""The service under load, against a plain FastAPI route with the same weights, against the same work without a server,
+and with ``--before CHECKOUT`` against another build.
 
 The checkout's champion is served: ``make repro`` makes one. wrk makes the load (Debian: ``apt-get install wrk``);
 ``--memory-minutes 10`` watches the memory for longer.
@@ -8,34 +8,36 @@ The checkout's champion is served: ``make repro`` makes one. wrk makes the load 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 import soundfile
-from timing import memory_mb, ratios, seconds, spread, table, write
+from timing import memory_mb, ratios, spread, table, write
 
 from features import N_FILES, prepare_clips
 from music_genre.audio.decoding import decode_all
-from music_genre.cli._context import load_model
+from music_genre.cli._context import bundle_dir, load_model
 from music_genre.errors import AudioError
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
+from music_genre.runtime import THREAD_LIMITS, cores
 
 SERVICE = (sys.executable, "-m", "bentoml", "serve", "music_genre.service.app:MusicGenre", "--host", "127.0.0.1")
 PLAIN_ROUTE = (sys.executable, "-m", "uvicorn", "--app-dir", str(Path(__file__).parent), "plain_route:app")
+OURS, PLAIN, BEFORE = "the service", "the plain route", "the build before"
 WRK_SCRIPT = Path(__file__).with_suffix(".lua")
 N_SONGS = 4
 MAX_DURATION_S = 900.0  # of a recording, as in the service
@@ -45,13 +47,16 @@ VALUES = ("p50", "p95", "p99", "rps", "failed")  # of a load: latencies in ms, r
 
 
 @contextmanager
-def running(*command: str) -> Iterator[tuple[str, int]]:
-    """A server on a free port, once it is ready: its URL and process id."""
+def running(*command: str, checkout: Path | None = None) -> Iterator[tuple[str, int]]:
+    """A server on a free port, once it is ready, of this checkout's code or another's: its URL and process id."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+        environment = os.environ | ({"PYTHONPATH": str(checkout / "src")} if checkout else {})
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=checkout, env=environment, stdout=log, stderr=log
+        )
         try:
             url = f"http://127.0.0.1:{port}"
             while not is_ready(url):
@@ -148,8 +153,10 @@ def usable(files: list[Path], model: ModelBundle) -> list[Path]:
     return usable_files
 
 
-def limit_ms(model: ModelBundle, files: list[Path]) -> float:
-    """The median over files of the milliseconds from bytes to probabilities, in this process, without a server."""
+def work_without_server(files: list[Path], duration_s: float) -> float:
+    """Clips a second from bytes to probabilities, in this process."""
+    with bundle_dir("champion") as (folder, _):
+        model = ModelBundle(folder)
 
     def predict(path: Path) -> None:
         with path.open("rb") as audio:
@@ -157,53 +164,60 @@ def limit_ms(model: ModelBundle, files: list[Path]) -> float:
             model.predict(clips.inputs(model.manifest))
 
     predict(files[0])
-    return statistics.median(1000 * seconds(lambda path=path: predict(path)) for path in files)
+    start = time.perf_counter()
+    for n_done, path in enumerate(itertools.cycle(files), start=1):
+        predict(path)
+        if time.perf_counter() > start + duration_s:
+            return n_done / (time.perf_counter() - start)
+    return 0.0
 
 
-def measure(
-    kind: str, files: list[Path], model: ModelBundle, plan: Plan, duration_s: float, service: str, plain_route: str
-) -> list[list[str]]:
-    """A row of the table for each number of clients; the service and the plain route take turns."""
+def without_server(files: list[Path], duration_s: float) -> float:
+    """Clips a second of as many processes as there are cores, together."""
+    script, names = str(Path(__file__).resolve()), [str(path) for path in files]
+    command = [sys.executable, script, "--without-server", f"{duration_s:g}", *names]
+    processes = [
+        subprocess.Popen(command, env=os.environ | dict.fromkeys(THREAD_LIMITS, "1"), stdout=subprocess.PIPE, text=True)
+        for _ in range(cores())
+    ]
+    return sum(float(process.communicate()[0]) for process in processes)
+
+
+def measure(kind: str, files: list[Path], plan: Plan, duration_s: float, servers: dict[str, str]) -> list[list[str]]:
+    """A row of the table for each number of clients; the servers, of which ours is the first, take turns."""
     limits: list[float] = []
     values: dict[tuple[str, int], list[dict[str, float]]] = {}
-    for url in (service, plain_route):
+    for url in servers.values():
         if plan.load(url, files, WARM_UP_CLIENTS, plan.warm_up_s)["failed"]:
             raise RuntimeError(f"{url} fails")
     for _ in range(plan.n_rounds):
-        limits.append(limit_ms(model, files))
+        limits.append(without_server(files, duration_s))
         for clients in plan.clients:
-            for url in (service, plain_route):
-                values.setdefault((url, clients), []).append(plan.load(url, files, clients, duration_s))
+            for name, url in servers.items():
+                values.setdefault((name, clients), []).append(plan.load(url, files, clients, duration_s))
     rows = []
     for clients in plan.clients:
-        ours, theirs = (
-            {name: [each[name] for each in values[url, clients]] for name in VALUES} for url in (service, plain_route)
+        ours, *others = (
+            {value: [each[value] for each in values[name, clients]] for value in VALUES} for name in servers
         )
-        rows.append(
-            [
-                kind,
-                str(clients),
-                *(spread(ours[name]) for name in ("p50", "p95", "p99", "rps")),
-                f"{sum(ours['failed']):.0f}",
-                spread(theirs["rps"]),
-                spread(theirs["p50"]),
-                spread(ratios(ours["rps"], theirs["rps"])),
-                spread(ratios(ours["p50"], limits)),
-            ]
-        )
+        row = [kind, str(clients), *(spread(ours[value]) for value in ("p50", "p95", "p99", "rps"))]
+        row += [f"{sum(ours['failed']):.0f}", spread(ratios(ours["rps"], limits))]
+        for other in others:
+            row += [spread(other["rps"]), spread(other["p99"]), spread(ratios(ours["rps"], other["rps"]))]
+        rows.append(row)
     return rows
 
 
-def measure_memory(url: str, process: int, files: list[Path], plan: Plan) -> str:
-    """A sentence on the memory of the service under load: at a fifth of the time, and at its end."""
+def measure_memory(name: str, url: str, process: int, files: list[Path], plan: Plan) -> str:
+    """A sentence on the memory of a service under load: at a fifth of the time, and at its end."""
     samples, n_failed, end = [memory_mb(process)], 0.0, time.monotonic() + 60 * plan.memory_minutes
     while time.monotonic() < end:
         n_failed += plan.load(url, files, MEMORY_CLIENTS, max(1, 60 * plan.memory_minutes / 20))["failed"]
         samples.append(memory_mb(process))
     early, late = samples[max(1, len(samples) // 5)], samples[-1]
     return (
-        f"Memory of all its processes under {plan.memory_minutes:g} minutes of load from {MEMORY_CLIENTS} clients:"
-        f" {early:.0f} MB after a fifth of it, {late:.0f} MB at the end ({(late / early - 1):+.1%});"
+        f"Memory of all processes of {name} under {plan.memory_minutes:g} minutes of load from {MEMORY_CLIENTS}"
+        f" clients: {early:.0f} MB after a fifth of it, {late:.0f} MB at the end ({(late / early - 1):+.1%});"
         f" {n_failed:.0f} failed requests."
     )
 
@@ -211,36 +225,52 @@ def measure_memory(url: str, process: int, files: list[Path], plan: Plan) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memory-minutes", type=float, default=Plan.memory_minutes)
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another build, with a champion of its own")
+    parser.add_argument("--without-server", nargs="+", metavar="SECONDS FILE", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="one round of few requests; writes nothing, needs no wrk")
     options = parser.parse_args()
+    if options.without_server:
+        duration_s, *names = options.without_server
+        print(work_without_server(list(map(Path, names)), float(duration_s)))
+        return
     if shutil.which("wrk") is None and not options.quick:
         sys.exit("benchmarks/serving.py: wrk makes the load; apt-get install wrk")
     plan = QUICK if options.quick else Plan(memory_minutes=options.memory_minutes)
     model, _ = load_model("champion")
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        running(*SERVICE) as (service, process),
-        running(*PLAIN_ROUTE) as (plain_route, _),
-    ):
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        started = {OURS: stack.enter_context(running(*SERVICE)), PLAIN: stack.enter_context(running(*PLAIN_ROUTE))}
+        if options.before:
+            started[BEFORE] = stack.enter_context(running(*SERVICE, checkout=options.before.resolve()))
+        servers = {name: url for name, (url, _) in started.items()}
         clip_dir, song_dir = Path(temporary) / "clips", Path(temporary) / "songs"
         clip_dir.mkdir()
         song_dir.mkdir()
         source = prepare_clips(clip_dir, plan.n_files)
         clips = usable(sorted(clip_dir.iterdir()), model)
-        rows = measure("clip", clips, model, plan, plan.clip_s, service, plain_route)
+        rows = measure("clip", clips, plan, plan.clip_s, servers)
         songs = make_songs(song_dir, clips, plan.clips_per_song)
-        rows += measure("song", songs, model, plan, plan.song_s, service, plain_route)
-        memory = measure_memory(service, process, clips, plan)
-    header = ["request", "clients", "p50, ms", "p95, ms", "p99, ms", "requests/s", "failed"]
-    header += ["plain route, requests/s", "plain route, p50", "times its throughput", "times the limit's p50"]
+        rows += measure("song", songs, plan, plan.song_s, servers)
+        memory = [measure_memory(name, *started[name], clips, plan) for name in started if name != PLAIN]
+    header = [
+        "request",
+        "clients",
+        "p50, ms",
+        "p95, ms",
+        "p99, ms",
+        "requests/s",
+        "failed",
+        "of the processes' clips/s",
+    ]
+    for name in (*servers,)[1:]:
+        header += [f"{name}, requests/s", f"{name}, p99, ms", f"times {name}"]
     write(
         "serving",
-        f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {plan.clips_per_song} of them. wrk on the same"
-        f" machine, {plan.clip_s:g} or {plan.song_s:g} s a value. The plain route calls librosa.load,"
-        " librosa.feature.melspectrogram and model.predict with the same weights. The limit is decoding, features and"
-        " forward pass in one process, without a server.",
+        f"Clips of 30 s, stereo, 44.1 kHz, mp3, from {source}; songs are {plan.clips_per_song} of them; the champion is"
+        f" the {model.manifest.name}. wrk on the same machine, {plan.clip_s:g} or {plan.song_s:g} s a value. The plain"
+        " route calls librosa.load, librosa.feature.melspectrogram and the model's predict with the same weights. The"
+        " processes, one a core, do decoding, features and forward pass without a server.",
         table(header, rows),
-        memory,
+        *memory,
         quick=options.quick,
     )
 
