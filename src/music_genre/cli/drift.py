@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music_genre.cli._context import ExitCode, connect
+from music_genre.cli._context import ExitCode, open_registry
 from music_genre.errors import MusicGenreError
 from music_genre.paths import ProjectPaths
 
@@ -101,9 +101,9 @@ def predicted_genres(project: ProjectPaths, version: str) -> pd.Series:
     """
     from music_genre.evaluation.results import PREDICTIONS
     from music_genre.files import read_csv
-    from music_genre.registry.listing import list_versions
+    from music_genre.registry.listing import describe_versions
 
-    models = {info.version: info.model for info in list_versions(*connect(project))}
+    models = {info.version: info.model for info in describe_versions(open_registry(project))}
     file = project.evaluation / models.get(version, "") / PREDICTIONS
     if not file.is_file():
         raise MusicGenreError(f"version {version}, which the log is of, has no evaluation here: {file} is missing")
