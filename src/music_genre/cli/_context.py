@@ -90,10 +90,10 @@ def _registered_bundle(project: ProjectPaths, version_or_alias: str) -> tuple[Pa
 
 def load_model(model: str) -> tuple[ModelBundle, float]:
     """A model, loaded, and its confidence threshold; see ``bundle_dir``."""
-    from music_genre.models.bundle import ModelBundle
-    from music_genre.runtime import cores
-
     with bundle_dir(model) as (folder, confidence_threshold):
+        from music_genre.models.bundle import ModelBundle
+        from music_genre.runtime import cores
+
         return ModelBundle(folder, cores()), confidence_threshold
 
 
