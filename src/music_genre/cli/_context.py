@@ -52,14 +52,7 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
     if model.isdigit() or model in (CHAMPION, CHALLENGER):
         yield _registered_bundle(project, model)
         return
-    from music_genre.params import load_params
-
-    names = load_params(project.params).model_names
-    if model not in names:
-        raise MusicGenreError(
-            f"no model {model!r}; there are {CHAMPION}, {CHALLENGER}, the numbers of `music-genre versions`,"
-            f" and {', '.join(names)}"
-        )
+    check_model_name(project, model)
     from music_genre.features.store import SpectrogramStore
     from music_genre.inference.predictor import DEFAULT_CONFIDENCE_THRESHOLD
     from music_genre.models.packing import temporary_bundle
@@ -70,6 +63,28 @@ def bundle_dir(model: str) -> Iterator[tuple[Path, float]]:
         threshold = metrics["validation"].get("confidence_threshold", threshold)
     with temporary_bundle(project.models, model, SpectrogramStore.open(project.spectrograms)) as folder:
         yield folder, threshold
+
+
+def check_model_name(project: ProjectPaths, model: str) -> None:
+    """Refuse what is no model that can be trained here.
+
+    Raises:
+        MusicGenreError: it is none; the message says which there are.
+    """
+    from music_genre.config import read_yaml
+
+    values = read_yaml(project.params)
+    sections = values.get("models") if isinstance(values, dict) else None
+    names = (*sections, "ensemble") if isinstance(sections, dict) else ()
+    if not names or model in names:  # only now: it imports every data set and model
+        from music_genre.params import load_params
+
+        names = load_params(project.params).model_names
+    if model not in names:
+        raise MusicGenreError(
+            f"no model {model!r}; there are {CHAMPION}, {CHALLENGER}, the numbers of `music-genre versions`,"
+            f" and {', '.join(map(str, names))}"
+        )
 
 
 def _registered_bundle(project: ProjectPaths, version_or_alias: str) -> tuple[Path, float]:
