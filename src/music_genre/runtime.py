@@ -36,6 +36,7 @@ def configure_libraries() -> None:
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0" and _QUIET_TENSORFLOW not in sys.meta_path:
         sys.meta_path.insert(0, _QUIET_TENSORFLOW)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every store that MLflow opens
     # MLflow may be imported already, with the level that the environment had then.
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
