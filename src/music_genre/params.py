@@ -6,21 +6,16 @@ DVC sees every change that can alter a result.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, create_model, model_validator
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from pydantic import Field, create_model, model_validator
 
-from music_genre.config import SECTION_NAME, ParamsModel, SectionMap
+from music_genre.config import SECTION_NAME, ParamsModel, SectionMap, read_yaml, validate
 from music_genre.datasets.registry import DataParams, get_dataset
 from music_genre.datasets.splits import SplitParams
 from music_genre.encoders.params import EncoderParams
-from music_genre.errors import MusicGenreError
 from music_genre.evaluation.params import EvaluationParams
 from music_genre.features.params import MelConfig
 from music_genre.models.params import EnsembleParams
@@ -100,48 +95,8 @@ def load_params(path: Path) -> Params:
         MusicGenreError: the file cannot be read, a key is missing or unknown, or a value is impossible; the message
             names each.
     """
-    values = _read_yaml(path)
-    for key, value in _leaves(values):
-        if not isinstance(value, (str, int, float, type(None))):
-            raise MusicGenreError(f"{path}: {key}: found {value!r}, which DVC cannot read: put it in quotes")
-    try:
-        # As strict JSON: text is no number and `yes` is text, as for DVC, but lists may be tuples and text a path.
-        return _params_class(values).model_validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        problems = "; ".join(_describe(problem) for problem in error.errors())
-        raise MusicGenreError(f"{path}: {problems}") from error
-
-
-def _read_yaml(path: Path) -> Any:
-    """The values of a YAML file, none of which contains itself."""
-    try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        json.dumps(values, default=repr, skipkeys=True)
-    except OSError as error:
-        raise MusicGenreError(f"{path} cannot be read: {error.strerror}") from error
-    except MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise MusicGenreError(f"{path} is not YAML: {line}{error.problem}") from error
-    except RecursionError as error:
-        raise MusicGenreError(f"{path}: values are nested too deep") from error
-    except (
-        YAMLError,
-        ValueError,
-    ) as error:  # ValueError: not UTF-8, an endless number, or a value that contains itself
-        raise MusicGenreError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return values
-
-
-def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every name and every value that is no mapping or list, with its dotted key."""
-    if isinstance(values, (dict, list)):
-        items = values.items() if isinstance(values, dict) else enumerate(values)
-        for name, value in items:
-            child = f"{key}.{name}".lstrip(".")
-            yield child, name
-            yield from _leaves(value, child)
-    else:
-        yield key, values
+    values = read_yaml(path)
+    return validate(_params_class(values), values, path)
 
 
 def _params_class(values: Any) -> type[Params]:
@@ -164,29 +119,3 @@ def _with_sections(base: type[ParamsModel], section: Any, params_class: Callable
         except ValueError:
             continue
     return create_model(base.__name__, __base__=base, **fields)
-
-
-def _describe(problem: ErrorDetails) -> str:
-    """What is wrong, with the dotted key that it is wrong with."""
-    key = ".".join(str(part) for part in problem["loc"]) or "the file"
-    if problem["type"] == "missing":
-        return f"{key} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"{key} is not a known key{_describe_unknown_section(problem)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" and isinstance(problem["input"], dict):
-        # Of a section's values together: the message begins with a key of the section.
-        return ".".join([*map(str, problem["loc"]), message])
-    return f"{key}: found {problem['input']!r}: {message}"
-
-
-def _describe_unknown_section(problem: ErrorDetails) -> str:
-    """Why there is no such section, where it is one of a model or of a data set; else an empty text."""
-    section, name = map(str, (*problem["loc"], "", "")[:2])
-    described_by = {"models": ("models", "MODEL"), "data": ("datasets", "DATASET")}
-    if section not in described_by or len(problem["loc"]) != 2 or not isinstance(problem["input"], dict):
-        return ""
-    if not SECTION_NAME.fullmatch(name):
-        return ": such names are lower-case letters, digits and underscores"
-    package, attribute = described_by[section]
-    return f": there is no src/music_genre/{package}/{name}.py with a {attribute}"

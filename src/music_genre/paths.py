@@ -162,6 +162,10 @@ class ProjectPaths:
         """A folder for each model, and the tables that compare them; see ``evaluation.results``."""
         return self.reports / "evaluation"
 
+    def metrics(self, name: str) -> Path:
+        """The metrics of a model on the evaluated splits."""
+        return self.evaluation / name / "metrics.json"
+
     @property
     def risk_coverage_plot(self) -> Path:
         return self.evaluation / "plots/risk_coverage.png"

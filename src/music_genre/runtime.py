@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -27,9 +33,53 @@ def configure_libraries() -> None:
     """
     for name, value in LIBRARY_VARIABLES.items():
         os.environ.setdefault(name, value)
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0" and _QUIET_TENSORFLOW not in sys.meta_path:
+        sys.meta_path.insert(0, _QUIET_TENSORFLOW)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every store that MLflow opens
     # MLflow may be imported already, with the level that the environment had then.
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+
+
+class _QuietTensorFlow(MetaPathFinder):
+    """Finds TensorFlow, and closes standard error while it is imported: its C++ libraries tell there that oneDNN is on,
+    whatever level the log has. Failures are exceptions, which are told later.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == "tensorflow" else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_quietly(module: ModuleType) -> None:
+            with _closed_stderr():
+                execute(module)
+
+        spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
+        return spec
+
+
+_QUIET_TENSORFLOW = _QuietTensorFlow()
+
+
+@contextmanager
+def _closed_stderr() -> Iterator[None]:
+    """Standard error goes nowhere during the block, also that of C++."""
+    if sys.stderr is None:  # the process was started with it closed
+        yield
+        return
+    sys.stderr.flush()
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)
 
 
 def cores() -> int:

@@ -12,6 +12,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from music_genre.cli.main import app
+from onnx_project import register_onnx_champion
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,21 @@ def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[...,
     path = tmp_path_factory.mktemp("song") / "song.wav"
     soundfile.write(path, np.concatenate([synth_tone("Rock", 50, 4.5), synth_tone("Folk", 51, 4.5)]), 22_050)
     return path
+
+
+@pytest.fixture(scope="package")
+def onnx_project(tmp_path_factory: pytest.TempPathFactory, describe_project: Callable[[Path], None]) -> Path:
+    """A project whose champion, of random weights, needs ONNX Runtime alone; to be read only."""
+    folder = tmp_path_factory.mktemp("onnx")
+    describe_project(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        register_onnx_champion(folder)
+    return folder
+
+
+@pytest.fixture
+def in_onnx_project(onnx_project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Such a project as the working directory."""
+    monkeypatch.chdir(onnx_project)
+    return onnx_project

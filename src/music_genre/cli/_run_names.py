@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from music_genre.cli._context import connect
+from music_genre.cli._context import connect, open_registry
 from music_genre.errors import MusicGenreError
 from music_genre.paths import ProjectPaths
+from music_genre.registry.history import CHALLENGER, CHAMPION
 
 if TYPE_CHECKING:
     from music_genre.tracking.comparison import EvaluatedRun
@@ -37,8 +38,6 @@ def find_run(project: ProjectPaths, name: str) -> Load:
 
 def _find(project: ProjectPaths, name: str, model: str | None) -> Load | None:
     """How what a whole name stands for is read: the checkout, a version, a commit or an experiment, in this order."""
-    from music_genre.registry.history import CHAMPION
-    from music_genre.registry.versions import CHALLENGER
     from music_genre.tracking.revisions import SHORT, WORKSPACE, Revision, experiment_commits, find_commit
 
     root = project.root
@@ -139,14 +138,13 @@ def _find_experiment(project: ProjectPaths, name: str, commits: Sequence[str], m
 
 def _describe_names(project: ProjectPaths, name: str) -> str:
     """That there is nothing of a name, and what there is."""
-    from music_genre.registry.listing import list_versions
     from music_genre.tracking.revisions import experiment_commits
     from music_genre.tracking.runs import list_experiments
 
-    client, registered = connect(project)
-    versions = list_versions(client, registered)
-    numbers = [version.version for version in versions]
-    aliases = sorted(alias for version in versions for alias in version.aliases)
+    client, _ = connect(project)
+    registry = open_registry(project)
+    numbers = [version.version for version in registry.versions]
+    aliases = sorted(registry.aliases)
     experiments = sorted({*experiment_commits(project.root), *list_experiments(client)["experiment"]})
     return (
         f"nothing is called {name!r}; there are the versions: {_list([*aliases, *numbers])}; the experiments:"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music_genre.cli._context import ExitCode, connect
+from music_genre.cli._context import ExitCode, open_registry
 from music_genre.errors import MusicGenreError
 from music_genre.paths import ProjectPaths
 
@@ -29,11 +29,7 @@ def drift(
     The page is reports/drift/index.html. Exit code 3: drift was detected; 0: it was not, or there are too few requests.
     """
     project = ProjectPaths.find()
-    from music_genre.cli._tables import print_table
-    from music_genre.reporting.validation_pages import render_drift
     from music_genre.settings import load_settings
-    from music_genre.validation.drift import read_log
-    from music_genre.validation.feedback import read_feedback
 
     settings = load_settings(project.root)
     folder = log or settings.request_log
@@ -43,6 +39,11 @@ def drift(
         )
     if not folder.is_dir():
         raise MusicGenreError(f"there is no request log: {folder} is not a folder")
+    from music_genre.cli._tables import print_table
+    from music_genre.reporting.validation_pages import render_drift
+    from music_genre.validation.drift import read_log
+    from music_genre.validation.feedback import read_feedback
+
     requests = read_log(folder, settings.drift_window)
     if len(requests) < settings.drift_min_requests:
         typer.echo(f"{len(requests)} different requests in {folder}; at least {settings.drift_min_requests} are needed")
@@ -101,9 +102,9 @@ def predicted_genres(project: ProjectPaths, version: str) -> pd.Series:
     """
     from music_genre.evaluation.results import PREDICTIONS
     from music_genre.files import read_csv
-    from music_genre.registry.listing import list_versions
+    from music_genre.registry.listing import describe_versions
 
-    models = {info.version: info.model for info in list_versions(*connect(project))}
+    models = {info.version: info.model for info in describe_versions(open_registry(project))}
     file = project.evaluation / models.get(version, "") / PREDICTIONS
     if not file.is_file():
         raise MusicGenreError(f"version {version}, which the log is of, has no evaluation here: {file} is missing")

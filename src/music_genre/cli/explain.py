@@ -29,10 +29,10 @@ def explain(
     try:
         if not file.is_file():
             raise AudioError(IssueReason.MISSING, "no such file")
-        from music_genre.inference.batch import MAX_DURATION_S
-        from music_genre.interpretation.explain_clip import explain_recording
-
         with bundle_dir(model) as (folder, _):
+            from music_genre.inference.batch import MAX_DURATION_S
+            from music_genre.interpretation.explain_clip import explain_recording
+
             explanation = explain_recording(folder, file, MAX_DURATION_S)
     except AudioError as error:
         raise MusicGenreError(f"{file}: {error}") from error
@@ -62,17 +62,18 @@ def visualize_filters(
     project = ProjectPaths.find()
     check_output(output, ".png")
     from music_genre.features.store import SpectrogramStore
-    from music_genre.interpretation.activations import load_network
-    from music_genre.interpretation.feature_visualization import visualize_layer
-    from music_genre.interpretation.plots import SpectrogramAxes, plot_filters
     from music_genre.models.serialization import model_file
     from music_genre.params import load_params
 
     params = load_params(project.params)
     if model not in params.networks:
         raise MusicGenreError(f"no network {model!r}; there are {', '.join(params.networks)}")
-    data, network = SpectrogramStore.open(project.spectrograms), load_network(model_file(project.models, model))
-    filters = visualize_layer(network, layer, data, count, params.seed)
+    data, file = SpectrogramStore.open(project.spectrograms), model_file(project.models, model)
+    from music_genre.interpretation.activations import load_network
+    from music_genre.interpretation.feature_visualization import visualize_layer
+    from music_genre.interpretation.plots import SpectrogramAxes, plot_filters
+
+    filters = visualize_layer(load_network(file), layer, data, count, params.seed)
     save_plot(plot_filters(filters, SpectrogramAxes(data.transform), model), output)
     typer.echo(f"{output}: {len(filters.table)} of the {filters.n_filters} filters of {filters.layer} of {model}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from music_genre.cli._context import connect
+from music_genre.cli._context import connect, open_registry
 from music_genre.errors import GateRefusedError
 from music_genre.paths import ProjectPaths
 
@@ -37,11 +37,11 @@ def versions(
     """
     project = ProjectPaths.find()
     from music_genre.cli._tables import print_table
-    from music_genre.registry.history import champion_periods
-    from music_genre.registry.listing import list_versions
+    from music_genre.registry.history import periods_of
+    from music_genre.registry.listing import describe_versions
 
-    client, name = connect(project)
-    listed, feedback = list_versions(client, name), feedback_accuracy(project)
+    registry = open_registry(project)
+    listed, feedback = describe_versions(registry), feedback_accuracy(project)
     if as_json:
         values = [
             asdict(v)
@@ -52,7 +52,7 @@ def versions(
         typer.echo(json.dumps(values, indent=2))
         return
     if not listed:
-        typer.echo(f"{name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
+        typer.echo(f"{registry.name} has no versions yet: `dvc repro` trains one, `music-genre register` registers it")
         return
     print_table(VERSION_COLUMNS, [version_row(version) for version in listed])
     for version in listed:
@@ -60,7 +60,7 @@ def versions(
             typer.echo(f"\nversion {version.version} {version.shadow}")
         if version.version in feedback:
             typer.echo(f"\nversion {version.version} {feedback[version.version]}")
-    periods = champion_periods(client, name)
+    periods = periods_of(registry)
     if periods:
         typer.echo("")
         print_table(
@@ -83,10 +83,13 @@ def version_row(version: VersionInfo) -> tuple[Cell, ...]:
 def feedback_accuracy(project: ProjectPaths) -> dict[str, FeedbackAccuracy]:
     """The accuracy of each version on the service's requests with feedback; empty where there is no request log."""
     from music_genre.settings import load_settings
-    from music_genre.validation.feedback import accuracy_by_version, read_feedback
 
     folder = load_settings(project.root).request_log
-    return accuracy_by_version(read_feedback(folder)) if folder else {}
+    if folder is None:
+        return {}
+    from music_genre.validation.feedback import accuracy_by_version, read_feedback
+
+    return accuracy_by_version(read_feedback(folder))
 
 
 def register() -> None:
@@ -97,7 +100,7 @@ def register() -> None:
     """
     project = ProjectPaths.find()
     from music_genre.pipeline.register import register_selected
-    from music_genre.registry.gate import REFUSED
+    from music_genre.registry import REFUSED
 
     registration = register_selected(project)
     typer.echo(registration)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
+from music_genre.audio.folder import audio_files, check_file
 from music_genre.cli._context import ExitCode, ModelOption, check_output, load_model
-from music_genre.errors import AudioError, IssueReason, MusicGenreError
+from music_genre.cli._predictions import Predicted, opened, print_results, report_error, write_lines, write_table
+from music_genre.cli._server import PredictionServer, find_api_key
+from music_genre.errors import AudioError, MusicGenreError
 from music_genre.paths import ProjectPaths
-
-if TYPE_CHECKING:
-    from music_genre.inference.batch import Predicted
+from music_genre.registry.history import CHAMPION
 
 
 def predict(
+    ctx: typer.Context,
     files: Annotated[
         list[Path] | None,
         typer.Argument(metavar="FILE|FOLDER", help="Recordings of any kind, as mp3, wav, flac, m4a; or folders."),
@@ -30,7 +30,11 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="A row a file, errors too: a CSV table, or with --json JSON lines."),
     ] = None,
-    model: ModelOption = "champion",
+    model: ModelOption = CHAMPION,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Ask a running service, as http://localhost:3000, and load no model here."),
+    ] = None,
     input_arrays: Annotated[
         Path | None,
         typer.Option(metavar="FILE.npz", help="Spectrograms, not audio: mel (n, n_frames, n_mels), track_id (n,)."),
@@ -45,7 +49,9 @@ def predict(
     """
     paths = files or []
     check_usage(paths, timeline, as_json, output, input_arrays)
-    project = ProjectPaths.find()
+    if server is not None:
+        check_server(server, is_given(ctx, "model"), input_arrays)
+    journal = None if server else ProjectPaths.find().cache / "predict-journal"
     if output:
         check_output(output)
     if input_arrays and output:
@@ -53,27 +59,46 @@ def predict(
             raise MusicGenreError(f"{input_arrays}: no such file")
         predict_arrays(input_arrays, output, model)
         return
-    if not any(path.exists() for path in paths):
-        # Loading a model takes seconds, and there is nothing to predict.
-        for path in paths:
-            report_error(path, AudioError(IssueReason.MISSING, "no such file"))
-        raise no_prediction(paths, paths)
-    bundle, threshold = load_model(model)
-    from music_genre.inference.batch import audio_files, predict_files
-
     audio = audio_files(paths)
-    results = predict_files(
-        bundle, threshold, audio, timeline, "Predicting" if output else "", project.cache / "predict-journal"
-    )
-    if not output:
-        n_errors = print_results(results, as_json)
+    if not any(file.is_file() for file in audio):
+        # Loading a model takes seconds, and there is nothing to predict.
+        for file in audio:
+            report_missing(file)
+        raise no_prediction(paths, audio)
+    description = "Predicting" if output else ""
+    if server is not None:
+        service = PredictionServer(server, find_api_key())
+        genres = service.read_genres()
+        n_errors = write_results(service.predict_files(audio, timeline, description), genres, as_json, output)
     else:
-        n_errors = write_lines(results, output) if as_json else write_table(results, bundle.manifest.genres, output)
+        bundle, threshold = load_model(model)
+        from music_genre.inference.batch import predict_files
+
+        results = predict_files(bundle, threshold, audio, timeline, description, journal)
+        n_errors = write_results(results, bundle.manifest.genres, as_json, output)
+    if output:
         typer.echo(f"{len(audio) - n_errors} predictions, {n_errors} errors written to {output}")
         if n_errors:
             typer.echo(f"music-genre: {n_errors} of {len(audio)} files have no prediction; see {output}", err=True)
     if n_errors:
         raise no_prediction(paths, audio)
+
+
+def write_results(
+    results: Iterable[tuple[Path, Predicted]], genres: Sequence[str], as_json: bool, output: Path | None
+) -> int:
+    """Print predictions, or write them to a file; returns the number of errors."""
+    if not output:
+        return print_results(results, as_json)
+    return write_lines(results, output) if as_json else write_table(results, genres, output)
+
+
+def report_missing(file: Path) -> None:
+    """Print on stderr that a path is no file."""
+    try:
+        check_file(file)
+    except AudioError as error:
+        report_error(file, error)
 
 
 def no_prediction(paths: Sequence[Path], files: Sequence[Path]) -> typer.Exit:
@@ -97,54 +122,26 @@ def check_usage(
         raise typer.BadParameter("a CSV table has no segments: --timeline with --output takes --json")
 
 
-def print_results(results: Iterable[tuple[Path, Predicted]], as_json: bool) -> int:
-    """Print predictions on stdout and errors on stderr; returns the number of errors."""
-    n_errors = 0
-    for path, result in results:
-        if isinstance(result, AudioError):
-            n_errors += 1
-            report_error(path, result)
-        elif as_json:
-            typer.echo(json.dumps({"file": str(path), **result}))
-        else:
-            note = "" if result["confident"] else ", low confidence"
-            typer.echo(f"{path}: {result['genre']} ({result['confidence']:.0%}{note})")
-            for remark in result.get("notes", []):
-                typer.echo(f"  {remark['message']}")
-            for segment in result.get("segments", []):
-                start, end, genre = segment["start_seconds"], segment["end_seconds"], segment["genre"]
-                typer.echo(f"  {start:7.1f} - {end:.1f} s  {genre} ({segment['probabilities'][genre]:.0%})")
-    return n_errors
+def is_given(ctx: typer.Context, option: str) -> bool:
+    """Whether an option was given, be it with its default's value."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
 
 
-def write_lines(results: Iterable[tuple[Path, Predicted]], output: Path) -> int:
-    """Write a JSON object a line, of a file with an error only ``file`` and ``error``; returns the number of errors.
+def check_server(server: str, has_model: bool, input_arrays: Path | None) -> None:
+    """Refuse an address that is none, and options that do not go with it.
 
-    Each line is written at once, so that an interrupted command leaves the predictions that it made.
+    Raises:
+        typer.BadParameter: they do not.
     """
-    n_errors = 0
-    with opened(output) as stream:
-        for path, result in results:
-            row = {"error": str(result)} if isinstance(result, AudioError) else result
-            n_errors += "error" in row
-            stream.write(json.dumps({"file": str(path), **row}) + "\n")
-            stream.flush()
-    return n_errors
-
-
-def write_table(results: Iterable[tuple[Path, Predicted]], genres: Sequence[str], output: Path) -> int:
-    """Write a CSV row a file, each at once; returns the number of errors."""
-    from music_genre.inference.batch import csv_columns, csv_row
-
-    n_errors = 0
-    with opened(output) as stream:
-        writer = csv.DictWriter(stream, csv_columns(genres))
-        writer.writeheader()
-        for path, result in results:
-            writer.writerow(csv_row(path, result))
-            stream.flush()
-            n_errors += isinstance(result, AudioError)
-    return n_errors
+    if has_model or input_arrays:
+        raise typer.BadParameter("--server predicts audio by its own model: neither --model nor --input-arrays")
+    try:
+        address = urlsplit(server)
+    except ValueError:
+        address = urlsplit("")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise typer.BadParameter("takes an address as http://localhost:3000", param_hint="'--server'")
 
 
 def predict_arrays(source: Path, output: Path, model: str) -> None:
@@ -181,21 +178,3 @@ def predict_arrays(source: Path, output: Path, model: str) -> None:
     with opened(output) as stream:
         pd.concat([table, pd.DataFrame(probabilities, columns=genres)], axis=1).to_csv(stream, index=False)
     typer.echo(f"{len(table)} predictions written to {output}")
-
-
-@contextmanager
-def opened(output: Path) -> Iterator[TextIO]:
-    """A text file to write; names of files that are not text in any encoding are written with escapes.
-
-    Raises:
-        MusicGenreError: it cannot be written.
-    """
-    try:
-        with output.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise MusicGenreError(f"{output} cannot be written: {error.strerror}") from error
-
-
-def report_error(path: Path, error: AudioError) -> None:
-    typer.echo(f"music-genre: {path}: {error}", err=True)

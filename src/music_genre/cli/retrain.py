@@ -41,7 +41,7 @@ def retrain(
     target = output or project.reports / "retrain.md"
     from music_genre.files import atomic_write_text
     from music_genre.pipeline.register import register_selected
-    from music_genre.registry.gate import REFUSED
+    from music_genre.registry import REFUSED
     from music_genre.settings import load_settings
 
     settings = load_settings(project.root)

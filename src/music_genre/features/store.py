@@ -9,14 +9,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from music_genre.encoders.description import EncoderConfig
 from music_genre.errors import MusicGenreError
 from music_genre.features.params import EMBEDDINGS, FEATURES_VERSION, MelConfig
+
+if TYPE_CHECKING:  # predictions need no tables
+    import pandas as pd
 
 INDEX = "index.parquet"
 DESCRIPTION, EMBEDDING_DESCRIPTION = "spectrogram.json", "embedding.json"
@@ -60,6 +62,8 @@ class ClipDataset:
         """A fraction of the clips of each genre, at least one, drawn by a hash of their ids: a smaller fraction is part
         of every larger one.
         """
+        import pandas as pd
+
         hashes = pd.Series([hash64(track_id) for track_id in self.track_id], dtype="uint64")
         ranks = hashes.groupby(self.label).rank(method="first").to_numpy()
         counts = np.bincount(self.label)[self.label]
@@ -92,6 +96,8 @@ class ClipStore:
 
     def split(self, name: str) -> ClipDataset:
         """The clips of ``training``, ``validation`` or ``test``."""
+        import pandas as pd
+
         rows = self.index[self.index["split"] == name]
         codes, files = pd.factorize(rows["shard"])
         shards = tuple(np.load(self.folder / file, mmap_mode="r", allow_pickle=False) for file in files)
@@ -222,6 +228,8 @@ def _read_description(folder: Path, file: str, what: str) -> dict[str, Any]:
     """What ``write_description`` wrote, with the folder and its index."""
     if not (folder / file).is_file() or not (folder / INDEX).is_file():
         raise MusicGenreError(f"{folder} holds no {what}: `dvc repro` makes them, `dvc pull` fetches them")
+    import pandas as pd
+
     description = json.loads((folder / file).read_text(encoding="utf-8"))
     return {
         **description,

@@ -38,6 +38,7 @@ from music_genre.paths import ProjectPaths
 from music_genre.settings import load_settings
 from music_genre.tracking import runs
 from music_genre.tracking.provenance import data_digest
+from music_genre.tracking.store import STORE_FILE, store_root
 from music_genre.validation.request_log import files_of_request, forget_request
 
 SPLIT_WORDS = {"training": "trained on it", "validation": "validated on it", "test": "tested on it"}
@@ -133,7 +134,7 @@ def plan_forgetting(project: ProjectPaths, what: str) -> ForgetPlan:
 
 def connect_existing(root: Path) -> MlflowClient | None:
     """The tracking store's client; None where there is no store as yet."""
-    exists = os.environ.get("MLFLOW_TRACKING_URI") or (runs.store_root(root) / "mlflow.db").is_file()
+    exists = os.environ.get("MLFLOW_TRACKING_URI") or (store_root(root) / STORE_FILE).is_file()
     return runs.connect(root) if exists else None
 
 

@@ -24,9 +24,10 @@ from music_genre.params import Params, load_params
 from music_genre.paths import ProjectPaths
 from music_genre.pipeline import stage
 from music_genre.pipeline._inputs import local_recordings, read_encoder_tags
+from music_genre.registry import PASSED
 from music_genre.registry.checks import RegistryChecks, complete_gate
 from music_genre.registry.criteria import Criterion
-from music_genre.registry.gate import PASSED, GateResult, read_gate
+from music_genre.registry.gate import GateResult, read_gate
 from music_genre.registry.versions import register, registry_lock
 from music_genre.reporting.model_card import (
     build_context,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from music_genre.evaluation.results import ModelResult, align_predictions
 from music_genre.files import atomic_write_text
+from music_genre.registry import PASSED, REFUSED
 from music_genre.registry.criteria import (
     METRIC_DIGITS,
     Criterion,
@@ -24,8 +25,6 @@ from music_genre.registry.criteria import (
 )
 from music_genre.registry.params import RegistryParams
 from music_genre.registry.selection import rank
-
-PASSED, REFUSED = "passed", "refused"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,15 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import RegisteredModel
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
 
-CHAMPION = "champion"
+    from music_genre.registry.resolver import RegistrySnapshot
+
+CHAMPION, CHALLENGER = "champion", "challenger"  # aliases
 HISTORY_TAG = "champion_"  # with the entry's number: one tag for all entries would outgrow what a store accepts
 PENDING_TAG = "pending_champion"
 ROLLED_BACK = "rolled back"
@@ -45,6 +47,9 @@ class ChampionPeriod:
 
 def registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
     """A registered model with its aliases and tags; None where it does not exist."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
@@ -56,8 +61,11 @@ def registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
 def champion_periods(client: MlflowClient, name: str) -> list[ChampionPeriod]:
     """Every champion, the oldest first."""
     model = registered_model(client, name)
-    if model is None:
-        return []
+    return [] if model is None else periods_of(model)
+
+
+def periods_of(model: RegisteredModel | RegistrySnapshot) -> list[ChampionPeriod]:
+    """Every champion, the oldest first, by a registered model's aliases and tags."""
     entries = _history_entries(model)
     missing = _missing_entry(model, entries)
     entries += [missing] if missing else []
@@ -119,11 +127,13 @@ def isoformat(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _history_entries(model: RegisteredModel) -> list[dict[str, str]]:
+def _history_entries(model: RegisteredModel | RegistrySnapshot) -> list[dict[str, str]]:
     return [json.loads(value) for key, value in sorted(model.tags.items()) if key.startswith(HISTORY_TAG)]
 
 
-def _missing_entry(model: RegisteredModel, entries: Sequence[dict[str, str]]) -> dict[str, str] | None:
+def _missing_entry(
+    model: RegisteredModel | RegistrySnapshot, entries: Sequence[dict[str, str]]
+) -> dict[str, str] | None:
     """The last change of champion, where the entries lack it."""
     current = str(model.aliases.get(CHAMPION, ""))
     if current == (entries[-1]["version"] if entries else ""):

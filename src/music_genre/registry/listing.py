@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-
-from music_genre.registry.history import champion_periods, isoformat, previous_champion, registered_model
+from music_genre.registry.history import champion_periods, isoformat, previous_champion
 from music_genre.registry.shadow import ShadowStats, read_shadow
-from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, all_versions, failed_criteria
+from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, all_versions, failed_criteria, take_snapshot
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,18 @@ class VersionInfo:
 
 def list_versions(client: MlflowClient, name: str) -> list[VersionInfo]:
     """Every version, the newest first; empty where nothing was registered."""
-    model = registered_model(client, name)
-    if model is None:
-        return []
+    return describe_versions(take_snapshot(client, name))
+
+
+def describe_versions(registry: RegistrySnapshot) -> list[VersionInfo]:
+    """Every version of a snapshot, the newest first."""
     aliases: dict[str, list[str]] = {}
-    for alias, version in sorted(model.aliases.items()):
-        aliases.setdefault(str(version), []).append(alias)
+    for alias, number in sorted(registry.aliases.items()):
+        aliases.setdefault(number, []).append(alias)
     return [
         VersionInfo(
-            version=str(version.version),
-            aliases=aliases.get(str(version.version), []),
+            version=version.version,
+            aliases=aliases.get(version.version, []),
             model=version.tags.get("model", "unknown"),
             validation_macro_f1=_metric_tag(version, "validation_macro_f1"),
             test_macro_f1=_metric_tag(version, "test_macro_f1"),
@@ -66,7 +71,7 @@ def list_versions(client: MlflowClient, name: str) -> list[VersionInfo]:
             forced=version.tags.get(FORCED_TAG),
             shadow=read_shadow(version.tags),
         )
-        for version in all_versions(client, name)
+        for version in registry.versions
     ]
 
 
@@ -88,6 +93,6 @@ def new_and_gone(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], 
     return [genre for genre in now if genre not in before], [genre for genre in before if genre not in now]
 
 
-def _metric_tag(version: ModelVersion, tag: str) -> float | None:
+def _metric_tag(version: RegisteredVersion, tag: str) -> float | None:
     value = version.tags.get(tag)
     return None if value is None else float(value)

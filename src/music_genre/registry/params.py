@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from music_genre.config import ParamsModel
+from music_genre.config import ParamsModel, read_yaml, validate
 
 ZeroToOne = Annotated[float, Field(ge=0, le=1)]
 
@@ -53,3 +54,18 @@ class RegistryParams(ParamsModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=63)]
     max_macro_f1_cost: ZeroToOne
     gate: GateParams
+
+
+class _RegistrySection(ParamsModel):
+    model_config = ConfigDict(extra="ignore")
+
+    registry: RegistryParams
+
+
+def load_registry_params(path: Path) -> RegistryParams:
+    """The section ``registry`` alone: ``load_params`` imports all data sets and models for the others.
+
+    Raises:
+        MusicGenreError: see ``load_params``, of this section.
+    """
+    return validate(_RegistrySection, read_yaml(path), path).registry

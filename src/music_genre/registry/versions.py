@@ -8,19 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import mlflow.artifacts
-from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.models import Model
+from typing import TYPE_CHECKING
 
 from music_genre.errors import GateRefusedError, MusicGenreError
-from music_genre.evaluation.results import ModelResult
-from music_genre.registry.criteria import CriterionName
-from music_genre.registry.gate import PASSED, REFUSED, GateResult
+from music_genre.registry import PASSED, REFUSED
 from music_genre.registry.history import (
+    CHALLENGER,
     CHAMPION,
     ROLLED_BACK,
     champion_periods,
@@ -30,12 +23,21 @@ from music_genre.registry.history import (
     registered_model,
     set_champion,
 )
+from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot, missing_alias, missing_version
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats, read_shadow
-from music_genre.tracking import BUNDLE_ARTIFACT
-from music_genre.tracking.models import DIGEST_TAG, RunRef
-from music_genre.tracking.runs import store_root
+from music_genre.tracking import BUNDLE_ARTIFACT, DIGEST_TAG
+from music_genre.tracking.store import store_root
 
-CHALLENGER = "challenger"
+if TYPE_CHECKING:  # reading needs none of them, and they take seconds to import
+    from filelock import FileLock
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from music_genre.evaluation.results import ModelResult
+    from music_genre.registry.criteria import CriterionName
+    from music_genre.registry.gate import GateResult
+    from music_genre.tracking.models import RunRef
+
 FORCED_TAG = "forced"
 GENRES_TAG = "genres"  # that a version predicts, in label order, as JSON
 MAX_REASON_CHARS = 500  # an entry of the history must fit into a tag of every store
@@ -43,6 +45,8 @@ MAX_REASON_CHARS = 500  # an entry of the history must fit into a tag of every s
 
 def registry_lock(root: Path) -> FileLock:
     """A lock for the one process of the project at ``root`` that changes the registry; a killed process releases it."""
+    from filelock import FileLock
+
     folder = store_root(root) / ".cache"
     folder.mkdir(exist_ok=True)
     return FileLock(folder / "registry.lock")
@@ -227,19 +231,20 @@ def resolve(client: MlflowClient, name: str, version_or_alias: str) -> ModelVers
         return _get_version(client, name, version_or_alias)
     number = _alias(client, name, version_or_alias)
     if number is None:
-        raise MusicGenreError(
-            f"{name} has no {version_or_alias}: `dvc repro` trains and registers a model,"
-            " `music-genre promote` makes a version that passed the gate champion"
-        )
+        raise missing_alias(name, version_or_alias)
     return client.get_model_version(name, number)
 
 
-def download_bundle(version: ModelVersion) -> Path:
+def download_bundle(version: ModelVersion | RegisteredVersion) -> Path:
     """The folder of a version's bundle on this machine, downloaded where the store is elsewhere.
 
     Raises:
         MusicGenreError: the store has lost the model's files, or the version is of another program.
     """
+    import mlflow.artifacts
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
     try:
         folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
         flavors = Model.load(str(folder)).flavors
@@ -264,16 +269,29 @@ def all_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     return sorted(versions, key=lambda version: int(version.version), reverse=True)
 
 
-def failed_criteria(version: ModelVersion) -> list[str]:
+def take_snapshot(client: MlflowClient, name: str) -> RegistrySnapshot:
+    """The registered model as MLflow reads it from a store of any kind."""
+    model = registered_model(client, name)
+    aliases = {alias: str(version) for alias, version in model.aliases.items()} if model else {}
+    versions = tuple(
+        RegisteredVersion(name, str(version.version), version.creation_timestamp, version.tags)
+        for version in all_versions(client, name)
+    )
+    return RegistrySnapshot(name, aliases, model.tags if model else {}, versions)
+
+
+def failed_criteria(version: ModelVersion | RegisteredVersion) -> list[str]:
     """The criteria that a version does not meet."""
     return [c["name"] for c in json.loads(version.tags.get("criteria", "[]")) if not c["passed"]]
 
 
 def _get_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
     try:
         return client.get_model_version(name, version)
     except MlflowException as error:
-        raise MusicGenreError(f"{name} has no version {version}; `music-genre versions` lists them") from error
+        raise missing_version(name, version) from error
 
 
 def _alias(client: MlflowClient, name: str, alias: str) -> str | None:

@@ -1,3 +1,4 @@
 """MLflow runs: one for each trained model, with its params, metrics, data sets and artifacts."""
 
 BUNDLE_ARTIFACT = "bundle"  # key of the model's bundle among the artifacts of a logged model
+DIGEST_TAG = "model_digest"  # of the model's bundle; only a complete run has it

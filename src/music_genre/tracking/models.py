@@ -21,12 +21,10 @@ from music_genre.features.store import SpectrogramStore
 from music_genre.files import atomic_write_text, folder_sha256
 from music_genre.models.bundle import ClipInputs, ModelBundle, example_inputs, read_manifest
 from music_genre.models.packing import temporary_bundle
-from music_genre.tracking import BUNDLE_ARTIFACT
+from music_genre.tracking import BUNDLE_ARTIFACT, DIGEST_TAG
 from music_genre.tracking.provenance import UNKNOWN
 
-DIGEST_TAG = "model_digest"  # of the model's bundle; only a complete run has it
 REQUIREMENTS = (  # packages that loading the model imports
-    "librosa",
     "mlflow",
     "numpy",
     "onnxruntime",

@@ -26,7 +26,8 @@ from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
 from music_genre.features.store import SpectrogramStore
-from music_genre.tracking.models import DIGEST_TAG, RunRef, log_trained
+from music_genre.tracking import DIGEST_TAG
+from music_genre.tracking.models import RunRef, log_trained
 from music_genre.tracking.provenance import (
     EXPERIMENT_TAG,
     GIT_COMMIT_TAG,
@@ -36,8 +37,9 @@ from music_genre.tracking.provenance import (
     params_digest,
 )
 from music_genre.tracking.run_params import flatten
+from music_genre.tracking.store import STORE_FILE, store_root, store_uri
 
-EXPERIMENT, STORE_FILE = "music-genre", "mlflow.db"
+EXPERIMENT = "music-genre"
 # MLflow's page shows the experiment as training, not as traces of language models. Its shared view `metrics` shows what
 # choices are made on, validation, the best first; MLflow sorts columns by their names.
 VIEW_METRICS = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "log_loss", "ece")
@@ -56,16 +58,6 @@ EXPERIMENT_TAGS = {
 SERVER_TIMEOUT_S = 10  # a tracking server that has not answered by then is reported as down
 
 T = TypeVar("T")
-
-
-def store_root(root: Path) -> Path:
-    """The folder that holds the store: DVC's root, so that experiments in temporary copies share the project's."""
-    return Path(os.environ.get("DVC_ROOT") or root).absolute()
-
-
-def store_uri(root: Path) -> str:
-    """``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in ``store_root``."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_root(root) / STORE_FILE}"
 
 
 def connect(root: Path) -> MlflowClient:

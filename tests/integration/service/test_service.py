@@ -105,6 +105,28 @@ def test_service_predicts_as_the_command_does(
     assert prediction == expected
 
 
+@pytest.mark.parametrize("options", [(), ("--timeline",), ("--json", "--timeline")])
+def test_command_gives_the_same_lines_with_a_server_and_without(
+    checkout: Path, port: int, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(checkout)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    arguments = ["predict", "music/Rock", "params.yaml", "none.mp3", *options]
+    here, there = (
+        CliRunner().invoke(app, [*arguments, *server]) for server in ([], ["--server", f"http://127.0.0.1:{port}"])
+    )
+    assert (here.exit_code, here.stderr) == (there.exit_code, there.stderr) == (3, here.stderr)
+    lines, same = here.stdout.splitlines(), there.stdout.splitlines()
+    assert len(lines) == len(same) > 9
+    if "--json" not in options:
+        assert lines == same
+        return
+    for line, other in zip(map(json.loads, lines), map(json.loads, same), strict=True):
+        assert list(line) == list(other)
+        assert line["file"] == other["file"]
+        assert line["probabilities"] == pytest.approx(other["probabilities"], abs=1e-5)
+
+
 def test_timeline_is_that_of_the_command(
     checkout: Path,
     predict: Predict,
