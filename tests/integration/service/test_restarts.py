@@ -24,6 +24,8 @@ from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.registry import versions
 from music_genre.registry.history import CHAMPION
+from music_genre.runtime import cores
+from music_genre.service.uploads import MAX_UPLOADS
 
 pytestmark = pytest.mark.service
 
@@ -196,7 +198,7 @@ def test_overloaded_server_is_busy_at_once_and_recovers(
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n"
     head += b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
     connections = []
-    for _ in range(200):
+    for _ in range(MAX_UPLOADS * max(2, min(4, cores())) + 50):
         connections.append(socket.create_connection(("127.0.0.1", port)))
         connections[-1].sendall(head)
     outcomes = set()
