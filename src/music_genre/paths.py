@@ -162,6 +162,10 @@ class ProjectPaths:
         """A folder for each model, and the tables that compare them; see ``evaluation.results``."""
         return self.reports / "evaluation"
 
+    def metrics_summary(self, name: str) -> Path:
+        """The metrics of a model that git keeps; see ``evaluation.results``."""
+        return self.reports / "metrics" / f"{name}.json"
+
     @property
     def risk_coverage_plot(self) -> Path:
         return self.evaluation / "plots/risk_coverage.png"
