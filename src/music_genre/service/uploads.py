@@ -101,7 +101,7 @@ async def _read_form(request: Request, take_bytes: Callable[[int], None]) -> For
 def _parse_form(form: FormData) -> Upload:
     audio = form.get("audio")
     if not isinstance(audio, UploadFile):
-        raise ApiError(ErrorCode.UNSUPPORTED, "no file in the form field audio")
+        raise ApiError(ErrorCode.UNSUPPORTED, "no complete file in the form field audio")
     if not audio.size:
         raise AudioError(IssueReason.EMPTY, "the file has 0 bytes")
     return Upload(audio.file, str(form.get("timeline", "")).lower() in {"true", "1"})
