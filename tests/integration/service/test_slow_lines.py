@@ -101,6 +101,7 @@ def test_slow_upload_with_a_pause_is_predicted(port: int, song_wav: bytes) -> No
     assert upload.result()[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server_unaffected")
 def test_upload_below_the_minimum_rate_is_too_slow(port: int, long_wav: bytes) -> None:
     status, answer = SlowUpload(port, long_wav, 5_000).result()
