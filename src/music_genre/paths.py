@@ -166,6 +166,10 @@ class ProjectPaths:
         """The metrics of a model on the evaluated splits."""
         return self.evaluation / name / "metrics.json"
 
+    def metrics_summary(self, name: str) -> Path:
+        """The metrics of a model that git keeps; see ``evaluation.results``."""
+        return self.reports / "metrics" / f"{name}.json"
+
     @property
     def risk_coverage_plot(self) -> Path:
         return self.evaluation / "plots/risk_coverage.png"

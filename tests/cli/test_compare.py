@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from music_genre.evaluation import metrics
+from music_genre.evaluation.results import write_summary
 from music_genre.params import load_params
 from music_genre.tracking import runs
 from music_genre.tracking.provenance import RunProvenance
@@ -47,8 +48,9 @@ stages:
     do:
       cmd: "true"
       deps: ["models/${key}"]
-      outs: ["reports/evaluation/${key}/predictions.csv", "reports/evaluation/${key}/per_class.csv": {cache: false}]
-      metrics: ["reports/evaluation/${key}/metrics.json": {cache: false}]
+      outs: ["reports/evaluation/${key}/metrics.json", "reports/evaluation/${key}/predictions.csv",
+        "reports/evaluation/${key}/per_class.csv": {cache: false}]
+      metrics: ["reports/metrics/${key}.json": {cache: false}]
 """
 CHANGE = {"models": {"crnn": {"published": {"learning_rate": 0.5}, "improved": {"epochs": 99}}}}  # the second is idle
 
@@ -90,6 +92,7 @@ def evaluate(folder: Path, model: str, wrong: Mapping[int, int]) -> None:
         tables.append(table.assign(split=split).sample(frac=1, random_state=len(wrong)))
         per_class.append(metrics.per_class(labels, probabilities, GENRES).assign(split=split))
     (evaluation / "metrics.json").write_text(json.dumps(values))
+    write_summary(folder / f"reports/metrics/{model}.json", values)
     pd.concat(tables).to_csv(evaluation / "predictions.csv", index=False)
     pd.concat(per_class).to_csv(evaluation / "per_class.csv", index=False)
 
@@ -118,7 +121,9 @@ def repository(
     describe_project(folder)
     (folder / "dvc.lock").unlink()
     (folder / "dvc.yaml").write_text(STAGES)
-    (folder / ".gitignore").write_text("/mlflow.db*\n/mlartifacts\n/.cache\n/models\n/data\npredictions.csv\n")
+    (folder / ".gitignore").write_text(
+        "/mlflow.db*\n/mlartifacts\n/.cache\n/models\n/data\npredictions.csv\nmetrics.json\n"
+    )
     (folder / "data/spectrograms").mkdir(parents=True)
     (folder / "reports").mkdir()
     (folder / "reports/gate.json").write_text(json.dumps({"model": "crnn"}))
@@ -254,20 +259,44 @@ def test_another_models_params_are_paired_by_their_names(command: Command, in_re
     assert "epochs" not in by_key
 
 
-def test_without_predictions_in_the_cache_the_rest_is_compared(command: Command, in_repository: Path) -> None:
-    digest = "reports/evaluation/crnn/predictions.csv"
-    lock = run_in(in_repository, "git", "show", "before:dvc.lock")
-    md5 = lock.split(f"path: {digest}")[1].split("md5: ")[1].split()[0]
-    cached = in_repository / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
-    kept = cached.read_bytes()
-    cached.unlink()
-    try:
-        found = compared(command, "before:crnn", "after")
-    finally:
-        cached.write_bytes(kept)
+@pytest.fixture
+def lost_from_cache(in_repository: Path) -> Iterator[Callable[[str], None]]:
+    """Removes a file of ``before`` from DVC's cache; after the test it is there again."""
+    kept: dict[Path, bytes] = {}
+
+    def lose(path: str) -> None:
+        lock = run_in(in_repository, "git", "show", "before:dvc.lock")
+        md5 = lock.split(f"path: {path}")[1].split("md5: ")[1].split()[0]
+        cached = in_repository / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        kept[cached] = cached.read_bytes()
+        cached.unlink()
+
+    yield lose
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def test_without_predictions_in_the_cache_the_rest_is_compared(
+    command: Command, in_repository: Path, lost_from_cache: Callable[[str], None]
+) -> None:
+    lost_from_cache("reports/evaluation/crnn/predictions.csv")
+    found = compared(command, "before:crnn", "after")
     assert found["paired"] is None
     assert found["genres"][0]["genre"] == "Folk"
     assert found["notes"][0].startswith("A: its predictions are not in DVC's cache: `dvc fetch")
+
+
+def test_without_dvcs_cache_what_git_keeps_is_compared(
+    command: Command, in_repository: Path, lost_from_cache: Callable[[str], None]
+) -> None:
+    for name in ("metrics.json", "predictions.csv"):
+        lost_from_cache(f"reports/evaluation/crnn/{name}")
+    found = compared(command, "before:crnn", "after")
+    rows = {row["name"]: row["a"] for row in found["metrics"]["validation"]}
+    assert rows["accuracy"]["value"] == 0.8333
+    assert rows["log_loss"] is None
+    assert found["genres"][0]["genre"] == "Folk"
+    assert found["notes"][0].startswith("A: its other metrics and predictions are not in DVC's cache: `dvc fetch")
 
 
 def test_table_has_at_most_80_columns_whatever_the_names_are(command: Command, in_repository: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,54 @@ def test_every_stage_module_is_a_stage() -> None:
 def test_networks_are_distinguished_from_other_models() -> None:
     # `ensemble.members` and `interpret` rest on this.
     assert {name for name in MODELS if isinstance(get_model(name), Network)} == {"crnn", "parallel"}
+
+
+def outs(stage: str) -> dict[str, bool]:
+    """The outs, metrics and plots of a stage for model ``crnn``: whether DVC's cache keeps them, else git does."""
+    listed = [out for kind in ("outs", "metrics", "plots") for out in STAGES[stage].get(kind, [])]
+    options = dict(next(iter(out.items())) if isinstance(out, dict) else (out, {}) for out in listed)
+    return {path.replace("${key}", "crnn"): options[path].get("cache", True) for path in options}
+
+
+def test_git_keeps_only_what_every_processor_gives() -> None:
+    # Probabilities, and with them losses, calibration and histories, differ by the processor that trains.
+    assert {path for stage in STAGES for path, is_cached in outs(stage).items() if not is_cached} == {
+        "data/faults.csv",
+        "data/listing.parquet",  # of one machine, and not in git
+        "data/split_ledger.csv",
+        "reports/data_quality/summary.json",
+        "reports/evaluation/crnn/per_class.csv",
+        "reports/evaluation/ensemble/agreement_by_genre.csv",
+        "reports/evaluation/ensemble/per_class.csv",
+        "reports/evaluation/ensemble/top_confusions.csv",
+        "reports/evaluation/mcnemar.csv",
+        "reports/gate.json",
+        "reports/metrics/crnn.json",
+        "reports/metrics/ensemble.json",
+        "reports/registered.json",  # of one machine, and not in git
+        "reports/splits.csv",
+    }
+
+
+def test_git_ignores_what_dvc_keeps_and_nothing_else() -> None:
+    paths = {path: is_cached for stage in STAGES for path, is_cached in outs(stage).items()}
+    command = ("git", "check-ignore", "--no-index", "--stdin")
+    done = subprocess.run(command, cwd=ROOT, input="\n".join(paths), capture_output=True, text=True)
+    of_this_machine = {"data/listing.parquet", "reports/registered.json"}
+    assert set(done.stdout.splitlines()) == {path for path, is_cached in paths.items() if is_cached} | of_this_machine
+
+
+def test_experiment_up_to_the_gate_makes_no_sheets_and_no_report() -> None:
+    # Of model crnn, which needs no embeddings.
+    made_by = {path: stage for stage in STAGES for path in outs(stage)}
+    needed, waiting = set[str](), {"gate"}
+    while waiting:
+        current = waiting.pop()
+        needed.add(current)
+        for dep in (dep.replace("${key}", "crnn") for dep in STAGES[current]["deps"]):
+            stages = {stage for path, stage in made_by.items() if path == dep or path.startswith(f"{dep}/")}
+            waiting |= stages - needed
+    assert set(STAGES) - needed == {"embeddings", "interpret", "label_quality", "register", "report"}
 
 
 def test_file_is_short_enough_to_read_in_one_go() -> None:

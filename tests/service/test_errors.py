@@ -112,13 +112,13 @@ def test_full_limiter_is_busy_and_has_places_again_afterwards() -> None:
     async def fill() -> None:
         limiter = anyio.CapacityLimiter(1)
         for _ in range(2):
-            with concurrency_slot(limiter):
-                async with anyio.create_task_group() as group:
-                    group.start_soon(refused, limiter)
+            async with concurrency_slot(limiter), anyio.create_task_group() as group:
+                group.start_soon(refused, limiter)
 
     async def refused(limiter: anyio.CapacityLimiter) -> None:
-        with pytest.raises(ApiError, match="server busy: 1 concurrent requests") as error, concurrency_slot(limiter):
-            pytest.fail("two requests in one place")
+        with pytest.raises(ApiError, match="server busy: 1 concurrent requests") as error:
+            async with concurrency_slot(limiter):
+                pytest.fail("two requests in one place")
         assert error.value.code == ErrorCode.BUSY
 
     anyio.run(fill)

@@ -1,10 +1,13 @@
-"""What ``reports/evaluation`` holds: one writer and one reader of its files.
+"""What ``reports/evaluation`` and ``reports/metrics`` hold: one writer and one reader of their files.
 
 ``<model>/`` has ``metrics.json``, ``per_class.csv``, ``predictions.csv``, the data of DVC's plots (``confusion.csv``,
 ``calibration_curve.csv`` and ``risk_coverage.csv``, all of test, and ``history.csv``) and ``plots/``. Beside the models
-lie the tables that compare them:
-``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``. The folder of the ensemble has four tables more, about its
-members and its calibration.
+lie the tables that compare them: ``comparison.csv``, ``mcnemar.csv``, ``risk_coverage.csv``. The folder of the ensemble
+has four tables more, about its members and its calibration.
+
+Sums on another processor differ in their last bit, and training makes more of it: probabilities then differ in their
+second or third digit, predicted genres seldom. So git has what follows from predicted genres, and DVC has the rest.
+``reports/metrics/<model>.json`` is the part of ``metrics.json`` that is in git, short enough for `dvc metrics show`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ CONFUSION, CALIBRATION_CURVE, HISTORY = "confusion.csv", "calibration_curve.csv"
 COMPARISON, MCNEMAR, RISK_COVERAGE = "comparison.csv", "mcnemar.csv", "risk_coverage.csv"
 CALIBRATION, TOP_CONFUSIONS = "calibration.csv", "top_confusions.csv"  # these and the next two: of the ensemble
 PREDICTIONS_BY_MODEL, AGREEMENT_BY_GENRE = "predictions_by_model.csv", "agreement_by_genre.csv"
+DIGITS = 4  # of figures in git: finer differences mean nothing on some thousand clips
+SUMMARY_METRICS, SUMMARY_SPLITS = ("accuracy", "macro_f1"), {"test": "test", "validation": "val"}  # by its short name
 COMPARED_METRICS = (
     "accuracy",
     "accuracy_low",
@@ -137,18 +142,25 @@ def read_metrics(folder: Path) -> dict[str, dict[str, float]]:
     return values
 
 
+def read_summary(text: str) -> dict[str, dict[str, float]]:
+    """The content of ``reports/metrics/<model>.json``, under the names of ``metrics.json``; empty if none."""
+    values = json.loads(text) if text else {}
+    return {split: values[short] for split, short in SUMMARY_SPLITS.items() if short in values}
+
+
 def read_history(folder: Path) -> pd.DataFrame:
     """``history.csv`` of a model's folder: a row for each epoch."""
     return read_csv(folder / HISTORY)
 
 
 def write_result(
-    folder: Path, data: SpectrogramStore, predictions: ModelPredictions, target_accuracy: float
+    folder: Path, summary: Path, data: SpectrogramStore, predictions: ModelPredictions, target_accuracy: float
 ) -> dict[str, dict[str, float]]:
     """Write a model's metrics, tables and the data of its plots.
 
     Args:
         folder: ``reports/evaluation/<name>``.
+        summary: ``reports/metrics/<name>.json``.
         data: what was predicted.
         predictions: of the model.
         target_accuracy: accuracy that the predictions called confident must reach on validation.
@@ -167,10 +179,11 @@ def write_result(
     labels, probabilities = data.split("validation").label, predictions.probabilities["validation"]
     values["validation"]["confidence_threshold"] = metrics.confidence_threshold(labels, probabilities, target_accuracy)
     (folder / METRICS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_summary(summary, values)
     every = pd.concat(tables)[["track_id", "split", "actual", "predicted", "confidence"]]
     every.to_csv(folder / PREDICTIONS, index=False)
     every.loc[every["split"] == "test", ["actual", "predicted"]].to_csv(folder / CONFUSION, index=False)
-    pd.concat(per_class)[["split", "genre", "precision", "recall", "f1", "support"]].to_csv(
+    pd.concat(per_class)[["split", "genre", "precision", "recall", "f1", "support"]].round(DIGITS).to_csv(
         folder / PER_CLASS, index=False
     )
     # DVC's plots cannot tell the splits of one file apart, so these have test alone, as `confusion.csv` has.
@@ -180,13 +193,26 @@ def write_result(
     return values
 
 
-def write_nothing(folder: Path, predictions: Path) -> None:
+def write_summary(path: Path, values: Mapping[str, Mapping[str, float]]) -> None:
+    """Write a model's summary; ``values`` are ``metrics.json``."""
+    summary = {
+        short: {key: round(values[split][key], DIGITS) for key in SUMMARY_METRICS}
+        for split, short in SUMMARY_SPLITS.items()
+        if split in values
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def write_nothing(folder: Path, summary: Path, predictions: Path) -> None:
     """Empty files in place of those of a model that was not trained: a stage must leave its outs.
 
     Args:
         folder: ``reports/evaluation/<name>``.
+        summary: ``reports/metrics/<name>.json``.
         predictions: the file of ``ModelPredictions``.
     """
+    write_summary(summary, {})
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     predictions.parent.mkdir(parents=True, exist_ok=True)
     for file in (predictions, *(folder / name for name in (PREDICTIONS, PER_CLASS))):

@@ -24,7 +24,7 @@ def main(project: ProjectPaths) -> None:
     predictions = {name: ModelPredictions.read(project.predictions(name)) for name in params.trained}
     predictions[ENSEMBLE] = ensemble_predictions(project.models, predictions)
     target, folder = params.evaluation.target_selective_accuracy, project.evaluation / ENSEMBLE
-    results.write_result(folder, data, predictions[ENSEMBLE], target)
+    results.write_result(folder, project.metrics_summary(ENSEMBLE), data, predictions[ENSEMBLE], target)
     plots.plot_evaluation(folder, ENSEMBLE, data, predictions[ENSEMBLE])
     write_calibration(folder, data, ensemble_predictions(project.models, predictions, calibrated=False), predictions)
     table = results.comparison_table(
@@ -84,7 +84,9 @@ def write_paired_tests(evaluation: Path, data: SpectrogramStore, predictions: di
         for first, second in combinations(predictions, 2):
             a, b = (predictions[name].probabilities[split].argmax(axis=1) for name in (first, second))
             rows.append({"split": split, "first": first, "second": second, **metrics.mcnemar(labels, a, b)})
-    pd.DataFrame(rows).to_csv(evaluation / results.MCNEMAR, index=False)
+    pd.DataFrame(rows).round({"difference": results.DIGITS, "p_value": 6}).to_csv(
+        evaluation / results.MCNEMAR, index=False
+    )
 
 
 def write_risk_coverage(
@@ -119,11 +121,11 @@ def write_agreement(project: ProjectPaths, members: tuple[str, ...]) -> None:
         test = by_genre[by_genre["split"] == "test"]
         figure = plots.plot_agreement(test, first, second, "Test clips predicted correctly")
         save_figure(figure, folder / "plots/agreement.png")
-    by_genre.to_csv(folder / results.AGREEMENT_BY_GENRE, index=False)
+    by_genre.round(results.DIGITS).to_csv(folder / results.AGREEMENT_BY_GENRE, index=False)
     clips.to_csv(folder / results.PREDICTIONS_BY_MODEL, index=False)
     test = clips[clips["split"] == "test"]
     ranked = [model_comparison.top_confusions(test, name).assign(model=name) for name in names]
-    pd.concat(ranked).to_csv(folder / results.TOP_CONFUSIONS, index=False)
+    pd.concat(ranked).round(results.DIGITS).to_csv(folder / results.TOP_CONFUSIONS, index=False)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Measure one model on validation and test: ``data/predictions/<name>.npz`` and ``reports/evaluation/<name>/``."""
+"""Measure one model on validation and test: ``data/predictions/<name>.npz``, ``reports/evaluation/<name>/`` and
+``reports/metrics/<name>.json``.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def main(project: ProjectPaths) -> None:
     params = load_params(project.params)
     reports = project.evaluation / name
     if name not in params.trained:
-        results.write_nothing(reports, project.predictions(name))
+        results.write_nothing(reports, project.metrics_summary(name), project.predictions(name))
         print(f"{name} is left out: it was not trained")
         return
     data = SpectrogramStore.open(project.spectrograms)
@@ -32,9 +34,10 @@ def main(project: ProjectPaths) -> None:
             {split: bundle.predict_split(data, split) for split in EVALUATED_SPLITS}, bundle.n_parameters
         )
     predictions.write(project.predictions(name))
-    values = results.write_result(reports, data, predictions, params.evaluation.target_selective_accuracy)
+    target = params.evaluation.target_selective_accuracy
+    values = results.write_result(reports, project.metrics_summary(name), data, predictions, target)
     plot_evaluation(reports, name, data, predictions)
-    # A copy, because training's outs are all in DVC's cache and git shows this one.
+    # A copy for DVC's plots, beside the others.
     shutil.copyfile(project.history(name), reports / results.HISTORY)
     history = read_history(reports)
     if len(history) > 1:

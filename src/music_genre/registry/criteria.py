@@ -21,7 +21,8 @@ from music_genre.evaluation.metrics import (
 from music_genre.evaluation.results import ModelResult
 from music_genre.registry.params import GateParams
 
-METRIC_DIGITS = 4  # of macro-F1, recall and ECE in reports: finer differences mean nothing on some thousand clips
+METRIC_DIGITS = 4  # of macro-F1 and recall in reports: finer differences mean nothing on some thousand clips
+PROBABILITY_DIGITS = 2  # of log loss and ECE, whose third digit depends on the processor that trains
 
 
 class CriterionName(StrEnum):
@@ -55,6 +56,7 @@ CRITERION_DESCRIPTIONS = {
 DIFFERENCES = {CriterionName.MAX_MACRO_F1_BELOW_BASELINE, CriterionName.MAX_MACRO_F1_DROP}  # positive: it is worse
 
 CRITERION_DIGITS = {  # after the point, of values whose error is larger than that of the metrics
+    CriterionName.MAX_ECE: PROBABILITY_DIGITS,
     CriterionName.MAX_SIZE_MB: 2,
     CriterionName.MAX_FEATURE_SKEW_DB: 1,  # stored features are float16: up to 0.03 dB off
     CriterionName.MAX_EXPORT_DIFFERENCE_PPM: 0,  # the last digit of float32 is the processor's

@@ -16,6 +16,7 @@ from music_genre.files import atomic_write_text
 from music_genre.registry import PASSED, REFUSED
 from music_genre.registry.criteria import (
     METRIC_DIGITS,
+    PROBABILITY_DIGITS,
     Criterion,
     CriterionName,
     apply_threshold,
@@ -173,7 +174,7 @@ def evaluate_gate(
             result.n_parameters,
             round(measured.size_mb[result.name], 2),
             round(result.validation["macro_f1"], METRIC_DIGITS),
-            round(result.validation["log_loss"], METRIC_DIGITS),
+            round(result.validation["log_loss"], PROBABILITY_DIGITS),
             _criteria(result, references, measured, params, seed),
         )
         for result, reason in rank(results, measured.size_mb, params.max_macro_f1_cost, seed)

@@ -26,10 +26,11 @@ from music_genre.inference.predictor import ClipBatch, extract_clip_batch
 from music_genre.models.bundle import Answer
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
+from music_genre.service.connections import install_connection_limits
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
 from music_genre.service.feedback import FeedbackRecorder
-from music_genre.service.limits import concurrency_slot
+from music_genre.service.limits import check_capacity, concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
 from music_genre.service.observability import Span, configure_json_logging, metrics, phase, record_prediction
 from music_genre.service.registry_watcher import AvailableModel, RegistryWatcher
@@ -43,11 +44,12 @@ from music_genre.service.served_model import (
     warm_up_features,
 )
 from music_genre.service.shadow import ShadowRunner
-from music_genre.service.uploads import Upload, open_upload
+from music_genre.service.uploads import MAX_UPLOAD_S, Upload, UploadReader
 from music_genre.service.web import add_page
 
 MAX_CONCURRENCY = 32  # requests in progress in one worker: two seconds of clips on two cores
-REQUEST_TIMEOUT_S = 30.0  # from the end of the upload to the prediction
+QUEUE_TIMEOUT_S = 10.0  # a complete upload's wait for a place among them
+REQUEST_TIMEOUT_S = 30.0  # from there to the prediction
 N_WORKERS = max(2, min(4, cores()))  # processes that decode; while one restarts, another serves
 STARTUP_TIMEOUT_S = 20.0  # a worker's wait for its model; another worker may have reported readiness already
 POLL_INTERVAL_S = 1.0  # between two requests for the version that is served
@@ -66,7 +68,10 @@ add_error_handlers(app)
 
 
 @bentoml.service(
-    name="music-genre", workers=N_WORKERS, traffic={"timeout": 120}, logging={"access": {"enabled": False}}
+    name="music-genre",
+    workers=N_WORKERS,
+    traffic={"timeout": MAX_UPLOAD_S + QUEUE_TIMEOUT_S + 2 * REQUEST_TIMEOUT_S},  # beyond every limit of its own
+    logging={"access": {"enabled": False}},
 )
 @bentoml.asgi_app(app, path="/")
 class MusicGenre:
@@ -103,6 +108,7 @@ class MusicGenre:
         self.shadow_log = shadow_log(log_dir, worker, N_WORKERS) if log_dir else None
         self.feedback = FeedbackRecorder(log_dir, worker, N_WORKERS, settings) if log_dir else None
         self.limiter = anyio.CapacityLimiter(MAX_CONCURRENCY)
+        self.uploads = UploadReader()
         self.threads = anyio.CapacityLimiter(cores())
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
@@ -134,8 +140,9 @@ class MusicGenre:
     )
     async def predict(self, request: Request, key: Annotated[None, Depends(require_api_key)]) -> Any:
         """The genre with the probabilities of all genres: the mean over clips of the length that the model takes."""
-        with concurrency_slot(self.limiter), self.log_failures():
-            async with open_upload(request) as upload:
+        check_capacity(self.limiter)
+        with self.log_failures():
+            async with self.uploads.open(request) as upload, concurrency_slot(self.limiter, QUEUE_TIMEOUT_S):
                 try:
                     with anyio.fail_after(REQUEST_TIMEOUT_S):
                         with phase("decode"):
@@ -261,6 +268,7 @@ class MusicGenre:
 
 for middleware in (LingeringCloseMiddleware, RequestLoggingMiddleware, ErrorFormatMiddleware):  # from the outside in
     MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
+install_connection_limits()
 
 
 def decode(upload: Upload) -> AudioSignal:

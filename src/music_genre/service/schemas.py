@@ -202,9 +202,9 @@ FEEDBACK: dict[str, Any] = {
 # By code: what the errors with its status have in common, and an example of a message.
 _EXAMPLES = {
     ErrorCode.UNAUTHORIZED: ("The API key is missing or wrong.", "send the API key as `Authorization: Bearer ...`"),
-    ErrorCode.TOO_SLOW: ("The upload timed out.", "upload timed out: no data for 1.5 s"),
+    ErrorCode.TOO_SLOW: ("The upload timed out.", "upload timed out: less than 200 kB in 20 s, and not complete"),
     ErrorCode.TOO_LONG: ("The file is too large or the recording too long.", "1043 s; the maximum duration is 900 s"),
-    ErrorCode.UNSUPPORTED: ("The request is not a form with one file.", "no file in the form field audio"),
+    ErrorCode.UNSUPPORTED: ("The request is not a form with one file.", "no complete file in the form field audio"),
     ErrorCode.NOT_FOUND: ("The request is not known, or the service takes no feedback.", "no prediction with this id"),
     ErrorCode.TOO_LARGE: ("The body is too large.", f"the maximum size of a request is {MAX_SMALL_BYTES} bytes"),
     ErrorCode.INVALID: ("The body is not as expected.", 'no genre "Rok"; expected "right" or one of Folk, Rock'),

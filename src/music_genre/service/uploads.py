@@ -1,8 +1,9 @@
-"""Read the bodies of requests, limited in size and time: one audio file, removed afterwards, or a few bytes."""
+"""Read the bodies of requests, limited in size and slowness: one audio file, removed afterwards, or a few bytes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -15,12 +16,15 @@ from starlette.types import Message, Receive
 
 from music_genre.errors import AudioError, IssueReason
 from music_genre.service.errors import ApiError, ErrorCode
+from music_genre.service.limits import ByteBudget, MinimumRate, concurrency_slot
 
 MAX_BYTES = 50 * 2**20  # of a request: a quarter of an hour of mp3, five minutes of CD audio
 MAX_FIELD_BYTES = 1024  # of a form field that is not the file
-READ_TIMEOUT_S = 1.5  # without any data
-BODY_TIMEOUT_S = 60.0  # for the whole body
 MAX_SMALL_BYTES = 4096  # of a body without a file
+MIN_WINDOW_BYTES, WINDOW_S = 200_000, 20.0  # fewer in any such time are too slow: 10 kB/s, pauses included
+MAX_UPLOAD_S = (MAX_BYTES / MIN_WINDOW_BYTES + 1) * WINDOW_S  # follows from these
+MAX_UPLOADS = 100  # at a time in one worker: slow lines need no processor; each takes up to 1 MiB of memory
+MAX_UPLOAD_BYTES = 32 * MAX_BYTES  # of these together, on disk
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,34 @@ class Upload:
     timeline: bool
 
 
-@asynccontextmanager
-async def open_upload(request: Request) -> AsyncIterator[Upload]:
-    """Read the multipart fields ``audio`` and ``timeline``; temporary files are removed when the block ends.
+class UploadReader:
+    """Reads the uploads of one worker, which share its limits of number and bytes."""
 
-    Raises:
-        ApiError: ``unsupported``, ``too_large``, ``too_slow``; nothing beyond a limit is read.
-        AudioError: ``empty``.
-    """
+    def __init__(self) -> None:
+        self.limiter = anyio.CapacityLimiter(MAX_UPLOADS)
+        self.budget = ByteBudget(MAX_UPLOAD_BYTES)
+
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[Upload]:
+        """Read the multipart fields ``audio`` and ``timeline``; temporary files are removed when the block ends.
+
+        Raises:
+            ApiError: ``busy``, ``unsupported``, ``too_large``, ``too_slow``; nothing beyond a limit is read.
+            AudioError: ``empty``.
+            ClientDisconnect: the client has gone.
+        """
+        _check_head(request)
+        async with concurrency_slot(self.limiter):
+            with self.budget.account() as take_bytes:
+                form = await _read_form(request, take_bytes)
+                try:
+                    yield _parse_form(form)
+                finally:
+                    await form.close()
+
+
+def _check_head(request: Request) -> None:
+    """Refuse what the headers alone show."""
     content_type = request.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/form-data"):
         raise ApiError(
@@ -52,11 +76,6 @@ async def open_upload(request: Request) -> AsyncIterator[Upload]:
         )
     if _content_length(request) > MAX_BYTES:
         raise _too_large(MAX_BYTES)
-    form = await _read_form(request)
-    try:
-        yield _parse_form(form)
-    finally:
-        await form.close()
 
 
 async def read_small_body(request: Request) -> bytes:
@@ -64,31 +83,25 @@ async def read_small_body(request: Request) -> bytes:
 
     Raises:
         ApiError: ``too_large``, ``too_slow``; nothing beyond a limit is read.
+        ClientDisconnect: the client has gone.
     """
     if _content_length(request) > MAX_SMALL_BYTES:
         raise _too_large(MAX_SMALL_BYTES)
-    try:
-        with anyio.fail_after(BODY_TIMEOUT_S):
-            return await Request(request.scope, _limit_body(request.receive, MAX_SMALL_BYTES)).body()
-    except TimeoutError as error:
-        raise _not_complete() from error
+    return await Request(request.scope, _limit_body(request.receive, MAX_SMALL_BYTES)).body()
 
 
-async def _read_form(request: Request) -> FormData:
-    limited = Request(request.scope, _limit_body(request.receive, MAX_BYTES))
+async def _read_form(request: Request, take_bytes: Callable[[int], None]) -> FormData:
+    limited = Request(request.scope, _limit_body(request.receive, MAX_BYTES, take_bytes))
     try:
-        with anyio.fail_after(BODY_TIMEOUT_S):
-            return await limited.form(max_files=1, max_fields=4, max_part_size=MAX_FIELD_BYTES)
+        return await limited.form(max_files=1, max_fields=4, max_part_size=MAX_FIELD_BYTES)
     except HTTPException as error:
         raise ApiError(ErrorCode.UNSUPPORTED, f"the form cannot be read: {error.detail}") from error
-    except TimeoutError as error:
-        raise _not_complete() from error
 
 
 def _parse_form(form: FormData) -> Upload:
     audio = form.get("audio")
     if not isinstance(audio, UploadFile):
-        raise ApiError(ErrorCode.UNSUPPORTED, "no file in the form field audio")
+        raise ApiError(ErrorCode.UNSUPPORTED, "no complete file in the form field audio")
     if not audio.size:
         raise AudioError(IssueReason.EMPTY, "the file has 0 bytes")
     return Upload(audio.file, str(form.get("timeline", "")).lower() in {"true", "1"})
@@ -100,20 +113,25 @@ def _content_length(request: Request) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """The same channel, which fails after ``max_bytes``, or after ``READ_TIMEOUT_S`` without data."""
-    n_received = 0
+def _limit_body(receive: Receive, max_bytes: int, take_bytes: Callable[[int], None] = lambda _: None) -> Receive:
+    """The same channel, which fails after ``max_bytes``, where it is too slow, or where ``take_bytes`` fails."""
+    n_received, rate = 0, MinimumRate(MIN_WINDOW_BYTES, WINDOW_S)
 
     async def limited() -> Message:
         nonlocal n_received
+        start = time.monotonic()
         try:
-            with anyio.fail_after(READ_TIMEOUT_S):
+            with anyio.fail_after(rate.patience_s):
                 message = await receive()
         except TimeoutError as error:
-            raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: no data for {READ_TIMEOUT_S:g} s") from error
-        n_received += len(message.get("body", b""))
+            found = f"less than {MIN_WINDOW_BYTES // 1000} kB in {WINDOW_S:g} s, and not complete"
+            raise ApiError(ErrorCode.TOO_SLOW, f"upload timed out: {found}") from error
+        n_bytes = len(message.get("body", b""))
+        rate.add(time.monotonic() - start, n_bytes)
+        n_received += n_bytes
         if n_received > max_bytes:
             raise _too_large(max_bytes)
+        take_bytes(n_bytes)
         return message
 
     return limited
@@ -122,7 +140,3 @@ def _limit_body(receive: Receive, max_bytes: int) -> Receive:
 def _too_large(max_bytes: int) -> ApiError:
     size = f"{max_bytes // 2**20} MiB" if max_bytes >= 2**20 else f"{max_bytes} bytes"
     return ApiError(ErrorCode.TOO_LARGE, f"the maximum size of a request is {size}")
-
-
-def _not_complete() -> ApiError:
-    return ApiError(ErrorCode.TOO_SLOW, f"upload timed out: not complete after {BODY_TIMEOUT_S:g} s")

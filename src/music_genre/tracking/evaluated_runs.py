@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +12,18 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from music_genre.errors import MusicGenreError
-from music_genre.evaluation.results import EVALUATED_SPLITS, METRICS, PER_CLASS, PREDICTIONS, read_metrics
+from music_genre.evaluation.results import (
+    EVALUATED_SPLITS,
+    METRICS,
+    PER_CLASS,
+    PREDICTIONS,
+    read_metrics,
+    read_summary,
+)
 from music_genre.files import read_csv
 from music_genre.tracking.comparison import COMPARED_METRICS, EvaluatedRun
 from music_genre.tracking.provenance import DATA_DIGEST_TAG, DATA_SOURCE_TAG, GIT_COMMIT_TAG, GIT_DIRTY_TAG, UNKNOWN
-from music_genre.tracking.revisions import EVALUATION, Revision
+from music_genre.tracking.revisions import EVALUATION, SUMMARIES, Revision
 from music_genre.tracking.run_params import active_params, logged_params
 
 FILES = (METRICS, PER_CLASS, PREDICTIONS)
@@ -28,17 +36,19 @@ def read_revision(revision: Revision, model: str) -> EvaluatedRun:
         MusicGenreError: it was not evaluated.
     """
     notes: list[str] = []
-    with TemporaryDirectory() as folder:
-        for name in (METRICS, PER_CLASS):
-            (Path(folder) / name).write_text(revision.read(f"{EVALUATION}/{model}/{name}"), encoding="utf-8")
-        metrics = read_metrics(Path(folder)) if (Path(folder) / METRICS).stat().st_size else {}
-        per_class = _read_table(Path(folder) / PER_CLASS)
+    text = revision.read_kept(f"{EVALUATION}/{model}/{METRICS}")
+    metrics = json.loads(text) if text else read_summary(revision.read(f"{SUMMARIES}/{model}.json"))
     if not metrics:
-        raise MusicGenreError(f"{revision.label} has no {EVALUATION}/{model}/{METRICS}: `dvc repro` evaluates it")
+        raise MusicGenreError(f"{revision.label} has no {SUMMARIES}/{model}.json: `dvc repro` evaluates it")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / PER_CLASS
+        file.write_text(revision.read(f"{EVALUATION}/{model}/{PER_CLASS}"), encoding="utf-8")
+        per_class = _read_table(file)
     predictions = _read_table(revision.cached_file(f"{EVALUATION}/{model}/{PREDICTIONS}"))
-    if predictions is None:
+    missing = [what for what, found in (("other metrics", text), ("predictions", predictions is not None)) if not found]
+    if missing:
         where = "in DVC's cache: `dvc fetch --all-commits` brings" if revision.commit else "here: `dvc pull` brings"
-        notes.append(f"its predictions are not {where} them from a remote")
+        notes.append(f"its {' and '.join(missing)} are not {where} them from a remote")
     if revision.is_outdated(model):
         notes.append("its reports are older than its params or its model: `dvc repro` makes them anew")
     return EvaluatedRun(

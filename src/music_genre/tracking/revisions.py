@@ -17,7 +17,7 @@ from music_genre.models.registry import ENSEMBLE
 from music_genre.tracking.provenance import UNKNOWN, git, locked_data_digest
 
 WORKSPACE = "workspace"  # the checkout as it is, as DVC calls it
-EVALUATION = "reports/evaluation"
+EVALUATION, SUMMARIES = "reports/evaluation", "reports/metrics"
 SHORT = 7  # digits of a commit that people read
 
 
@@ -60,6 +60,11 @@ class Revision:
         except DvcException:  # DVC does not manage this folder
             return None
         return file if file.is_file() else None
+
+    def read_kept(self, path: str) -> str:
+        """A file that DVC or git keeps; empty where neither has it here."""
+        file = self.cached_file(path)
+        return file.read_text(encoding="utf-8") if file else self.read(path)
 
     @cached_property
     def params(self) -> Mapping[str, Any]:

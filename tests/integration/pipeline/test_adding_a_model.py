@@ -60,7 +60,7 @@ def test_one_file_and_one_section_take_a_model_to_the_gate(clone: Path, run: Run
     assert comparison.loc[("cnn", "test"), "parameters"] < comparison.loc[("crnn", "test"), "parameters"]
     assert (clone / "reports/interpretation/cnn/plots/filters_first.png").is_file()
     assert ">cnn<" in (clone / "reports/index.html").read_text(encoding="utf-8")
-    assert "reports/evaluation/cnn/metrics.json" in run(clone, "dvc", "metrics", "show", "--md")
+    assert "reports/metrics/cnn.json" in run(clone, "dvc", "metrics", "show", "--md")
 
     gate, registration = (read_json(clone / f"reports/{name}.json") for name in ("gate", "registration"))
     candidates = {candidate["name"]: candidate for candidate in gate["candidates"]}

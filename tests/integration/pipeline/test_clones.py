@@ -25,11 +25,11 @@ def clone(reproduced: Path, run: Run, tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
-def model_digests(lock: str) -> dict[str, str]:
-    """The digests of the trained models that a ``dvc.lock`` names."""
+def digests(lock: str) -> dict[str, str]:
+    """The digests of the trained models and of their metrics that a ``dvc.lock`` names."""
     stages = yaml.safe_load(lock)["stages"].values()
-    outs = [out for stage in stages for out in stage.get("outs", [])]
-    return {out["path"]: out["md5"] for out in outs if out["path"].startswith("models/")}
+    outs = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    return {path: md5 for path, md5 in outs.items() if path.startswith("models/") or path.endswith("metrics.json")}
 
 
 @pytest.mark.slow
@@ -57,9 +57,9 @@ def test_commands_of_a_model_card_reproduce_the_model_in_a_fresh_clone(reproduce
         return run(clone, "git", "show", f"origin/main:{name}")
 
     for name in ("baseline", "crnn", "parallel", "ensemble"):
-        metrics = f"reports/evaluation/{name}/metrics.json"
+        metrics = f"reports/metrics/{name}.json"
         assert (clone / metrics).read_text(encoding="utf-8") == published(metrics)
-    assert model_digests((clone / "dvc.lock").read_text(encoding="utf-8")) == model_digests(published("dvc.lock"))
+    assert digests((clone / "dvc.lock").read_text(encoding="utf-8")) == digests(published("dvc.lock"))
 
 
 @pytest.mark.slow
@@ -69,6 +69,7 @@ def test_second_clone_pulls_everything_and_only_registers(clone: Path, run: Run)
         "reports/index.html",
         "reports/genre_examples.png",
         "reports/interpretation/parallel/plots/filters_last.png",
+        "reports/evaluation/crnn/metrics.json",
         "reports/evaluation/crnn/plots/confusion_matrix.png",
         "data/audio",
         "data/spectrograms",

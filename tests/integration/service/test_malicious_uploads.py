@@ -1,4 +1,4 @@
-"""Malicious uploads: each is refused within two seconds, without an effect on other requests."""
+"""Malicious uploads: each is refused within two seconds, or once it is too slow, without an effect on others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import httpx
@@ -21,6 +22,8 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+
+from music_genre.service.uploads import WINDOW_S
 
 pytestmark = pytest.mark.service
 
@@ -227,21 +230,26 @@ FORMS: dict[str, Callable[[], Request]] = {
     "a negative length": lambda: post(form(part(_valid())), MALFORMED, length="-1"),
     "a length that is no number": lambda: post(form(part(_valid())), MALFORMED, length="many"),
     "a length that is too small": lambda: post(form(part(_valid())), NO_FORM, length="1000"),
-    "a length that is too large": lambda: post(form(part(b"x")), (408, {"too_slow"}), length="9000"),
-    "a body that stalls": lambda: post(part(_valid())[:999], (408, {"too_slow"}), length="99999"),
-    "a body that never comes": lambda: post(b"", (408, {"too_slow"}), length="99999"),
     "chunks without a length": lambda: chunked(form(part(b"no music")), expected=NO_SOUND),
-    "chunks without an end": lambda: chunked(part(_valid())[:999], expected=(408, {"too_slow"}), end=b""),
     "chunks that are none": lambda: chunked(expected=MALFORMED, end=b"zz\r\nnothing\r\n"),
     "another method": lambda: post(form(part(_valid())), (405, {"not_allowed"}), line="PUT /predict HTTP/1.1"),
     "another path": lambda: post(form(part(_valid())), (404, {"not_found"}), line="POST /../../etc/passwd HTTP/1.1"),
+}
+
+TOO_SLOW = (408, {"too_slow"})
+STALLS: dict[str, Callable[[], Request]] = {
+    "a length that is too large": lambda: post(form(part(b"x")), TOO_SLOW, length="9000"),
+    "a body that stalls": lambda: post(part(_valid())[:999], TOO_SLOW, length="99999"),
+    "a body that never comes": lambda: post(b"", TOO_SLOW, length="99999"),
+    "chunks without an end": lambda: chunked(part(_valid())[:999], expected=TOO_SLOW, end=b""),
+    "headers without an end": lambda: Request((b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Filler: ",), TOO_SLOW),
 }
 
 
 def deliver(port: int, request: Request) -> tuple[int, bytes, float]:
     """Status, body, and seconds until both were there."""
     start = time.perf_counter()
-    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
         try:
             for piece in request.pieces:
                 connection.sendall(piece)
@@ -278,10 +286,26 @@ def test_malicious_request_is_refused_and_leaves_no_file(
     request = make()
     before = set(temporary_dir.iterdir())
     status, body, seconds = deliver(port, request)
-    expected_status, codes = request.expected
-    assert status == expected_status, body
     assert seconds < MAX_RESPONSE_S
     assert set(temporary_dir.iterdir()) <= before
+    check_refusal(request, status, body)
+
+
+@pytest.mark.usefixtures("memory_constant", "server_unaffected")
+def test_request_that_stalls_is_too_slow_and_leaves_no_file(port: int, temporary_dir: Path) -> None:
+    before = set(temporary_dir.iterdir())
+    requests = [make() for make in STALLS.values()]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        for request, (status, body, seconds) in zip(requests, pool.map(partial(deliver, port), requests), strict=True):
+            assert seconds < WINDOW_S + MAX_RESPONSE_S
+            check_refusal(request, status, body)
+    assert set(temporary_dir.iterdir()) <= before
+
+
+def check_refusal(request: Request, status: int, body: bytes) -> None:
+    """The response is the expected one, and tells nothing of the server."""
+    expected_status, codes = request.expected
+    assert status == expected_status, body
     if codes is None:
         return
     response = json.loads(body)
@@ -292,4 +316,4 @@ def test_malicious_request_is_refused_and_leaves_no_file(
 
 
 def test_there_are_at_least_fifty_malicious_requests() -> None:
-    assert len(FILES) + len(FORMS) >= 50
+    assert len(FILES) + len(FORMS) + len(STALLS) >= 50
