@@ -31,6 +31,7 @@ from music_genre.registry.versions import (
     record_shadow,
     registry_lock,
     resolve,
+    take_snapshot,
 )
 from music_genre.tracking import runs
 from music_genre.tracking.models import RunRef
@@ -413,14 +414,17 @@ def test_second_process_waits_for_the_registry_lock(tmp_path: Path) -> None:
 
 
 def test_champion_tells_how_its_genres_differ_from_the_one_before(registry: Registry) -> None:
+    def changes(version: str) -> object:
+        snapshot = take_snapshot(registry.client, registry.name)
+        return genre_changes(snapshot, snapshot.resolve(version))
+
     registry.register("a")
-    second = registry.register("b", genres=("Folk", "Jazz"))
-    assert genre_changes(registry.client, second) == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
+    registry.register("b", genres=("Folk", "Jazz"))
+    assert changes("2") == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
     registry.promote("2")
-    second = registry.client.get_model_version(registry.name, "2")
-    assert genre_changes(registry.client, second) == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
-    third = registry.register("c", genres=("Jazz", "Folk"))
+    assert changes("2") == {"since": "1", "new": ["Jazz"], "gone": ["Rock"]}
+    registry.register("c", genres=("Jazz", "Folk"))
     registry.promote("3")
-    assert genre_changes(registry.client, third) is None
+    assert changes("3") is None
     first = registry.client.get_model_version(registry.name, "1")
     assert first.tags["genres"] == '["Folk", "Rock"]'

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from music_genre.registry.history import champion_periods, isoformat, previous_champion
+from music_genre.registry.history import isoformat, periods_of, previous_champion
 from music_genre.registry.shadow import ShadowStats, read_shadow
-from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, all_versions, failed_criteria, take_snapshot
+from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, failed_criteria, take_snapshot
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
     from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot
 
@@ -75,12 +74,12 @@ def describe_versions(registry: RegistrySnapshot) -> list[VersionInfo]:
     ]
 
 
-def genre_changes(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
+def genre_changes(registry: RegistrySnapshot, version: RegisteredVersion) -> dict[str, Any] | None:
     """How the genres of the champion differ from those of the champion before it: ``since`` that version, ``new`` and
     ``gone`` genres; None where they do not differ, or the versions do not say.
     """
-    versions = {str(one.version): one for one in all_versions(client, version.name)}
-    before = previous_champion(champion_periods(client, version.name), str(version.version), set(versions))
+    versions = {one.version: one for one in registry.versions}
+    before = previous_champion(periods_of(registry), version.version, set(versions))
     if before is None:
         return None
     old, now = (json.loads(one.tags.get(GENRES_TAG, "[]")) for one in (versions[before], version))

@@ -19,7 +19,7 @@ from music_genre.inference.predictor import CONFIDENCE_THRESHOLD_TAG
 from music_genre.service.served_model import BUNDLE_DIR, GENRE_CHANGES, VERSION_FILE, RegistryClient
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from music_genre.registry.resolver import RegisteredVersion
 
 # Other tags of a version may name the machine that registered it.
 EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG, GENRE_CHANGES)
@@ -49,7 +49,7 @@ class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no ty
         """Give ``bentoml serve`` nothing."""
 
 
-def save_to_bento_store(version: ModelVersion, tags: Mapping[str, str], bundle_dir: Path) -> bentoml.Tag:
+def save_to_bento_store(version: RegisteredVersion, tags: Mapping[str, str], bundle_dir: Path) -> bentoml.Tag:
     """Copy a registered version with its tags into BentoML's store, in place of another model with the same tag.
 
     Returns:

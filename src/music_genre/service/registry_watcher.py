@@ -25,7 +25,7 @@ from music_genre.service.served_model import (
 )
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from music_genre.registry.resolver import RegisteredVersion
 
 HEALTH_INTERVAL_S = 30.0  # between two looks at the request log and the feedback
 POLL_INTERVAL_S = 3.0  # between two looks at the registry's aliases
@@ -158,7 +158,7 @@ class AliasWatcher:
         on_change: called with each new version.
     """
 
-    def __init__(self, resolve: Callable[[], ModelVersion | None], on_change: Callable[[Any], None]) -> None:
+    def __init__(self, resolve: Callable[[], RegisteredVersion | None], on_change: Callable[[Any], None]) -> None:
         self.resolve, self.on_change = resolve, on_change
         self.last_state: object = None
         self.last_error = ""
@@ -168,7 +168,7 @@ class AliasWatcher:
         state: object = None
         try:
             version = self.resolve()
-            state = version and (version.version, version.source, version.tags | {SHADOW_TAG: ""})
+            state = version and (version.version, version.location, {**version.tags, SHADOW_TAG: ""})
             if state != self.last_state:
                 self.on_change(version)
             self.last_state, self.last_error = state, ""

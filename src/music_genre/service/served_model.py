@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from music_genre.errors import AudioError, MusicGenreError
 from music_genre.inference.predictor import extract_clip_batch, threshold_from_tags
 from music_genre.models.bundle import MANIFEST, BundleManifest, parse_manifest
 from music_genre.paths import ProjectPaths
+from music_genre.registry.history import CHALLENGER, CHAMPION
 from music_genre.registry.shadow import ShadowStats
 from music_genre.service.environment import BENTO_ROOT, in_bento, service_settings
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow import MlflowClient
 
     from music_genre.models.bundle import ModelBundle
+    from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot
 
 BUNDLE_DIR, VERSION_FILE = "bundle", "version.json"  # in BentoML's model: the bundle, and facts of the version
 GENRE_CHANGES = "genre_changes"  # beside a version's tags
@@ -71,36 +74,42 @@ class IncompatibleModelError(MusicGenreError):
 
 
 class RegistryClient:
-    """The registry of the project."""
+    """The registry of the project; MLflow is imported only where a local store is not enough, or is written to."""
 
     def __init__(self) -> None:
-        from music_genre.params import load_params
-        from music_genre.tracking import runs
+        from music_genre.registry.params import load_registry_params
 
         project = ProjectPaths.find()
-        self.root = project.root
-        self.client, self.name = runs.connect(project.root), load_params(project.params).registry.name
+        self.root, self.name = project.root, load_registry_params(project.params).name
 
-    def champion(self) -> ModelVersion:
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client of the store."""
+        from music_genre.tracking import runs
+
+        return runs.connect(self.root)
+
+    def snapshot(self) -> RegistrySnapshot:
+        """The registered model as it is now."""
+        from music_genre.registry import resolver, versions
+
+        return resolver.read_registry(self.root, self.name) or versions.take_snapshot(self.client, self.name)
+
+    def champion(self) -> RegisteredVersion:
         """The version with the alias ``champion``.
 
         Raises:
             MusicGenreError: there is none; the message says how to get one.
         """
-        from music_genre.registry import history, versions
+        return self.snapshot().resolve(CHAMPION)
 
-        return versions.resolve(self.client, self.name, history.CHAMPION)
-
-    def challenger(self) -> ModelVersion | None:
+    def challenger(self) -> RegisteredVersion | None:
         """The version to run in shadow mode: the challenger; None where it is champion or shadow mode is off."""
-        from music_genre.registry import versions
-
         if not service_settings().shadow:
             return None
-        number = versions.challenger(self.client, self.name)
-        if number is None or number == versions.champion(self.client, self.name):
-            return None
-        return self.client.get_model_version(self.name, number)
+        registry = self.snapshot()
+        number = registry.aliases.get(CHALLENGER)
+        return None if number in (None, registry.aliases.get(CHAMPION)) else registry.resolve(CHALLENGER)
 
     def record_shadow(self, challenger: str, stats: ShadowStats) -> None:
         """Add statistics of shadow mode to those of a version."""
@@ -108,24 +117,26 @@ class RegistryClient:
 
         versions.record_shadow(self.client, self.name, challenger, stats)
 
-    def download(self, version: ModelVersion) -> tuple[ServedModel, Path]:
+    def download(self, version: RegisteredVersion) -> tuple[ServedModel, Path]:
         """A version, and the folder of its bundle on this machine.
 
         Raises:
             MusicGenreError: the store has lost its files.
             IncompatibleModelError: this code cannot read them.
         """
-        from music_genre.registry import versions
+        from music_genre.registry import resolver, versions
 
-        bundle_dir = versions.download_bundle(version)
-        return _served_model(self.name, str(version.version), bundle_dir, self.tags(version)), bundle_dir
+        bundle_dir = resolver.local_bundle(version)
+        if bundle_dir is None:  # elsewhere, or lost: MLflow downloads it, or says why it cannot
+            _ = self.client
+            bundle_dir = versions.download_bundle(version)
+        return _served_model(self.name, version.version, bundle_dir, self.tags(version)), bundle_dir
 
-    def tags(self, version: ModelVersion) -> dict[str, str]:
+    def tags(self, version: RegisteredVersion) -> dict[str, str]:
         """A version's tags, and how its genres differ from those of the champion before it."""
         from music_genre.registry.listing import genre_changes
 
-        tags: dict[str, str] = version.tags
-        return tags | {GENRE_CHANGES: json.dumps(genre_changes(self.client, version))}
+        return {**version.tags, GENRE_CHANGES: json.dumps(genre_changes(self.snapshot(), version))}
 
     def roll_back_if_unhealthy(self) -> str | None:
         """Why the champion was rolled back; None where it was not."""
