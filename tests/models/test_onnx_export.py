@@ -1,7 +1,8 @@
-"""Networks in ONNX: the probabilities of Keras, and the same bytes for the same network."""
+"""Models in ONNX: the probabilities of what trained them, and the same bytes for the same model."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.pipeline import Pipeline
 
-from music_genre.models.onnx_export import canonical, export_network
-from music_genre.models.predictors import load_keras_network, load_predictor
+from music_genre.models import baseline
+from music_genre.models.onnx_export import canonical, export_classifier, export_network
+from music_genre.models.predictors import load_predictor
 from music_genre.models.registry import get_model
-from music_genre.models.serialization import save_network
+from music_genre.models.serialization import save_classifier, save_network
 from music_genre.params import load_params
 from music_genre.training.recipes import make_recipe
 from music_genre.training.trainer import seed_everything
@@ -62,12 +65,38 @@ def test_exported_network_has_the_probabilities_of_keras_and_the_same_bytes_agai
     export_network(trained, exported)
     export_network(trained, again)
     assert exported.read_bytes() == again.read_bytes()
-    keras, network = load_keras_network(trained), load_predictor(exported, name)
+    keras, network = load_predictor(trained, name), load_predictor(exported, name)
     assert network.n_parameters == keras.n_parameters
     for n in (1, 5, 70):
         mel = clips(n)
         np.testing.assert_allclose(network.predict(mel), keras.predict(mel), rtol=0, atol=1e-5)
     assert network.predict(clips(0)).shape == (0, N_CLASSES)
+
+
+@pytest.mark.parametrize("features", ["mel_statistics", "mfcc_statistics"])
+@pytest.mark.parametrize("n_classes", [2, 3, 8])
+def test_exported_classifier_has_the_probabilities_of_scikit_learn_and_the_same_bytes_again(
+    tmp_path: Path, features: str, n_classes: int
+) -> None:
+    params = MODELS["baseline"].model_copy(update={"features": features})
+    labels = np.arange(60) % n_classes
+    mel = clips(60) + 5 * labels[:, None, None]
+    classifier = baseline.fit(baseline.extract(mel, params), labels, params)
+    trained, exported, again = tmp_path / "model.skops", tmp_path / "a.onnx", tmp_path / "b.onnx"
+    save_classifier(classifier, params, trained)
+    export_classifier(baseline.MODEL, classifier, params, exported)
+    export_classifier(baseline.MODEL, classifier, params, again)
+    assert exported.read_bytes() == again.read_bytes()
+    fitted, network = load_predictor(trained, "baseline"), load_predictor(exported, "baseline")
+    assert network.n_parameters == fitted.n_parameters
+    unseen = np.concatenate([clips(70), mel])
+    np.testing.assert_allclose(network.predict(unseen), fitted.predict(unseen), rtol=0, atol=1e-5)
+    assert network.predict(clips(0)).shape == (0, n_classes)
+
+
+def test_classifier_without_an_export_is_answered_as_it_was_stored(tmp_path: Path) -> None:
+    export_classifier(replace(baseline.MODEL, to_onnx=None), Pipeline([]), MODELS["baseline"], tmp_path / "a.onnx")
+    assert not (tmp_path / "a.onnx").exists()
 
 
 def graph(order: tuple[int, ...], prefix: str, identity: bool) -> onnx.ModelProto:
@@ -112,5 +141,5 @@ def test_another_weight_is_another_file() -> None:
 def test_file_of_another_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.onnx"
     path.write_bytes(graph((0, 1, 2, 3, 4), "a", identity=False).SerializeToString())
-    with pytest.raises(ValueError, match="no network that this program stored"):
+    with pytest.raises(ValueError, match="no model that this program stored"):
         load_predictor(path, "crnn")

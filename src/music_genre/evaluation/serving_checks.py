@@ -13,7 +13,7 @@ from music_genre.features.mel import extract_first_clip
 from music_genre.features.params import MelConfig
 from music_genre.features.store import ClipDataset
 from music_genre.models.bundle import ModelBundle, example_inputs, read_manifest
-from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_keras_network, load_predictor
+from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
 
 N_FEATURE_CLIPS = 8  # clips whose features are computed again
 N_LATENCY_RUNS = 15  # timed forward passes
@@ -47,7 +47,7 @@ def feature_skew_db(transform: MelConfig, audio: Sequence[Path], stored: np.ndar
 
 def export_difference_ppm(bundle: Path, clips: ClipDataset) -> float | None:
     """The largest difference in parts per million, over genres and a batch of clips, between the probabilities of a
-    member's ONNX, which answers, and those of the network as Keras trained it; None where a bundle has no such member.
+    member's ONNX, which answers, and those of the model as it was trained; None where a bundle has no such member.
 
     Args:
         bundle: the model's folder.
@@ -57,7 +57,7 @@ def export_difference_ppm(bundle: Path, clips: ClipDataset) -> float | None:
     differences = [
         np.abs(
             load_predictor(bundle / member.file, member.name).predict(mel)
-            - load_keras_network(bundle / member.trained).predict(mel)
+            - load_predictor(bundle / member.trained, member.name).predict(mel)
         ).max()
         for member in read_manifest(bundle).members
         if member.trained

@@ -12,8 +12,10 @@ from music_genre.models.params import ModelParams
 from music_genre.models.registry import Classifier
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from sklearn.pipeline import Pipeline
 
+OPSETS = {"": 17, "ai.onnx.ml": 3}  # of ONNX: every runtime of the last three years reads them
 N_MFCC = 20  # as in the features that come with FMA
 
 
@@ -76,6 +78,33 @@ def fit(features: np.ndarray, labels: np.ndarray, params: BaselineParams) -> Pip
     return Pipeline([("scaler", StandardScaler()), ("svc", calibrated)]).fit(features, labels)
 
 
+def to_onnx(classifier: Pipeline) -> ModelProto:
+    """What ``fit`` made as a network in ONNX, from (n, d) features to (n, classes) probabilities, both float32."""
+    import onnx
+    from onnx import helper, numpy_helper
+    from skl2onnx import to_onnx as convert
+    from skl2onnx.common.data_types import FloatTensorType
+    from sklearn.pipeline import Pipeline
+
+    scaler, calibrated = classifier["scaler"], classifier["svc"].calibrated_classifiers_[0]
+    scores = Pipeline([("scaler", scaler), ("svc", calibrated.estimator)])
+    features = [("features", FloatTensorType([None, scaler.n_features_in_]))]
+    options = {id(scores): {"raw_scores": True, "zipmap": False}}
+    network: ModelProto = convert(scores, initial_types=features, options=options, target_opset=OPSETS)
+    # It converts no calibration by temperature, so that follows here.
+    raw, beta = network.graph.output[1].name, np.float32(calibrated.calibrators[0].beta_)
+    if len(calibrated.classes) == 2:
+        beta = -beta  # raw scores of two classes come with the other sign than ``decision_function``
+    network.graph.initializer.append(numpy_helper.from_array(np.array(beta), "beta"))
+    network.graph.node.extend(
+        [helper.make_node("Mul", [raw, "beta"], ["logits"]), helper.make_node("Softmax", ["logits"], ["p"], axis=1)]
+    )
+    shape: list[str | int | None] = ["clips", len(calibrated.classes)]
+    del network.graph.output[:]
+    network.graph.output.append(helper.make_tensor_value_info("p", onnx.TensorProto.FLOAT, shape))
+    return network
+
+
 def count_parameters(classifier: Pipeline) -> int:
     """Fitted numbers: support vectors, their coefficients and the intercepts."""
     svc = classifier["svc"].calibrated_classifiers_[0].estimator
@@ -88,4 +117,5 @@ MODEL = Classifier(
     fit,
     count_parameters,
     ("sklearn.calibration._CalibratedClassifier", "sklearn.calibration._TemperatureScaling"),
+    to_onnx,
 )

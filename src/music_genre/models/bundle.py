@@ -40,7 +40,7 @@ class BundledMember(EnsembleMember):
     Args:
         file: what answers.
         input: what it takes: ``spectrograms``, or the name of an encoder of the bundle.
-        trained: a network as Keras trained it, for explanations; empty where ``file`` is what was trained.
+        trained: what ``file`` was exported from, for explanations; empty where ``file`` is what was trained.
     """
 
     file: str

@@ -1,6 +1,6 @@
-"""Networks as ONNX, so that they are answered without TensorFlow.
+"""Trained models as ONNX, so that they are answered without what trained them.
 
-Keras exports by tf2onnx, whose files differ in names and order at each export. DVC and the registry know a model by its
+Files of the exporters differ in names and order at each export. DVC and the registry know a model by its
 digest, so the graph is written anew in an order and with names that follow from what it computes alone.
 """
 
@@ -12,12 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from music_genre.models.predictors import N_PARAMETERS_KEY
+from music_genre.models.params import ModelParams
+from music_genre.models.predictors import N_PARAMETERS_KEY, PARAMS_KEY
+from music_genre.models.registry import Classifier
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
+    from sklearn.pipeline import Pipeline
 
-INPUT, OUTPUT, BATCH = "mel", "probabilities", "clips"
+INPUT, OUTPUT, BATCH = "input", "probabilities", "clips"
 IDENTITY = "Identity"
 
 
@@ -37,8 +40,29 @@ def export_network(trained: Path, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "network.onnx"
         model.export(exported, format="onnx", verbose=False, input_signature=signature)
-        network = canonical(onnx.load(exported))
-    onnx.helper.set_model_props(network, {N_PARAMETERS_KEY: str(model.count_params())})
+        _write(path, onnx.load(exported), {N_PARAMETERS_KEY: str(model.count_params())})
+
+
+def export_classifier(model: Classifier, classifier: Pipeline, params: ModelParams, path: Path) -> None:
+    """Write a classifier that has ``to_onnx`` as ``.onnx``, from (clips, features) float32 to (clips, classes) float32;
+    the same classifier is the same bytes.
+
+    Args:
+        model: its description.
+        classifier: fitted.
+        params: of its features.
+        path: of the file to write.
+    """
+    if model.to_onnx:
+        facts = {N_PARAMETERS_KEY: str(model.count_parameters(classifier)), PARAMS_KEY: params.model_dump_json()}
+        _write(path, model.to_onnx(classifier), facts)
+
+
+def _write(path: Path, exported: ModelProto, facts: dict[str, str]) -> None:
+    import onnx
+
+    network = canonical(exported)
+    onnx.helper.set_model_props(network, facts)
     onnx.checker.check_model(network, full_check=True)
     path.write_bytes(network.SerializeToString(deterministic=True))
 

@@ -15,7 +15,7 @@ from music_genre.models.registry import Classifier, get_model
 from music_genre.models.serialization import CLASSIFIER_SUFFIX, NETWORK_SUFFIX, load_classifier
 
 PREDICT_BATCH_SIZE = 64  # clips; larger batches cost memory and gain nothing on two cores
-N_PARAMETERS_KEY = "n_parameters"  # of a network's weights: what its ``.onnx`` says about itself
+N_PARAMETERS_KEY, PARAMS_KEY = "n_parameters", "params"  # what an exported model says about itself; of a classifier
 
 
 @dataclass(frozen=True)
@@ -36,48 +36,49 @@ def load_predictor(path: Path, name: str, n_threads: int = 1) -> Predictor:
     """Load one trained model.
 
     Args:
-        path: the ``.onnx`` of a network or of a classifier on embeddings, a classifier's ``.skops``; or the ``.keras``
-            of a network that an earlier release stored without its ``.onnx``.
-        name: of the model in ``params.yaml``; a classifier is read by its module.
-        n_threads: that work at a network in ONNX.
+        path: the ``.onnx`` of any model; the ``.skops`` of a classifier without ``to_onnx``; or the ``.keras`` or
+            ``.skops`` that an earlier release stored without an ``.onnx``.
+        name: of the model in ``params.yaml``; a classifier's features are made by its module.
+        n_threads: that work at a model in ONNX.
 
     Raises:
         MusicGenreError: only TensorFlow reads the file, and it is not installed.
-        ValueError: a classifier has no module of that name, or the file says neither what it is nor of what size.
+        ValueError: a classifier has no module of that name, or the file does not say what it is.
     """
     if path.suffix == CLASSIFIER_SUFFIX:
         return _load_classifier(path, name)
     if path.suffix == NETWORK_SUFFIX:
-        return load_keras_network(path)
-    return _load_onnx(path, n_threads)
+        return _load_network(path)
+    return _load_onnx(path, name, n_threads)
 
 
-def _load_onnx(path: Path, n_threads: int) -> Predictor:
+def _load_onnx(path: Path, name: str, n_threads: int) -> Predictor:
     session = load_onnx(path.read_bytes(), n_threads)
     facts, classes = session.get_modelmeta().custom_metadata_map, session.get_outputs()[0].shape[-1]
     if ENCODER_KEY in facts:
         head = StoredHead.of(session)
         return Predictor(head.predict, head.n_parameters)
     if N_PARAMETERS_KEY not in facts:
-        raise ValueError(f"{path} is no network that this program stored")
-    (mel,) = session.get_inputs()
+        raise ValueError(f"{path} is no model that this program stored")
+    (taken,) = session.get_inputs()
+    if PARAMS_KEY in facts:
+        model = _classifier(path, name)
+        params = model.params.model_validate_json(facts[PARAMS_KEY])
+
+    def features(mel: np.ndarray) -> np.ndarray:
+        return model.extract(mel, params) if PARAMS_KEY in facts else mel.astype(np.float32, copy=False)
 
     def predict(clips: np.ndarray) -> np.ndarray:
         batches = [
-            np.asarray(session.run(None, {mel.name: clips[start : start + PREDICT_BATCH_SIZE]})[0])
+            np.asarray(session.run(None, {taken.name: features(clips[start : start + PREDICT_BATCH_SIZE])})[0])
             for start in range(0, len(clips), PREDICT_BATCH_SIZE)
         ]
         return np.concatenate(batches) if batches else np.empty((0, classes), np.float32)
 
-    return Predictor(lambda clips: predict(clips.astype(np.float32, copy=False)), int(facts[N_PARAMETERS_KEY]))
+    return Predictor(predict, int(facts[N_PARAMETERS_KEY]))
 
 
-def load_keras_network(path: Path) -> Predictor:
-    """A network of a ``.keras``, run by TensorFlow.
-
-    Raises:
-        MusicGenreError: TensorFlow is not installed.
-    """
+def _load_network(path: Path) -> Predictor:
     try:
         import keras
         import tensorflow as tf
@@ -104,12 +105,17 @@ def load_keras_network(path: Path) -> Predictor:
 
 
 def _load_classifier(path: Path, name: str) -> Predictor:
-    model = get_model(name)
-    if not isinstance(model, Classifier):
-        raise ValueError(f"{path}: {name} is a network, not a classifier")
+    model = _classifier(path, name)
     classifier, params = load_classifier(path, model)
 
     def predict(mel: np.ndarray) -> np.ndarray:
         return np.asarray(classifier.predict_proba(model.extract(mel, params)), dtype=np.float32)
 
     return Predictor(predict, model.count_parameters(classifier))
+
+
+def _classifier(path: Path, name: str) -> Classifier:
+    model = get_model(name)
+    if not isinstance(model, Classifier):
+        raise ValueError(f"{path}: {name} is no classifier")
+    return model

@@ -12,6 +12,7 @@ from music_genre.models.params import ModelParams, NetworkParams
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    from onnx import ModelProto
     from sklearn.pipeline import Pipeline
 
     from music_genre.models.linear_head import LinearHead
@@ -45,6 +46,8 @@ class Classifier:
         fit: from ((n, features), labels (n,), section) to a pipeline with ``predict_proba``.
         count_parameters: fitted numbers in such a pipeline.
         trusted_types: full names of the types that a stored pipeline may contain beyond those that skops trusts.
+        to_onnx: from such a pipeline to a network in ONNX from (n, features) to (n, classes) probabilities, both
+            float32, so that it is answered without scikit-learn; None where there is none.
     """
 
     params: type[ModelParams]
@@ -52,6 +55,7 @@ class Classifier:
     fit: Callable[[np.ndarray, np.ndarray, Any], Pipeline]
     count_parameters: Callable[[Pipeline], int]
     trusted_types: tuple[str, ...] = ()
+    to_onnx: Callable[[Pipeline], ModelProto] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TRAINING_CLIPS = "training_clips.npy"
 NETWORK_SUFFIX, CLASSIFIER_SUFFIX, HEAD_SUFFIX = ".keras", ".skops", ".onnx"
-EXPORTED_NETWORK = "network.onnx"  # beside ``model.keras``: what answers in its place
+EXPORTED = "exported.onnx"  # beside ``model.keras`` or ``model.skops``: what answers in its place
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold, in place of the time of saving
 
 
@@ -90,13 +90,13 @@ def model_file(models: Path, name: str) -> Path:
 
 
 def answering_file(models: Path, name: str) -> Path:
-    """The file of a trained model that answers: a network's ``network.onnx``, or ``model_file``.
+    """The file of a trained model that answers: ``exported.onnx``, or ``model_file`` of a model without it.
 
     Raises:
         MusicGenreError: the model has not been trained.
     """
-    trained, exported = model_file(models, name), models / name / EXPORTED_NETWORK
-    return exported if trained.suffix == NETWORK_SUFFIX and exported.is_file() else trained
+    trained, exported = model_file(models, name), models / name / EXPORTED
+    return exported if exported.is_file() else trained
 
 
 def write_training_clips(folder: Path, track_id: np.ndarray) -> None:

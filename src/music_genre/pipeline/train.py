@@ -14,13 +14,13 @@ from music_genre.features.store import INDEX, ClipDataset, SpectrogramStore
 from music_genre.files import file_sha256, sha256
 from music_genre.models.calibration import calibrate, write_temperature
 from music_genre.models.linear_head import save_head
-from music_genre.models.onnx_export import export_network
+from music_genre.models.onnx_export import export_classifier, export_network
 from music_genre.models.params import NetworkParams
 from music_genre.models.predictors import PREDICT_BATCH_SIZE, load_predictor
 from music_genre.models.registry import EmbeddingClassifier, Network, get_model
 from music_genre.models.serialization import (
     CLASSIFIER_SUFFIX,
-    EXPORTED_NETWORK,
+    EXPORTED,
     HEAD_SUFFIX,
     NETWORK_SUFFIX,
     answering_file,
@@ -61,7 +61,7 @@ def main(project: ProjectPaths) -> None:
             job = TrainJob(training_data, params.seed, logger.log_epoch, checkpoint_dir)
             network, history = train_network(name, section, job)
             save_network(network, path.with_suffix(NETWORK_SUFFIX))
-            export_network(path.with_suffix(NETWORK_SUFFIX), path.with_name(EXPORTED_NETWORK))
+            export_network(path.with_suffix(NETWORK_SUFFIX), path.with_name(EXPORTED))
             shutil.rmtree(checkpoints)
         elif isinstance(model, EmbeddingClassifier):
             store = data.embeddings(section.encoder)
@@ -73,6 +73,7 @@ def main(project: ProjectPaths) -> None:
         else:
             classifier, history = train_classifier(model, section, training_data)
             save_classifier(classifier, section, path.with_suffix(CLASSIFIER_SUFFIX))
+            export_classifier(model, classifier, section, path.with_name(EXPORTED))
             logger.log_epoch(history.iloc[0].to_dict())
         duration_s = time.monotonic() - start
         history.to_csv(project.history(name), index=False)

@@ -48,7 +48,7 @@ CRITERION_DESCRIPTIONS = {
     CriterionName.DATA_QUALITY: "data checks",
     CriterionName.MAX_SIZE_MB: "size of the model in MB",
     CriterionName.MAX_FEATURE_SKEW_DB: "feature skew in dB",
-    CriterionName.MAX_EXPORT_DIFFERENCE_PPM: "difference of a probability between ONNX and Keras in ppm",
+    CriterionName.MAX_EXPORT_DIFFERENCE_PPM: "difference of a probability by export to ONNX in ppm",
     CriterionName.MAX_LATENCY_MS: "latency of one clip in ms",
     CriterionName.MAX_MACRO_F1_DROP: "macro-F1 against the champion's",
 }

@@ -24,8 +24,8 @@ class GateParams(ParamsModel):
         max_macro_f1_below_baseline: how far macro-F1 may be below the classical baseline's on the same clips.
         max_macro_f1_drop: how far macro-F1 may be below the champion's on the same clips.
         max_feature_skew_db: largest difference between features by the model's transform and the stored ones.
-        max_export_difference_ppm: largest difference of a probability, in parts per million, between a network in
-            ONNX, which answers, and the one that Keras trained.
+        max_export_difference_ppm: largest difference of a probability, in parts per million, between a model in
+            ONNX, which answers, and as it was trained.
         max_size_mb: largest size of the bundle.
         max_latency_ms: longest forward pass of one clip on the machine that registers.
     """
