@@ -35,6 +35,7 @@ def test_versions_are_listed_without_any_of_them(onnx_project: Path, options: tu
         (("predict", "--input-arrays", "a.npz", "--output", "a.csv"), "a.npz: no such file"),
         (("explain", "nothere.mp3"), "nothere.mp3: missing: no such file"),
         (("explain", "params.yaml", "--model", "7"), "music-genre has no version 7"),
+        (("promote", "--version", "7"), "music-genre has no version 7"),
         (("drift", "--log", "nowhere"), "nowhere is not a folder"),
         (("predict", "params.yaml", "--model", "sing"), "no model 'sing'"),
     ],

@@ -120,6 +120,8 @@ def promote(
     if force != bool(reason):
         raise typer.BadParameter("--force and --reason TEXT go together")
     project = ProjectPaths.find()
+    if version is not None and version.isdigit():
+        open_registry(project).resolve(version)  # an unknown one is refused before MLflow is imported
     from music_genre.registry import versions as registry
 
     client, name = connect(project)
