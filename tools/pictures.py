@@ -116,7 +116,7 @@ def take_report(browser: Browser) -> None:
 
 def take_runs(browser: Browser, address: str) -> None:
     """MLflow's runs, sorted as `make ui` shows them, without what opens by itself."""
-    page = open_page(browser, f"{address}/{RUNS}", 1500, 620)
+    page = open_page(browser, f"{address}/{RUNS}", 1500, 500)
     expect(page.get_by_role("link", name="ensemble", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
     for name in ("Close", "Hide banner"):
         for button in page.get_by_role("button", name=name, exact=True).all():
