@@ -1,7 +1,7 @@
 """Build the documentation as a site that opens from disk: README.md, docs/, and references to commands and the API.
 
 ``make docs`` runs it. Pages are copied to ``dist/docs/pages`` and built to ``dist/docs/site``; a link that leads
-nowhere is an error.
+nowhere is an error. An argument names another folder than ``dist/docs``.
 """
 
 from __future__ import annotations
@@ -100,16 +100,20 @@ def type_name(schema: dict[str, Any]) -> str:
     return str(schema.get("type", ""))
 
 
-def main() -> None:
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
-    collect_pages(FOLDER / "pages")
-    shutil.copy(ROOT / "docs/zensical.toml", FOLDER)
-    built = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=FOLDER, check=False)
+def build(folder: Path) -> Path:
+    """The site, in a new folder or in place of the one that is there.
+
+    Raises:
+        SystemExit: a page has an issue, such as a link that leads nowhere; it is printed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    collect_pages(folder / "pages")
+    shutil.copy(ROOT / "docs/zensical.toml", folder)
+    built = subprocess.run([sys.executable, "-m", "zensical", "build", "--strict"], cwd=folder, check=False)
     if built.returncode:
         raise SystemExit(built.returncode)
-    print(f"{FOLDER.relative_to(ROOT)}/site/index.html")
+    return folder / "site"
 
 
 if __name__ == "__main__":
-    main()
+    print(build(Path(sys.argv[1]).resolve() if sys.argv[1:] else FOLDER) / "index.html")

@@ -1,5 +1,5 @@
 """A stranger's first hour: a fresh clone in an empty home, in which every command of README.md and docs/ is run, or
-named with the reason why it is not, and every link of the built site leads somewhere.
+named with the reason why it is not, and every link of the pages and of the built site is followed.
 
     python tools/first_hour.py [--folder KEEP]
 
@@ -21,10 +21,8 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES = ("requirements/cpu.lock", "requirements/bootstrap.lock", "requirements/encoders.lock", "pyproject.toml")
@@ -63,6 +61,7 @@ PYTHON_TESTS = {
     "adding-a-model.md": "tests/models/test_guide.py",
     "encoders.md": "tests/encoders/test_guide.py",
 }
+LINKS = "pytest tests/test_docs.py tests/test_repository.py -k 'link or site'"
 SERVERS = {"make serve": "/readyz", "make ui": "/health", "music-genre review": "/"}
 MAKE_FILES = """
 import json, shutil
@@ -263,41 +262,7 @@ def follow_pages(hour: Hour) -> None:
         for line in fenced_lines(text):
             try_command(hour, path.name, line)
     stop(hour)
-
-
-class Anchors(HTMLParser):
-    """The ids, links and sources of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: set[str] = set()
-        self.targets: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value for name, value in attrs if value}
-        self.ids |= {values[name] for name in ("id", "name") if name in values}
-        self.targets |= {values[name] for name in ("href", "src") if name in values}
-
-
-def check_site(hour: Hour, site: Path) -> None:
-    """Every link of the site leads to a file and a heading; an external one is an address; nothing is fetched."""
-    pages = {path: Anchors(path.read_text(encoding="utf-8")) for path in site.glob("*.html") if path.name != "404.html"}
-    wrong: list[str] = [] if pages else ["no pages"]
-    for path, page in pages.items():
-        for target in page.targets:
-            parts = urlsplit(target)
-            if parts.scheme in ("http", "https"):
-                wrong += [] if "." in parts.netloc else [f"{path.name}: {target}"]
-            elif not parts.scheme:
-                file = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-                known = pages[file].ids if file in pages else set()
-                if not file.exists() or (parts.fragment and file in pages and parts.fragment not in known):
-                    wrong.append(f"{path.name}: {target}")
-    fetched = re.compile(r'<(?:script|img|link rel="stylesheet")[^>]*(?:src|href)="https?:')
-    wrong += [f"{path.name} fetches from the network" for path in pages if fetched.search(path.read_text("utf-8"))]
-    outcome = f"FAILED: {'; '.join(wrong)}" if wrong else "all lead somewhere"
-    hour.rows.append(("site", f"links of {len(pages)} pages", 0.0, outcome))
+    try_command(hour, "all", LINKS)
 
 
 def main() -> None:
@@ -311,7 +276,6 @@ def main() -> None:
     try:
         clone(hour)
         follow_pages(hour)
-        check_site(hour, hour.project / "dist/docs/site")
     finally:
         stop(hour)
         shutil.rmtree(temporary, ignore_errors=True)
