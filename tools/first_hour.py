@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DEPENDENCIES = ("requirements/cpu.lock", "requirements/bootstrap.lock", "requirements/encoders.lock", "pyproject.toml")
-TIMEOUT_S = 900.0
+TIMEOUT_S = 1800.0
 QUIET = {
     "BENTOML_DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",
