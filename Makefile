@@ -26,11 +26,11 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 # Every stage is a process of its own: cached bytecode saves each of them seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup repro retrain sweep test slow lint ui serve bench vendor samples clean lock
+.PHONY: help setup repro retrain sweep test slow lint ui serve bench vendor samples pictures docs clean lock
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 8
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 10
 
 setup: $(VENV)/.installed  ## make .venv from the lock (the other targets do it themselves)
 
@@ -118,6 +118,12 @@ vendor:  ## download the web page's library again; its files must have the diges
 
 samples: setup  ## synthesize the clips that the web page offers
 	python tools/demo_clips.py
+
+pictures: setup  ## take the pictures of README.md from the run that `make repro` left (needs Chromium)
+	python tools/pictures.py
+
+docs: setup  ## build the documentation as a site, dist/docs/site/index.html, that opens from disk
+	python tools/docs_site.py
 
 clean:  ## remove the environment and the tools' caches; data, models, runs and downloads stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
