@@ -10,10 +10,12 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from music_genre.registry.history import champion_periods, isoformat, previous_champion, registered_model
 from music_genre.registry.shadow import ShadowStats, read_shadow
 from music_genre.registry.versions import FORCED_TAG, GENRES_TAG, all_versions, failed_criteria
+from music_genre.tracking.provenance import DATA_SOURCE_TAG
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,11 @@ def new_and_gone(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], 
 def _metric_tag(version: ModelVersion, tag: str) -> float | None:
     value = version.tags.get(tag)
     return None if value is None else float(value)
+
+
+def data_source(client: MlflowClient, version: ModelVersion) -> str:
+    """The ``data.source`` of a version's training data, as its run has it; empty where that is lost."""
+    try:
+        return str(client.get_run(version.run_id).data.tags.get(DATA_SOURCE_TAG, "")) if version.run_id else ""
+    except MlflowException:
+        return ""

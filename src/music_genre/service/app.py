@@ -18,7 +18,7 @@ from anyio import to_thread
 from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from music_genre.audio.decoding import decode_all
 from music_genre.audio.signal import AudioSignal
@@ -30,9 +30,11 @@ from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
+from music_genre.service.explanation import Explainer
 from music_genre.service.feedback import FeedbackRecorder
 from music_genre.service.limits import concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
+from music_genre.service.model_info import ModelInfo, build_model_info
 from music_genre.service.model_runner import ModelRunner, unstack
 from music_genre.service.observability import configure_json_logging, metrics, phase, record_prediction
 from music_genre.service.request_log import RequestLog, shadow_log
@@ -57,6 +59,8 @@ app = FastAPI(
     title="music-genre",
     description="Predicts the genre of a recording.",
     summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
+    docs_url=None,  # `add_page` has one that needs nothing from elsewhere
+    redoc_url=None,
 )
 add_page(app)
 add_error_handlers(app)
@@ -101,6 +105,7 @@ class MusicGenre:
         self.feedback = FeedbackRecorder(log_dir, worker, N_WORKERS, settings) if log_dir else None
         self.limiter = anyio.CapacityLimiter(MAX_CONCURRENCY)
         self.threads = anyio.CapacityLimiter(cores())
+        self.explainer = Explainer(self.run_in_thread, self.run_model)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
     async def on_startup(self) -> None:
@@ -142,7 +147,7 @@ class MusicGenre:
                         with phase("decode"):
                             recording = await self.run_in_thread(decode, upload)
                         async with self.feedback.recordings.keep(upload.audio) if self.feedback else nullcontext():
-                            return JSONResponse(await self.predict_recording(recording, upload.timeline))
+                            return JSONResponse(await self.predict_recording(recording, upload))
                 except TimeoutError as error:
                     message = f"server busy: no prediction within {REQUEST_TIMEOUT_S:g} s"
                     raise ApiError(ErrorCode.BUSY, message) from error
@@ -174,39 +179,46 @@ class MusicGenre:
     @app.get(
         "/model",
         summary="Describe the model that is served",
-        response_model=schemas.ModelInfo,
+        response_model=ModelInfo,
         responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.BUSY),
     )
     async def get_model_info(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
-        """Name, version, genres, transform and metrics; whether the service takes feedback."""
+        """Name, version, genres, transform, metrics and limits; whether the service takes feedback."""
         served = await self.get_model()
-        transform = served.manifest.transform
-        return JSONResponse(
-            {
-                "name": served.name,
-                "version": served.version,
-                "genres": served.manifest.genres,
-                "transform": transform.model_dump() if transform else None,
-                "metrics": served.metrics,
-                "feedback": self.feedback is not None,
-            }
-        )
+        return JSONResponse(build_model_info(served, self.feedback is not None, self.shadow.beside(served)))
 
-    async def predict_recording(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
+    @app.get(
+        "/model/card",
+        summary="The card of the model that is served",
+        response_class=PlainTextResponse,
+        responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.NOT_FOUND, ErrorCode.BUSY),
+    )
+    async def get_model_card(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
+        """Markdown: what it was trained on, how well it does, what it is not for."""
+        served = await self.get_model()
+        if not served.card:
+            raise ApiError(ErrorCode.NOT_FOUND, f"version {served.version} has no model card")
+        return PlainTextResponse(served.card)
+
+    async def predict_recording(self, recording: AudioSignal, upload: Upload) -> dict[str, Any]:
         """The prediction as the API returns it; where the version changes meanwhile, by the new one."""
         while True:
             served = await self.get_model()
             with phase("features"):
-                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest, timeline)
+                clips = await self.run_in_thread(extract_clip_batch, recording, served.manifest, upload.timeline)
             with phase("forward") as forward:
                 answer = await self.run_model(clips.inputs(served.manifest), served)
                 spans = await self.run_model(clips.timeline.inputs, served) if clips.timeline else None
             if answer is not None and (clips.timeline is None or spans is not None):
-                prediction = build_response(clips, answer, spans, served, timeline)
+                prediction = build_response(clips, answer, spans, served, upload.timeline)
                 record_prediction(prediction)
                 self.shadow.submit(recording, clips, served, prediction["genre"], forward.seconds)
                 if self.request_log:
                     await self.run_in_thread(self.request_log.write, clips.mel, prediction)
+                if upload.compare:
+                    prediction |= await self.shadow.answer(recording, clips, served)
+                if upload.explain:
+                    prediction |= await self.explainer.explain(clips, answer, served)
                 return prediction
             await self.refresh()
 

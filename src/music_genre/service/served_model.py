@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from music_genre.models.bundle import ModelBundle
 
 BUNDLE_DIR, VERSION_FILE = "bundle", "version.json"  # in BentoML's model: the bundle, and facts of the version
-GENRE_CHANGES = "genre_changes"  # beside a version's tags
+GENRE_CHANGES, DATA_SOURCE, CARD = "genre_changes", "data_source", "card"  # beside a version's tags
 WARM_UP_RATE_HZ = 44_100
 
 
@@ -39,7 +39,9 @@ class ServedModel:
         manifest_json: the text of ``manifest.json``, which processes can send to each other.
         metrics: macro-F1 on validation and test.
         confidence_threshold: the least confidence of a confident prediction.
-        genre_changes: ``versions.genre_changes``.
+        genre_changes: ``listing.genre_changes``.
+        data_source: of the training data; empty where it is not known.
+        card: the model card in Markdown; empty where there is none.
         manifest: the parsed ``manifest_json``.
 
     Raises:
@@ -52,6 +54,8 @@ class ServedModel:
     metrics: dict[str, float]
     confidence_threshold: float
     genre_changes: dict[str, Any] | None = None
+    data_source: str = ""
+    card: str = ""
     manifest: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,8 +67,7 @@ class ServedModel:
 
     def to_payload(self) -> dict[str, Any]:
         """The arguments with which another process makes an equal ``ServedModel``, fit for JSON."""
-        names = ("name", "version", "manifest_json", "metrics", "confidence_threshold", "genre_changes")
-        return {name: getattr(self, name) for name in names}
+        return {argument.name: getattr(self, argument.name) for argument in fields(self) if argument.init}
 
 
 class IncompatibleModelError(MusicGenreError):
@@ -122,11 +125,15 @@ class RegistryClient:
         return _served_model(self.name, str(version.version), bundle_dir, self.tags(version)), bundle_dir
 
     def tags(self, version: ModelVersion) -> dict[str, str]:
-        """A version's tags, and how its genres differ from those of the champion before it."""
-        from music_genre.registry.listing import genre_changes
+        """A version's tags, how its genres differ from those of the champion before it, its data source and card."""
+        from music_genre.registry.listing import data_source, genre_changes
 
         tags: dict[str, str] = version.tags
-        return tags | {GENRE_CHANGES: json.dumps(genre_changes(self.client, version))}
+        return tags | {
+            GENRE_CHANGES: json.dumps(genre_changes(self.client, version)),
+            DATA_SOURCE: data_source(self.client, version),
+            CARD: version.description or "",
+        }
 
     def roll_back_if_unhealthy(self) -> str | None:
         """Why the champion was rolled back; None where it was not."""
@@ -209,8 +216,8 @@ def _served_model(name: str, version: str, bundle_dir: Path, tags: dict[str, str
     try:
         manifest_json = (bundle_dir / MANIFEST).read_text(encoding="utf-8")
         metrics = {key: float(value) for key, value in tags.items() if key.endswith("_macro_f1")}
-        changes = json.loads(tags.get(GENRE_CHANGES, "null"))
-        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags), changes)
+        changes, about = json.loads(tags.get(GENRE_CHANGES, "null")), (tags.get(DATA_SOURCE, ""), tags.get(CARD, ""))
+        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags), changes, *about)
     except (OSError, ValueError) as error:
         raise _incompatible(name, version, error) from error
 
