@@ -18,8 +18,8 @@ export function showWaiting(text) {
   for (const id of ["notes", "tags", "conversion"]) element(id).replaceChildren();
 }
 
-/** Show the answer of a song, {prediction, seconds, converted}, by a model whose description may not have come yet. */
-export function showAnswer({ prediction, seconds, converted }, model) {
+/** Show the answer of a song, {prediction, seconds, wav}, by a model whose description may not have come yet. */
+export function showAnswer({ prediction, seconds, wav }, model) {
   const { genre, confidence, confident, challenger } = prediction;
   const { name, version } = prediction.model;
   const headline = make("p", { className: "headline" }, make("strong", { textContent: genre }), formatPercent(confidence));
@@ -43,7 +43,7 @@ export function showAnswer({ prediction, seconds, converted }, model) {
   const tags = (prediction.tags ?? []).map(({ tag, probability }) => `${tag} ${formatPercent(probability)}`);
   element("tags").textContent = tags.length ? `The encoder's own tags: ${tags.join(", ")}.` : "";
   element("notes").textContent = (prediction.notes ?? []).map((note) => note.message).join(" ");
-  element("conversion").textContent = converted
+  element("conversion").textContent = wav
     ? "The service cannot decode this file: your browser decoded it and sent it as WAV."
     : "";
 }

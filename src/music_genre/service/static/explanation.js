@@ -48,7 +48,7 @@ function describe({ genre, probability, time_edges_seconds: times, band_edges_hz
   const span = `${formatTime(times[0])} to ${formatTime(times[times.length - 1])}`;
   const ranked = drops.flatMap((column, time) => column.map((drop, band) => ({ drop, time, band })));
   const { drop, time, band } = ranked.reduce((a, b) => (b.drop > a.drop ? b : a));
-  if (drop < MIN_DROP) return `No single part of ${span} decides: without any one of them it stays ${genre}.`;
+  if (drop < MIN_DROP) return `No single part of ${span} decides: it stays ${genre} without any one.`;
   return (
     `Of ${span}, which is ${genre} with ${formatPercent(probability)}, most depends on ` +
     `${formatTime(times[time])} to ${formatTime(times[time + 1])}, ${formatHertz(bands[band])} to ` +

@@ -27,7 +27,9 @@ function codeBlock(lines) {
   lines.shift();
   const code = take(lines, (line) => !line.startsWith("```"));
   lines.shift();
-  return make("pre", [make("code", [code.join("\n")])]);
+  const block = make("pre", [make("code", [code.join("\n")])]);
+  block.tabIndex = 0; // it scrolls
+  return block;
 }
 
 function bulletList(lines) {

@@ -7,7 +7,7 @@ const MAX_SONGS = 100;
 const element = (id) => document.getElementById(id);
 const list = element("song-list");
 
-let songs = []; // {file, name, state, progress, controller, prediction, seconds, error, converted}
+let songs = []; // {file, name, state, progress, controller, prediction, seconds, error, wav, explanation}
 let selected = null;
 let send = null; // (song) => Promise of its prediction
 let show = null; // (song or null): the selected song is another, or it has changed
@@ -32,7 +32,7 @@ export function addSongs(files) {
 /** Send a song again. */
 export function resend(song) {
   song.controller?.abort();
-  Object.assign(song, { state: "waiting", error: null, prediction: null, converted: false });
+  Object.assign(song, { state: "waiting", error: null, prediction: null, explanation: null });
   if (song === selected) show(song, true);
   sendWaiting();
 }
@@ -147,7 +147,7 @@ function fillRow(row, song) {
 }
 
 function describe(song) {
-  if (song.error) return song.error.message;
+  if (song.error) return song.error.message.split(" (")[0];
   if (song.state === "waiting") return "Waiting";
   if (song.state === "sending") return song.progress < 1 ? `Sending, ${formatPercent(song.progress)}` : "Predicting…";
   const { genre, confidence, confident } = song.prediction;

@@ -97,7 +97,9 @@ function drawLabel(context, genre, xs, top, bottom, width) {
 export function fillTable(table, prediction) {
   const genres = Object.keys(prediction.probabilities);
   const caption = document.createElement("caption");
-  caption.textContent = "Prediction of each segment";
+  caption.textContent = prediction.segments.some((segment) => segment.edge)
+    ? "Prediction of each segment; * at an end, where the model hears audio on one side only"
+    : "Prediction of each segment";
   const head = tableRow("th", ["From", "To", "Genre", ...genres]);
   for (const cell of head.children) cell.scope = "col";
   const rows = prediction.segments.map((segment) =>
