@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -23,7 +25,8 @@ pytestmark = pytest.mark.browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 N_CHECKS = 12  # requests in a row that must find a worker with its model
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # it beeps
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *FAKE_MICROPHONE]
 expect.set_options(timeout=60_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
 
@@ -192,16 +195,16 @@ def test_uploaded_song_is_predicted_and_drawn(page: Page, song_wav: Path, predic
     wait_for_prediction(page)
     shown = page.locator("#prediction")
     expect(shown).to_contain_text(percent(prediction["confidence"]))
-    genre = prediction["genre"]
-    expect(shown).to_contain_text(genre if prediction["confident"] else f"Most likely {genre}")
+    expect(shown.locator("strong")).to_have_text(prediction["genre"])
+    expect(shown.locator(".tag")).to_have_count(0 if prediction["confident"] else 1)
     expect(page.locator("#file-name")).to_have_text(song_wav.name)
     rows = page.locator("#timeline-table tbody tr")
     expect(rows).to_have_count(len(prediction["segments"]))
     first = prediction["segments"][0]
     assert rows.first.locator("td").all_text_contents() == [
         "0:00",
-        "0:02",
-        first["genre"],
+        "0:01",
+        f"{first['genre']}*",
         *(percent(probability) for probability in first["probabilities"].values()),
     ]
     for canvas in ("#spectrogram", "#timeline"):
@@ -222,7 +225,7 @@ def count_colours(page: Page, canvas: str) -> int:
 def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
     choose(page, song_wav)
     wait_for_prediction(page)
-    before = page.locator("#genres output").all_text_contents()
+    before = page.locator("#genres .percent").all_text_contents()
     first = prediction["segments"][0]["probabilities"].values()
     assert before == [percent(probability) for probability in first]
     page.get_by_role("button", name="Play").click()
@@ -241,7 +244,7 @@ def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, predicti
     assert current_time(page) == stopped
     page.locator("#seek").press("End")
     last = prediction["segments"][-1]["probabilities"].values()
-    expect(page.locator("#genres output")).to_have_text([percent(probability) for probability in last])
+    expect(page.locator("#genres .percent")).to_have_text([percent(probability) for probability in last])
 
 
 def test_song_can_be_played_again(page: Page, song_wav: Path) -> None:
@@ -316,6 +319,7 @@ def test_part_that_is_missing_from_a_cut_file_is_shown_as_not_decoded(
     timeline = page.locator("#timeline")
     expect(timeline).to_have_js_property("width", timeline.evaluate("canvas => canvas.clientWidth"))
     assert filled_at(page, 0.25, 0.75) == [True, False]
+    page.locator("#genres-heading").click()
     page.locator("#seek").press("End")
     expect(page.locator("#genres-heading")).to_contain_text("Not decoded at")
     expect(page.locator("#genres")).to_be_hidden()
@@ -352,14 +356,15 @@ def test_page_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
         page.keyboard.press(key)
         assert current_time(page) == pytest.approx(seconds, abs=0.05), key
     assert page.locator("#seek").get_attribute("aria-valuetext").startswith("0:00 of 0:20, ")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("table")).to_be_visible()
+    for summary, content in (("genres-heading", page.locator("#genres")), ("table-heading", page.get_by_role("table"))):
+        reach(page, summary)
+        page.keyboard.press("Enter")
+        expect(content).to_be_visible()
 
 
 def reach(page: Page, name: str) -> None:
     """Press Tab until an element has the focus."""
-    for _ in range(12):
+    for _ in range(20):
         if page.evaluate("document.activeElement.id") == name:
             return
         page.keyboard.press("Tab")
@@ -474,13 +479,44 @@ def test_api_key_is_asked_for_and_sent(page: Page, song_wav: Path, messages: lis
     messages.clear()
 
 
-def test_low_confidence_is_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
-    uncertain = prediction | {"confident": False, "confidence": 0.38, "genre": "Folk"}
-    page.route("**/predict", lambda route: route.fulfill(json=uncertain))
+def test_low_confidence_is_a_tag_that_tells_the_threshold(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    def with_threshold(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"confidence_threshold": 0.62})
+
+    page.route("**/model", with_threshold)
+    page.reload()
+    tag = page.locator("#prediction .tag")
+    for confidence, text in (
+        (0.38, "below the threshold of 62 %"),
+        (0.6175, "just below the threshold of 62 %"),
+        (0.9, ""),
+    ):
+        uncertain = prediction | {"confident": False, "confidence": confidence, "genre": "Folk"}
+        page.route("**/predict", lambda route, answer=uncertain: route.fulfill(json=answer))
+        choose(page, song_wav)
+        expect(page.locator(".headline")).to_contain_text(f"Folk{percent(confidence)}")
+        expect(tag).to_have_text(f"Low confidence: {text}".replace("62 %", percent(0.62)) if text else "Low confidence")
+
+
+def test_likeliest_genres_are_bars_as_long_as_their_probabilities(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    probabilities = {"A": 0.1, "B": 0.5, "C": 0.05, "D": 0.3, "E": 0.05}
+    segments = [{**segment, "probabilities": probabilities} for segment in prediction["segments"]]
+    answer = prediction | {"genre": "B", "probabilities": probabilities, "segments": segments}
+    page.route("**/predict", lambda route: route.fulfill(json=answer))
     choose(page, song_wav)
-    wait_for_prediction(page)
-    expect(page.locator("#prediction strong")).to_have_text("Low confidence")
-    expect(page.locator("#prediction")).to_contain_text(f"Most likely Folk, {percent(0.38)}")
+    top, others = page.locator("#top-genres li"), page.locator("#other-genres li")
+    expect(top.locator("b")).to_have_text(["B", "D", "A"])
+    expect(others).to_have_count(2)
+    expect(others.first).to_be_hidden()
+    page.get_by_text("All 5 genres").click()
+    expect(others.locator("b")).to_have_text(["C", "E"])
+    for row, probability in zip(top.all(), (0.5, 0.3, 0.1), strict=True):
+        bar, filled = (row.locator(one).bounding_box() for one in (".bar", ".bar div"))
+        assert filled["width"] / bar["width"] == pytest.approx(probability, abs=0.02)
 
 
 def test_notes_are_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
@@ -633,3 +669,276 @@ def test_page_fits_a_phone(browser: Browser, address: str, song_wav: Path, messa
     page.get_by_role("button", name="Wrong").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
     context.close()
+
+
+def list_of(page: Page) -> list[str]:
+    """The answers in the list of songs."""
+    return page.locator("#song-list .song-answer").all_text_contents()
+
+
+def test_several_songs_are_listed_sent_one_at_a_time_and_shown_by_a_click(
+    page: Page, song_wav: Path, tmp_path: Path, messages: list[str]
+) -> None:
+    (tmp_path / "notes.mp3").write_text("no music at all " * 100)
+    (tmp_path / "second.wav").write_bytes(song_wav.read_bytes())
+    open_requests, most = [], []
+    page.on("request", lambda r: open_requests.append(r) if "predict" in r.url else None)
+    page.on("request", lambda r: most.append(len(open_requests)))
+    page.on("requestfinished", lambda r: open_requests.remove(r) if r in open_requests else None)
+    page.locator("#file").set_input_files([song_wav, tmp_path / "notes.mp3", tmp_path / "second.wav"])
+    expect(page.locator("#songs-status")).to_have_text("3 of 3 done, 1 failed")
+    assert max(most) == 1
+    first, failed, second = list_of(page)
+    assert first == second
+    assert failed == "This file cannot be decoded."
+    expect(page.locator("#file-name")).to_have_text(song_wav.name)
+    page.locator(".song").nth(1).press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("This file cannot be decoded. (no recording, but text;")
+    expect(page.locator("#player")).to_be_hidden()
+    page.locator(".song").nth(2).click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.locator("#file-name")).to_have_text("second.wav")
+    wait_for_prediction(page)
+    page.get_by_role("button", name="Remove notes.mp3").click()
+    expect(page.locator("#songs-status")).to_have_text("2 of 2 done")
+    page.get_by_role("button", name="Clear the list").click()
+    expect(page.locator("#songs")).to_be_hidden()
+    expect(page.locator("#song")).to_be_hidden()
+    messages.clear()
+
+
+def test_song_that_is_removed_while_it_is_sent_does_not_hold_up_the_others(page: Page, song_wav: Path) -> None:
+    page.route("**/predict", lambda route: None)
+    page.locator("#file").set_input_files([song_wav, song_wav])
+    expect(page.locator("#songs-status")).to_have_text("0 of 2 done")
+    page.unroute("**/predict")
+    page.locator(".remove").first.click()
+    wait_for_prediction(page)
+
+
+def test_folder_among_the_files_is_an_error_of_its_own(page: Page) -> None:
+    page.evaluate(
+        "() => { const file = new File(['x'], 'albums'), event = new DragEvent('drop', { bubbles: true });"
+        " file.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException('', 'NotReadableError')) });"
+        " Object.defineProperty(event, 'dataTransfer', { value: { files: [file] } });"
+        " document.body.dispatchEvent(event); }"
+    )
+    expect(page.get_by_role("alert")).to_have_text("This file cannot be read; it may be a folder.")
+
+
+def test_recording_from_the_microphone_is_predicted(page: Page) -> None:
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_role("timer")).to_have_text("0:02")
+    expect(page.get_by_role("meter", name="Level")).to_be_visible()
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Stop and predict").press("Enter")
+    wait_for_prediction(page)
+    expect(page.locator("#file-name")).to_contain_text(re.compile(r"recording \d\d\.\d\d\.\d\d\.wav"))
+    assert page.locator("#audio").evaluate("audio => audio.duration") == pytest.approx(2.7, abs=0.6)
+    expect(page.locator("#recorder")).to_be_hidden()
+
+
+def test_level_follows_the_sound(page: Page) -> None:
+    page.get_by_role("button", name="Record").click()
+    levels = set()
+    for _ in range(40):
+        levels.add(round(float(page.locator("#record-level").evaluate("meter => meter.value")), 1))
+        page.wait_for_timeout(50)
+    assert max(levels) - min(levels) > 0.2  # it beeps
+    page.get_by_role("button", name="Discard").click()
+    expect(page.locator("#recorder")).to_be_hidden()
+    expect(page.locator("#song")).to_be_hidden()
+    expect(page.get_by_role("button", name="Record")).to_be_enabled()
+
+
+def test_short_recording_is_not_sent(page: Page) -> None:
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    page.get_by_role("button", name="Record").click()
+    page.get_by_role("button", name="Stop and predict").click()
+    expect(page.get_by_role("alert")).to_contain_text("The recording is too short. (")
+    expect(page.get_by_role("alert")).to_contain_text("the minimum duration is 1 s")
+    assert not [url for url in sent if "predict" in url]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("NotAllowedError", "The microphone is not allowed."),
+        ("NotFoundError", "No microphone was found."),
+        ("NotReadableError", "Another program may be using it."),
+        (None, "only where its address begins with https or is localhost"),
+    ],
+)
+def test_microphone_that_cannot_be_used_is_told(page: Page, error: str | None, sentence: str) -> None:
+    fails = f"{{ getUserMedia: () => Promise.reject(new DOMException('', '{error}')) }}" if error else "undefined"
+    page.evaluate(f"Object.defineProperty(navigator, 'mediaDevices', {{ value: {fails}, configurable: true }})")
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_role("alert")).to_contain_text(sentence)
+    expect(page.get_by_role("button", name="Record")).to_be_enabled()
+
+
+@pytest.mark.parametrize("code", ["unsupported", "undecodable"])
+def test_file_that_only_the_browser_decodes_is_sent_as_wav(
+    page: Page, song_wav: Path, messages: list[str], code: str
+) -> None:
+    bodies: list[bytes] = []
+
+    def refuse_first(route: Route) -> None:
+        bodies.append(route.request.post_data_buffer or b"")
+        if len(bodies) > 1:
+            route.continue_()
+        else:
+            body = json.dumps({"error": {"code": code, "message": "an unknown kind"}})
+            route.fulfill(status=422, body=body, content_type="application/json")
+
+    page.route("**/predict", refuse_first)
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#conversion")).to_contain_text("your browser decoded it and sent it as WAV")
+    sent = bodies[1][bodies[1].index(b"RIFF") :]
+    with soundfile.SoundFile(io.BytesIO(sent)) as wav, soundfile.SoundFile(song_wav) as original:
+        assert (wav.samplerate, wav.channels, wav.subtype) == (22_050, 1, "PCM_16")
+        np.testing.assert_allclose(wav.read(), original.read(), atol=1e-3)
+    messages.clear()
+
+
+def test_file_that_neither_decodes_is_sent_once(page: Page, tmp_path: Path, messages: list[str]) -> None:
+    sent = []
+    page.on("request", lambda request: sent.append(request.url))
+    (tmp_path / "notes.mp3").write_text("no music at all " * 100)
+    choose(page, tmp_path / "notes.mp3")
+    expect(page.get_by_role("alert")).to_contain_text("This file cannot be decoded.")
+    assert len([url for url in sent if "predict" in url]) == 1
+    messages.clear()
+
+
+def test_answers_are_downloaded_and_the_request_is_copied(page: Page, song_wav: Path, address: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator("#action-status")).to_have_text("Copied.")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert command.endswith(f"-F timeline=true '{address}predict'")
+    done = subprocess.run(["bash", "-c", command], cwd=song_wav.parent, capture_output=True, text=True, check=True)
+    expected = json.loads(done.stdout)
+    expect(page.locator(".headline")).to_contain_text(expected["genre"])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSON").click()
+    (answer,) = json.loads(download.value.path().read_text())
+    assert answer["file"] == song_wav.name
+    assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    (row,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
+    assert (row["file"], row["genre"], row["error"]) == (song_wav.name, expected["genre"], "")
+    assert float(row["R&B"]) == pytest.approx(expected["probabilities"]["R&B"], abs=1e-5)
+
+
+def test_table_of_answers_has_no_formulas(page: Page, song_wav: Path, tmp_path: Path) -> None:
+    name = '=HYPERLINK("x"), y.wav'
+    (tmp_path / name).write_bytes(song_wav.read_bytes())
+    choose(page, tmp_path / name)
+    wait_for_prediction(page)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    (row,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
+    assert row["file"] == f"'{name}"
+
+
+def test_parts_that_matter_are_drawn_over_the_spectrogram(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#reasons")).to_be_hidden()
+    button = page.get_by_role("button", name="Show what it depends on")
+    button.press("Enter")
+    expect(page.locator("#reasons-text")).not_to_be_empty()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert count_colours(page, "#reasons") > 1
+    button.press("Enter")
+    expect(page.locator("#reasons")).to_be_hidden()
+
+
+def test_block_that_matters_most_is_told(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
+    explanation = {
+        "genre": "Folk",
+        "probability": 0.8,
+        "time_edges_seconds": [2.0, 5.0, 8.0],
+        "band_edges_hz": [0.0, 500.0, 11_025.0],
+        "drops": [[0.01, -0.1], [0.02, 0.5]],
+    }
+    page.route("**/predict", lambda route: route.fulfill(json=prediction | {"explanation": explanation}))
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.get_by_role("button", name="Show what it depends on").click()
+    text = f"Of 0:02 to 0:08, which is Folk with {percent(0.8)}, most depends on 0:05 to 0:08, 500 Hz to 11.0 kHz:"
+    expect(page.locator("#reasons-text")).to_have_text(f"{text} without it {percent(0.3)}.")
+
+
+def test_challenger_is_shown_beside_where_it_is_asked_for(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    def with_challenger(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"challenger": "7"})
+
+    bodies: list[bytes] = []
+    beside = {
+        "version": "7",
+        "genre": "Folk",
+        "confidence": 0.9,
+        "probabilities": {"Folk": 0.9, "R&B": 0.1, "Rock": 0.0},
+    }
+
+    def answer(route: Route) -> None:
+        bodies.append(route.request.post_data_buffer or b"")
+        is_asked = b'name="compare"' in bodies[-1]
+        route.fulfill(json=prediction | ({"challenger": beside} if is_asked else {}))
+
+    expect(page.get_by_label("Compare with")).to_be_hidden()
+    page.route("**/model", with_challenger)
+    page.route("**/predict", answer)
+    page.reload()
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#challenger")).to_be_hidden()
+    page.get_by_label("Compare with version 7").check()
+    expect(page.locator("#challenger")).to_contain_text("Version 7, the challenger")
+    expect(page.locator("#challenger-genres b")).to_have_text(["Folk", "R&B", "Rock"])
+
+
+@pytest.mark.parametrize(("source", "is_demo"), [("sample", True), ("fma+sample", True), ("fma", False), (None, False)])
+def test_model_of_synthesised_sound_is_called_a_demo(page: Page, source: str | None, is_demo: bool) -> None:
+    page.route("**/model", lambda route: route.fulfill(json=route.fetch().json() | {"data_source": source}))
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("version 1")
+    expect(page.get_by_text("Demo model, trained on synthesised sound.")).to_be_visible(visible=is_demo)
+
+
+def test_model_card_opens_and_closes_by_keyboard(page: Page) -> None:
+    page.get_by_role("button", name="Model card").press("Enter")
+    dialog = page.get_by_role("dialog", name="Model card")
+    expect(dialog.get_by_role("heading", name="Training data")).to_be_visible()
+    expect(dialog.get_by_role("table").first).to_be_visible()
+    assert accessibility_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_api_documentation_loads_nothing_from_other_origins(page: Page, address: str, messages: list[str]) -> None:
+    messages.clear()
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.get_by_role("link", name="API documentation").click()
+    expect(page.get_by_text("/predict", exact=True)).to_be_visible()
+    assert all(url.startswith((address, "data:")) for url in urls)
+
+
+def test_printed_page_has_the_answer_and_no_buttons(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator(".headline")).to_be_visible()
+    expect(page.get_by_role("table")).to_be_visible()
+    expect(page.get_by_role("button")).to_have_count(0)
