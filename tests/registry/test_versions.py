@@ -20,7 +20,7 @@ from music_genre.registry import versions
 from music_genre.registry.criteria import Criterion, CriterionName
 from music_genre.registry.gate import GateResult
 from music_genre.registry.history import ChampionPeriod, champion_periods
-from music_genre.registry.listing import VersionInfo, genre_changes, list_versions
+from music_genre.registry.listing import VersionInfo, data_source, genre_changes, list_versions
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.registry.versions import (
     MAX_REASON_CHARS,
@@ -424,3 +424,14 @@ def test_champion_tells_how_its_genres_differ_from_the_one_before(registry: Regi
     assert genre_changes(registry.client, third) is None
     first = registry.client.get_model_version(registry.name, "1")
     assert first.tags["genres"] == '["Folk", "Rock"]'
+
+
+def test_version_tells_the_data_source_of_its_run(registry: Registry) -> None:
+    version = registry.register("a")
+    assert version.run_id
+    registry.client.set_tag(version.run_id, "data_source", "fma+sample")
+    assert data_source(registry.client, version) == "fma+sample"
+    by_hand = registry.client.create_model_version(registry.name, "file:///nowhere")
+    assert data_source(registry.client, by_hand) == ""
+    lost = registry.client.create_model_version(registry.name, "file:///nowhere", run_id="0" * 32)
+    assert data_source(registry.client, lost) == ""

@@ -82,13 +82,15 @@ def occlude_deciding_clip(clips: ClipBatch, answer: Answer, manifest: BundleMani
     index = np.full(mel.shape, -1)  # frames that pad a short clip are in no block
     index[:n_frames] = block_index((n_frames, n_mels), N_TIMES, N_BANDS)
     frame_edges, band_edges = _block_edges(n_frames, N_TIMES), _block_edges(n_mels, N_BANDS)
+    edges_hz = mel_band_borders_hz(transform)[band_edges]
+    edges_hz[0], edges_hz[-1] = 0.0, transform.sample_rate_hz / 2  # the outermost triangles reach so far
     inputs = {name: clip[[number]] for name, clip in clips.inputs(manifest).items()}
     return Occlusion(
         occlude_blocks(inputs, mel, index, transform, manifest.encoders),
         label,
         float(answer.probabilities[number, label]),
         start_s + frame_edges / frames_per_s,
-        mel_band_borders_hz(transform)[band_edges],
+        edges_hz,
     )
 
 
