@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from music_genre.validation.feedback import read_feedback
 
@@ -479,6 +480,10 @@ def test_api_key_is_asked_for_and_sent(page: Page, song_wav: Path, messages: lis
     messages.clear()
 
 
+def fulfil(route: Route, request: Request, answer: dict[str, Any]) -> None:
+    route.fulfill(json=answer)
+
+
 def test_low_confidence_is_a_tag_that_tells_the_threshold(
     page: Page, song_wav: Path, prediction: dict[str, Any]
 ) -> None:
@@ -494,7 +499,7 @@ def test_low_confidence_is_a_tag_that_tells_the_threshold(
         (0.9, ""),
     ):
         uncertain = prediction | {"confident": False, "confidence": confidence, "genre": "Folk"}
-        page.route("**/predict", lambda route, answer=uncertain: route.fulfill(json=answer))
+        page.route("**/predict", partial(fulfil, answer=uncertain))
         choose(page, song_wav)
         expect(page.locator(".headline")).to_contain_text(f"Folk{percent(confidence)}")
         expect(tag).to_have_text(f"Low confidence: {text}".replace("62 %", percent(0.62)) if text else "Low confidence")
@@ -723,7 +728,8 @@ def test_folder_among_the_files_is_an_error_of_its_own(page: Page) -> None:
         " Object.defineProperty(event, 'dataTransfer', { value: { files: [file] } });"
         " document.body.dispatchEvent(event); }"
     )
-    expect(page.get_by_role("alert")).to_have_text("This file cannot be read; it may be a folder.")
+    expect(page.get_by_role("alert")).to_contain_text("This file cannot be read; it may be a folder.")
+    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
 
 
 def test_recording_from_the_microphone_is_predicted(page: Page) -> None:

@@ -23,7 +23,8 @@ export function showAnswer({ prediction, seconds, wav }, model) {
   const { genre, confidence, confident, challenger } = prediction;
   const { name, version } = prediction.model;
   const headline = make("p", { className: "headline" }, make("strong", { textContent: genre }), formatPercent(confidence));
-  if (!confident) headline.append(" ", make("span", { className: "tag", textContent: doubt(confidence, model) }));
+  const threshold = model?.version === version ? model.confidence_threshold : 0;
+  if (!confident) headline.append(" ", make("span", { className: "tag", textContent: doubt(confidence, threshold) }));
   const source = `Predicted by ${name} version ${version} in ${seconds.toFixed(1)} s.`;
   element("prediction").replaceChildren(headline, make("p", { className: "faint", textContent: source }));
 
@@ -49,11 +50,10 @@ export function showAnswer({ prediction, seconds, wav }, model) {
 }
 
 /** Why a prediction is not confident. */
-function doubt(confidence, model) {
-  if (!model || confidence >= model.confidence_threshold) return "Low confidence";
-  const threshold = formatPercent(model.confidence_threshold);
-  const just = threshold === formatPercent(confidence) ? "just " : "";
-  return `Low confidence: ${just}below the threshold of ${threshold}`;
+function doubt(confidence, threshold) {
+  if (confidence >= threshold) return "Low confidence"; // a note says why
+  const just = formatPercent(threshold) === formatPercent(confidence) ? "just " : "";
+  return `Low confidence: ${just}below the threshold of ${formatPercent(threshold)}`;
 }
 
 function rank(probabilities) {

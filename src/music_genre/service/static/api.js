@@ -61,15 +61,16 @@ async function request(path, options) {
 }
 
 /** POST /predict. `fields` are those of the form beside the file, `onProgress` gets the fraction of the bytes that were
- * sent. */
-export function predict(file, fields, key, onProgress, signal) {
+ * sent, and `signal` may abort it. */
+export function predict(file, fields, { key, requestId, onProgress = () => {}, signal }) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append("audio", file, file.name);
     const request = new XMLHttpRequest(); // fetch has no progress of uploads
     request.open("POST", "predict");
-    for (const [name, value] of Object.entries(authorization(key))) request.setRequestHeader(name, value);
+    const headers = { ...authorization(key), ...(requestId ? { "X-Request-Id": requestId } : {}) };
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
       if (request.status !== 200) return reject(parseError(request.status, request.responseText));
@@ -81,7 +82,7 @@ export function predict(file, fields, key, onProgress, signal) {
     };
     request.onerror = () => reject(connectionError());
     request.onabort = () => reject(new DOMException("another song was chosen", "AbortError"));
-    signal.addEventListener("abort", () => request.abort());
+    signal?.addEventListener("abort", () => request.abort());
     request.send(form);
   });
 }

@@ -72,26 +72,37 @@ connect({ send: sendSong, show: showSong });
 /** The prediction of a song. What only the browser can decode is sent once more, as WAV. */
 async function sendSong(song, signal) {
   if (!(await isReadable(song.file))) throw new ApiError("This file cannot be read; it may be a folder.");
+  let prediction;
   try {
-    return await post(song, signal);
+    prediction = await post(song, signal);
   } catch (error) {
     if (!DECODED_HERE.has(error.code) || !model) throw error;
     const buffer = await decodeForModel(song.file, model);
     if (!buffer || signal.aborted) throw error;
     song.wav = encodeWav(buffer, song.name, model);
-    return post(song, signal);
+    prediction = await post(song, signal);
   }
+  if (model && model.version !== prediction.model.version) showModel(); // another one was promoted
+  return prediction;
 }
 
-function post(song, signal, more = {}) {
-  const fields = { timeline: "true", ...(isComparing() ? { compare: "true" } : {}), ...more };
+function post(song, signal) {
+  const fields = { timeline: "true", ...(isComparing() ? { compare: "true" } : {}) };
   const onProgress = (fraction) => {
     showProgress(song, fraction);
     if (song !== selectedSong()) return;
     element("progress").hidden = fraction === 1;
     element("progress").value = fraction;
   };
-  return predict(song.wav ?? song.file, fields, key, onProgress, signal);
+  return predict(song.wav ?? song.file, fields, { key, onProgress, signal });
+}
+
+/** What the prediction of a song depends on, by a request with the same id: feedback on both is one. */
+async function explain(song) {
+  const requestId = song.prediction.request_id;
+  const { explanation } = await predict(song.wav ?? song.file, { explain: "true" }, { key, requestId });
+  if (!explanation) throw new ApiError("The model was changed meanwhile. Try again.");
+  return explanation;
 }
 
 async function isReadable(file) {
@@ -176,15 +187,13 @@ element("explain").addEventListener("click", async () => {
   status.textContent = "Leaving out parts of the song, one after the other…";
   let message = "";
   try {
-    song.explanation ??= (await post(song, new AbortController().signal, { explain: "true" })).explanation;
-    if (!song.explanation) message = "The model was changed meanwhile. Try again.";
+    song.explanation ??= await explain(song);
   } catch (error) {
     message = error.message;
   }
   element("explain").disabled = false;
   if (song !== selectedSong()) return;
   status.textContent = message;
-  element("progress").hidden = true;
   if (!song.explanation) return;
   showExplanation(song.explanation);
   showSongDuration();
@@ -222,8 +231,13 @@ element("open-card").addEventListener("click", async () => {
   }
 });
 element("close-card").addEventListener("click", () => element("card").close());
-for (const [type, isOpen] of [["beforeprint", true], ["afterprint", false]]) {
-  addEventListener(type, () => document.querySelectorAll("details").forEach((details) => (details.open = isOpen)));
-}
+let closed = []; // what is open on paper only
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const details of closed) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of closed) details.open = false;
+});
 
 showModel();

@@ -6,6 +6,7 @@ import { decodeForModel, encodeWav } from "./wav.js";
 
 const MAX_SECONDS = 600;
 const METER_DB = 60; // what the level's scale covers
+const LEVEL_SAMPLES = 8192; // more than come between two looks at the level
 const MIME_TYPES = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"];
 const AUDIO = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // they are made for speech
 
@@ -30,13 +31,17 @@ export function connectRecorder({ getModel, onRecording, onError }) {
     onError(null);
     start(getModel(), onStop).catch(fail);
   });
-  element("record-stop").addEventListener("click", () => current?.recorder.stop());
+  element("record-stop").addEventListener("click", stop);
   element("record-discard").addEventListener("click", discard);
   addEventListener("pagehide", discard);
 
   function onStop() {
     finish(getModel()).then(onRecording).catch(fail);
   }
+}
+
+function stop() {
+  if (current?.recorder.state === "recording") current.recorder.stop();
 }
 
 async function start(model, onStop) {
@@ -53,7 +58,7 @@ async function start(model, onStop) {
     throw new ApiError(REASONS[error.name] ?? "The microphone cannot be used.");
   }
   const context = new AudioContext();
-  const analyser = context.createAnalyser();
+  const analyser = new AnalyserNode(context, { fftSize: LEVEL_SAMPLES });
   context.createMediaStreamSource(stream).connect(analyser);
   const mimeType = MIME_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
   const recorder = new MediaRecorder(stream, { mimeType });
@@ -80,7 +85,7 @@ function showElapsed(analyser, shortest, longest) {
   analyser.getFloatTimeDomainData(samples);
   const power = samples.reduce((sum, value) => sum + value * value, 0) / samples.length;
   element("record-level").value = Math.max(0, 1 + (10 * Math.log10(power + 1e-12)) / METER_DB);
-  if (seconds >= longest) current.recorder.stop();
+  if (seconds >= longest) stop();
 }
 
 /** The recording as WAV, so that its length is known. Throws an ApiError where it is too short. */

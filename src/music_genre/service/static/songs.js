@@ -92,6 +92,7 @@ async function sendOne(song) {
   const controller = (song.controller = new AbortController());
   Object.assign(song, { state: "sending", progress: 0 });
   render();
+  if (song === selected) show(song, false);
   try {
     const prediction = await send(song, controller.signal);
     if (controller.signal.aborted) return;
