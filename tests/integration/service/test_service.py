@@ -27,6 +27,7 @@ from music_genre.features.params import SPECTROGRAMS
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas
+from music_genre.service.explanation import occlude_deciding_clip
 from music_genre.service.model_info import ModelInfo
 
 pytestmark = pytest.mark.service
@@ -214,16 +215,19 @@ def test_model_card_is_that_of_the_registry(server: httpx.Client, client: Mlflow
     assert response.text.startswith("# music-genre: ")
 
 
-def test_prediction_is_explained_where_that_is_asked_for(predict: Predict, song_wav: bytes) -> None:
+def test_prediction_is_explained_where_that_is_asked_for(predict: Predict, song_wav: bytes, model: ModelBundle) -> None:
     prediction = predict(song_wav, explain="true").json()
     explanation = prediction["explanation"]
     assert explanation["genre"] == prediction["genre"]
-    assert explanation["probability"] >= prediction["confidence"] - 1e-5
-    times, bands = explanation["time_edges_seconds"], explanation["band_edges_hz"]
-    assert (len(times), len(bands)) == (9, 5)
-    assert times[-1] - times[0] == pytest.approx(64 * 1024 / 22_050, abs=0.01)
+    clips = extract_clip_batch(decode(io.BytesIO(song_wav), 901), model.manifest)
+    occlusion = occlude_deciding_clip(clips, model.answer(clips.inputs(model.manifest)), model.manifest)
+    expected = occlusion.format(model.answer(occlusion.inputs), model.manifest.genres)
     assert np.shape(explanation["drops"]) == (8, 4)
-    assert np.abs(explanation["drops"]).max() > 1e-4
+    np.testing.assert_allclose(explanation.pop("drops"), expected.pop("drops"), atol=1e-5)
+    assert explanation.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
+    assert explanation == expected
+    times = explanation["time_edges_seconds"]
+    assert times[-1] - times[0] == pytest.approx(64 * 1024 / 22_050, abs=0.01)
     assert "explanation" not in predict(song_wav).json()
 
 
