@@ -2,175 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from music_genre.validation.feedback import read_feedback
+from page_driver import (
+    accessibility_violations,
+    choose,
+    count_colours,
+    current_time,
+    cursor_seconds,
+    percent,
+    positions,
+    reach,
+    recorded,
+    wait_for_audio,
+    wait_for_prediction,
+    wait_until_playing,
+)
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("console_empty")]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-N_CHECKS = 12  # requests in a row that must find a worker with its model
-FAKE_MICROPHONE = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # it beeps
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *FAKE_MICROPHONE]
-expect.set_options(timeout=60_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the server's request log."""
-    return tmp_path_factory.mktemp("browser") / "requests"
-
-
-@pytest.fixture(scope="module")
-def address(
-    checkout: Path,
-    log: Path,
-    start_server: Callable[..., subprocess.Popen[bytes]],
-    stop_server: Callable[[subprocess.Popen[bytes]], None],
-    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
-    free_port: Callable[[], int],
-) -> Iterator[str]:
-    """The URL of a server with the checkout's champion, once every worker has its model."""
-    port, output = free_port(), log.parent / "server.log"
-    process = start_server(checkout, port, output, MUSIC_GENRE_REQUEST_LOG=str(log))
-    try:
-        until_ready(process, port, output)
-        n_ready = 0
-        while n_ready < N_CHECKS:
-            # Each request is a new connection, which any of the workers may accept.
-            n_ready = n_ready + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        stop_server(process)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def messages() -> list[str]:
-    """The browser's console, and uncaught exceptions."""
-    return []
-
-
-@pytest.fixture
-def page(browser: Browser, address: str, messages: list[str]) -> Iterator[Page]:
-    """The page, opened, with the model's description."""
-    context = browser.new_context(viewport=WIDE)
-    opened = recorded(context.new_page(), messages)
-    opened.goto(address)
-    expect(opened.locator("#model")).to_contain_text("version 1")
-    yield opened
-    context.close()
-
-
-@pytest.fixture(autouse=True)
-def console_empty(messages: list[str]) -> Iterator[None]:
-    """The console stays empty; a test of errors removes the browser's own line about them."""
-    yield
-    assert messages == []
-
-
-def recorded(page: Page, messages: list[str]) -> Page:
-    def record(message: ConsoleMessage) -> None:
-        messages.append(f"{message.type}: {message.text}")
-
-    page.on("console", record)
-    page.on("pageerror", lambda error: messages.append(f"uncaught: {error}"))
-    return page
-
-
-@pytest.fixture(scope="module")
-def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[..., np.ndarray]) -> Path:
-    """20 s: a tone of Rock, then one of Folk."""
-    path = tmp_path_factory.mktemp("songs") / "rock & <i>folk.wav"
-    soundfile.write(path, np.concatenate([synth_tone("Rock", 50, 10), synth_tone("Folk", 51, 10)]), 22_050)
-    return path
-
-
-@pytest.fixture(scope="module")
-def prediction(address: str, song_wav: Path) -> dict[str, Any]:
-    """The service's prediction of the song."""
-    files = {"audio": (song_wav.name, song_wav.read_bytes(), "audio/wav")}
-    response = httpx.post(f"{address}predict", files=files, data={"timeline": "true"}, timeout=60)
-    return dict(response.json())
-
-
-def choose(page: Page, path: Path) -> None:
-    page.locator("#file").set_input_files(path)
-
-
-def wait_for_prediction(page: Page) -> None:
-    """Wait until the song has a prediction and is drawn."""
-    expect(page.locator("#prediction")).to_contain_text("Predicted by music-genre version 1")
-    expect(page.locator("#lanes")).to_have_attribute("aria-busy", "false")
-
-
-def wait_for_audio(page: Page, condition: str) -> None:
-    """Wait until a condition on the page's ``audio`` holds; Playwright's own function breaks the page's policy."""
-    for _ in range(200):
-        if page.locator("#audio").evaluate(f"audio => {condition}"):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"never true: {condition}")
-
-
-def wait_until_playing(page: Page) -> None:
-    wait_for_audio(page, "audio.currentTime > 0")
-
-
-def current_time(page: Page) -> float:
-    return float(page.locator("#audio").evaluate("audio => audio.currentTime"))
-
-
-def positions(page: Page) -> tuple[float, float]:
-    """Seconds of the audio and of the cursor on the time axis, right after the page was drawn."""
-    audio, cursor = page.evaluate(
-        "() => new Promise(resolve => requestAnimationFrame(() => setTimeout(() => {"
-        " const audio = document.querySelector('#audio'), cursor = document.querySelector('#cursor');"
-        " const box = cursor.parentElement.getBoundingClientRect(), own = cursor.getBoundingClientRect();"
-        " const fraction = (own.left + own.width / 2 - box.left) / box.width;"
-        " resolve([audio.currentTime, fraction * audio.duration]); })))"
-    )
-    return float(audio), float(cursor)
-
-
-def cursor_seconds(page: Page) -> float:
-    """The position of the cursor on the time axis."""
-    return positions(page)[1]
-
-
-def percent(fraction: float) -> str:
-    return f"{fraction:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
-
-
-def accessibility_violations(page: Page) -> list[str]:
-    """Serious violations that axe-core finds."""
-    violations = Axe().run(page).response["violations"]
-    return [f"{item['id']}: {item['help']}" for item in violations if item["impact"] in ("serious", "critical")]
 
 
 def test_page_shows_the_model_and_loads_nothing_from_other_origins(
@@ -211,16 +73,6 @@ def test_uploaded_song_is_predicted_and_drawn(page: Page, song_wav: Path, predic
     for canvas in ("#spectrogram", "#timeline"):
         assert count_colours(page, canvas) > 2, f"{canvas} shows nothing"
     assert page.locator("#waveform > div").evaluate("host => host.shadowRoot.querySelectorAll('canvas').length") > 0
-
-
-def count_colours(page: Page, canvas: str) -> int:
-    """How many different colours a canvas shows."""
-    return int(
-        page.locator(canvas).evaluate(
-            "canvas => { const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
-            " return new Set(new Uint32Array(data.buffer)).size; }"
-        )
-    )
 
 
 def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
@@ -361,15 +213,6 @@ def test_page_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
         reach(page, summary)
         page.keyboard.press("Enter")
         expect(content).to_be_visible()
-
-
-def reach(page: Page, name: str) -> None:
-    """Press Tab until an element has the focus."""
-    for _ in range(20):
-        if page.evaluate("document.activeElement.id") == name:
-            return
-        page.keyboard.press("Tab")
-    pytest.fail(f"{name} is not reached by Tab")
 
 
 def test_each_sample_clip_is_played_and_predicted(page: Page) -> None:
@@ -674,183 +517,6 @@ def test_page_fits_a_phone(browser: Browser, address: str, song_wav: Path, messa
     page.get_by_role("button", name="Wrong").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
     context.close()
-
-
-def list_of(page: Page) -> list[str]:
-    """The answers in the list of songs."""
-    return page.locator("#song-list .song-answer").all_text_contents()
-
-
-def test_several_songs_are_listed_sent_one_at_a_time_and_shown_by_a_click(
-    page: Page, song_wav: Path, tmp_path: Path, messages: list[str]
-) -> None:
-    (tmp_path / "notes.mp3").write_text("no music at all " * 100)
-    (tmp_path / "second.wav").write_bytes(song_wav.read_bytes())
-    open_requests, most = [], []
-    page.on("request", lambda r: open_requests.append(r) if "predict" in r.url else None)
-    page.on("request", lambda r: most.append(len(open_requests)))
-    page.on("requestfinished", lambda r: open_requests.remove(r) if r in open_requests else None)
-    page.locator("#file").set_input_files([song_wav, tmp_path / "notes.mp3", tmp_path / "second.wav"])
-    expect(page.locator("#songs-status")).to_have_text("3 of 3 done, 1 failed")
-    assert max(most) == 1
-    first, failed, second = list_of(page)
-    assert first == second
-    assert failed == "This file cannot be decoded."
-    expect(page.locator("#file-name")).to_have_text(song_wav.name)
-    page.locator(".song").nth(1).press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("This file cannot be decoded. (no recording, but text;")
-    expect(page.locator("#player")).to_be_hidden()
-    page.locator(".song").nth(2).click()
-    expect(page.get_by_role("alert")).to_be_hidden()
-    expect(page.locator("#file-name")).to_have_text("second.wav")
-    wait_for_prediction(page)
-    page.get_by_role("button", name="Remove notes.mp3").click()
-    expect(page.locator("#songs-status")).to_have_text("2 of 2 done")
-    page.get_by_role("button", name="Clear the list").click()
-    expect(page.locator("#songs")).to_be_hidden()
-    expect(page.locator("#song")).to_be_hidden()
-    messages.clear()
-
-
-def test_song_that_is_removed_while_it_is_sent_does_not_hold_up_the_others(page: Page, song_wav: Path) -> None:
-    page.route("**/predict", lambda route: None)
-    page.locator("#file").set_input_files([song_wav, song_wav])
-    expect(page.locator("#songs-status")).to_have_text("0 of 2 done")
-    page.unroute("**/predict")
-    page.locator(".remove").first.click()
-    wait_for_prediction(page)
-
-
-def test_folder_among_the_files_is_an_error_of_its_own(page: Page) -> None:
-    page.evaluate(
-        "() => { const file = new File(['x'], 'albums'), event = new DragEvent('drop', { bubbles: true });"
-        " file.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException('', 'NotReadableError')) });"
-        " Object.defineProperty(event, 'dataTransfer', { value: { files: [file] } });"
-        " document.body.dispatchEvent(event); }"
-    )
-    expect(page.get_by_role("alert")).to_contain_text("This file cannot be read; it may be a folder.")
-    expect(page.get_by_role("button", name="Try again")).to_be_hidden()
-
-
-def test_recording_from_the_microphone_is_predicted(page: Page) -> None:
-    page.get_by_role("button", name="Record").click()
-    expect(page.get_by_role("timer")).to_have_text("0:02")
-    expect(page.get_by_role("meter", name="Level")).to_be_visible()
-    page.wait_for_timeout(500)
-    page.get_by_role("button", name="Stop and predict").press("Enter")
-    wait_for_prediction(page)
-    expect(page.locator("#file-name")).to_contain_text(re.compile(r"recording \d\d\.\d\d\.\d\d\.wav"))
-    assert page.locator("#audio").evaluate("audio => audio.duration") == pytest.approx(2.7, abs=0.6)
-    expect(page.locator("#recorder")).to_be_hidden()
-
-
-def test_level_follows_the_sound(page: Page) -> None:
-    page.get_by_role("button", name="Record").click()
-    levels = set()
-    for _ in range(40):
-        levels.add(round(float(page.locator("#record-level").evaluate("meter => meter.value")), 1))
-        page.wait_for_timeout(50)
-    assert max(levels) - min(levels) > 0.2  # it beeps
-    page.get_by_role("button", name="Discard").click()
-    expect(page.locator("#recorder")).to_be_hidden()
-    expect(page.locator("#song")).to_be_hidden()
-    expect(page.get_by_role("button", name="Record")).to_be_enabled()
-
-
-def test_short_recording_is_not_sent(page: Page) -> None:
-    sent = []
-    page.on("request", lambda request: sent.append(request.url))
-    page.get_by_role("button", name="Record").click()
-    page.get_by_role("button", name="Stop and predict").click()
-    expect(page.get_by_role("alert")).to_contain_text("The recording is too short. (")
-    expect(page.get_by_role("alert")).to_contain_text("the minimum duration is 1 s")
-    assert not [url for url in sent if "predict" in url]
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        ("NotAllowedError", "The microphone is not allowed."),
-        ("NotFoundError", "No microphone was found."),
-        ("NotReadableError", "Another program may be using it."),
-        (None, "only where its address begins with https or is localhost"),
-    ],
-)
-def test_microphone_that_cannot_be_used_is_told(page: Page, error: str | None, sentence: str) -> None:
-    fails = f"{{ getUserMedia: () => Promise.reject(new DOMException('', '{error}')) }}" if error else "undefined"
-    page.evaluate(f"Object.defineProperty(navigator, 'mediaDevices', {{ value: {fails}, configurable: true }})")
-    page.get_by_role("button", name="Record").click()
-    expect(page.get_by_role("alert")).to_contain_text(sentence)
-    expect(page.get_by_role("button", name="Record")).to_be_enabled()
-
-
-@pytest.mark.parametrize("code", ["unsupported", "undecodable"])
-def test_file_that_only_the_browser_decodes_is_sent_as_wav(
-    page: Page, song_wav: Path, messages: list[str], code: str
-) -> None:
-    bodies: list[bytes] = []
-
-    def refuse_first(route: Route) -> None:
-        bodies.append(route.request.post_data_buffer or b"")
-        if len(bodies) > 1:
-            route.continue_()
-        else:
-            body = json.dumps({"error": {"code": code, "message": "an unknown kind"}})
-            route.fulfill(status=422, body=body, content_type="application/json")
-
-    page.route("**/predict", refuse_first)
-    choose(page, song_wav)
-    wait_for_prediction(page)
-    expect(page.locator("#conversion")).to_contain_text("your browser decoded it and sent it as WAV")
-    sent = bodies[1][bodies[1].index(b"RIFF") :]
-    with soundfile.SoundFile(io.BytesIO(sent)) as wav, soundfile.SoundFile(song_wav) as original:
-        assert (wav.samplerate, wav.channels, wav.subtype) == (22_050, 1, "PCM_16")
-        np.testing.assert_allclose(wav.read(), original.read(), atol=1e-3)
-    messages.clear()
-
-
-def test_file_that_neither_decodes_is_sent_once(page: Page, tmp_path: Path, messages: list[str]) -> None:
-    sent = []
-    page.on("request", lambda request: sent.append(request.url))
-    (tmp_path / "notes.mp3").write_text("no music at all " * 100)
-    choose(page, tmp_path / "notes.mp3")
-    expect(page.get_by_role("alert")).to_contain_text("This file cannot be decoded.")
-    assert len([url for url in sent if "predict" in url]) == 1
-    messages.clear()
-
-
-def test_answers_are_downloaded_and_the_request_is_copied(page: Page, song_wav: Path, address: str) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    choose(page, song_wav)
-    wait_for_prediction(page)
-    page.get_by_role("button", name="Copy as curl").click()
-    expect(page.locator("#action-status")).to_have_text("Copied.")
-    command = page.evaluate("navigator.clipboard.readText()")
-    assert command.endswith(f"-F timeline=true '{address}predict'")
-    done = subprocess.run(["bash", "-c", command], cwd=song_wav.parent, capture_output=True, text=True, check=True)
-    expected = json.loads(done.stdout)
-    expect(page.locator(".headline")).to_contain_text(expected["genre"])
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download JSON").click()
-    (answer,) = json.loads(download.value.path().read_text())
-    assert answer["file"] == song_wav.name
-    assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
-    (row,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
-    assert (row["file"], row["genre"], row["error"]) == (song_wav.name, expected["genre"], "")
-    assert float(row["R&B"]) == pytest.approx(expected["probabilities"]["R&B"], abs=1e-5)
-
-
-def test_table_of_answers_has_no_formulas(page: Page, song_wav: Path, tmp_path: Path) -> None:
-    name = '=HYPERLINK("x"), y.wav'
-    (tmp_path / name).write_bytes(song_wav.read_bytes())
-    choose(page, tmp_path / name)
-    wait_for_prediction(page)
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
-    (row,) = csv.DictReader(io.StringIO(download.value.path().read_text()))
-    assert row["file"] == f"'{name}"
 
 
 def test_parts_that_matter_are_drawn_over_the_spectrogram(page: Page, song_wav: Path) -> None:
