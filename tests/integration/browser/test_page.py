@@ -544,8 +544,8 @@ def test_block_that_matters_most_is_told(page: Page, song_wav: Path, prediction:
     choose(page, song_wav)
     wait_for_prediction(page)
     page.get_by_role("button", name="Show what it depends on").click()
-    text = f"Of 0:02 to 0:08, which is Folk with {percent(0.8)}, most depends on 0:05 to 0:08, 500 Hz to 11.0 kHz:"
-    expect(page.locator("#reasons-text")).to_have_text(f"{text} without it {percent(0.3)}.")
+    text = f"From 0:02 to 0:08 it is Folk with {percent(0.8)}. That depends most on 0:05 to 0:08, 500 Hz to 11.0 kHz:"
+    expect(page.locator("#reasons-text")).to_have_text(f"{text} without this part it is {percent(0.3)}.")
 
 
 def test_challenger_is_shown_beside_where_it_is_asked_for(

@@ -4,6 +4,7 @@ import { MIN_HZ, MAX_HZ } from "./audio.js";
 import { formatPercent, formatTime } from "./timeline.js";
 
 const MIN_DROP = 0.005; // smaller ones are neither drawn nor told: half a percent
+const DIMMED = "rgb(0 0 0 / .45)"; // the clip, so that the blocks stand out
 const [SUPPORTS, OPPOSES] = ["64 224 208", "255 255 255"]; // as in style.css
 
 const element = (id) => document.getElementById(id);
@@ -30,6 +31,8 @@ export function drawExplanation(duration) {
   const { time_edges_seconds: times, band_edges_hz: bands, drops } = shown;
   const xs = times.map((seconds) => (width * seconds) / duration);
   const ys = bands.map((hertz) => height * (1 - Math.log(Math.min(Math.max(hertz, MIN_HZ), MAX_HZ) / MIN_HZ) / Math.log(MAX_HZ / MIN_HZ)));
+  context.fillStyle = DIMMED;
+  context.fillRect(xs[0], 0, xs[xs.length - 1] - xs[0], height);
   const largest = Math.max(...drops.flat().map(Math.abs), MIN_DROP);
   drops.forEach((column, time) =>
     column.forEach((drop, band) => {
@@ -50,9 +53,9 @@ function describe({ genre, probability, time_edges_seconds: times, band_edges_hz
   const { drop, time, band } = ranked.reduce((a, b) => (b.drop > a.drop ? b : a));
   if (drop < MIN_DROP) return `No single part of ${span} decides: it stays ${genre} without any one.`;
   return (
-    `Of ${span}, which is ${genre} with ${formatPercent(probability)}, most depends on ` +
+    `From ${span} it is ${genre} with ${formatPercent(probability)}. That depends most on ` +
     `${formatTime(times[time])} to ${formatTime(times[time + 1])}, ${formatHertz(bands[band])} to ` +
-    `${formatHertz(bands[band + 1])}: without it ${formatPercent(Math.max(0, probability - drop))}.`
+    `${formatHertz(bands[band + 1])}: without this part it is ${formatPercent(Math.max(0, probability - drop))}.`
   );
 }
 
