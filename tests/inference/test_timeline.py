@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from music_genre.audio.signal import AudioSignal
+from music_genre.encoders.description import EncoderConfig
 from music_genre.features.mel import extract_clips, log_mel
 from music_genre.features.params import SPECTROGRAMS, MelConfig
 from music_genre.inference import timeline
 from music_genre.inference.predictor import extract_clip_batch, format_prediction
-from music_genre.inference.timeline import Timeline, make_mel_timeline
+from music_genre.inference.timeline import Timeline, make_mel_timeline, make_window_timeline
 from music_genre.models.bundle import Answer, BundledMember, BundleManifest
 
 RATE = 8000
@@ -114,3 +115,26 @@ def test_segments_are_the_spans_and_say_which_are_edges() -> None:
 def test_timeline_of_silence_is_none() -> None:
     silence = AudioSignal(np.zeros(5 * RATE, np.float32), RATE)
     assert make_mel_timeline(silence, silence.samples, TRANSFORM) is None
+
+
+def test_windows_of_an_encoder_are_about_the_middle_of_spans_of_half_a_window() -> None:
+    encoder = EncoderConfig(
+        name="test",
+        sample_rate_hz=1000,
+        window_length=300,
+        hop_length=200,
+        dimension=6,
+        level_dbfs=None,
+        license="none",
+        trained_on="nothing",
+        source="here",
+        sha256="0" * 64,
+    )
+    audio = np.arange(3000, dtype=np.float32)
+    spans = make_window_timeline(audio, "test", encoder)
+    windows = spans.inputs["test"]
+    assert windows.shape == (20, 1, 300)
+    middles = 500 * (spans.start_seconds + spans.end_seconds)
+    np.testing.assert_allclose(windows[1:-1, 0, 150], middles[1:-1], atol=1)
+    assert (windows[0, 0, 0], windows[-1, 0, -1]) == (0, 2999)
+    assert spans.is_edge.tolist() == [True, *[False] * 18, True]
