@@ -65,8 +65,7 @@ def test_timeline_predicts_each_segment(command: Command, in_checkout: Path, son
     assert segments[0]["start_seconds"] == 0
     assert segments[-1]["end_seconds"] == pytest.approx(9, abs=0.01)
     assert all(list(segment["probabilities"]) == GENRES for segment in segments)
-    means = np.mean([list(segment["probabilities"].values()) for segment in segments], axis=0)
-    np.testing.assert_allclose(list(prediction["probabilities"].values()), means, atol=1e-5)
+    assert [segment.get("edge", False) for segment in segments] == [True, *[False] * (len(segments) - 2), True]
     lines = command("predict", song_wav, "--timeline").lines
     assert len(lines) == 1 + len(segments)
     assert lines[0].startswith(f"{song_wav}: ")

@@ -17,6 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from music_genre.errors import GateRefusedError, MusicGenreError
 from music_genre.evaluation.results import ModelResult
 from music_genre.registry import versions
+from music_genre.registry.checks import cached_measurement
 from music_genre.registry.criteria import Criterion, CriterionName
 from music_genre.registry.gate import GateResult
 from music_genre.registry.history import ChampionPeriod, champion_periods
@@ -24,7 +25,6 @@ from music_genre.registry.listing import VersionInfo, genre_changes, list_versio
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats
 from music_genre.registry.versions import (
     MAX_REASON_CHARS,
-    cached_measurement,
     champion,
     download_bundle,
     find_version,
@@ -56,9 +56,10 @@ class Registry:
         criteria: Sequence[Criterion] = PASSING,
         model: str = "crnn",
         genres: Sequence[str] = ("Folk", "Rock"),
+        **about: str,
     ) -> ModelVersion:
         result, gate = self.make_result(model, macro_f1=float(criteria[0].value)), GateResult(model, [], criteria)
-        return versions.register(self.client, self.name, digest, self.ref, result, gate, genres)
+        return versions.register(self.client, self.name, digest, self.ref, result, gate, genres, **about)
 
     def promote(self, version: str | None = None, force_reason: str | None = None) -> str:
         return versions.promote(self.client, self.name, version, force_reason)
@@ -428,3 +429,11 @@ def test_champion_tells_how_its_genres_differ_from_the_one_before(registry: Regi
     assert changes("3") is None
     first = registry.client.get_model_version(registry.name, "1")
     assert first.tags["genres"] == '["Folk", "Rock"]'
+
+
+def test_version_tells_its_data_source_and_card(registry: Registry) -> None:
+    registry.register("a", data_source="fma+sample", description="# Card")
+    registry.client.create_model_version(registry.name, "file:///nowhere")
+    by_hand, registered = take_snapshot(registry.client, registry.name).versions
+    assert (registered.tags["data_source"], registered.description) == ("fma+sample", "# Card")
+    assert ("data_source" in by_hand.tags, by_hand.description) == (False, "")

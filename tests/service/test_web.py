@@ -25,7 +25,7 @@ FILES = sorted(path for path in STATIC_DIR.rglob("*") if path.is_file())
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     add_page(app)
     return TestClient(app)
 
@@ -47,6 +47,15 @@ def test_nonce_is_new_for_each_response(client: TestClient) -> None:
         assert f'nonce="{nonce}"' in response.text
         nonces.append(nonce)
     assert nonces[0] != nonces[1]
+
+
+def test_documentation_may_load_from_its_own_origin_only(client: TestClient) -> None:
+    response = client.get("/docs")
+    policy = response.headers["content-security-policy"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["connect-src"] == "'self'"
+    assert "//" not in response.text
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)

@@ -99,7 +99,7 @@ def extract_first_clip(recording: AudioSignal, transform: MelConfig) -> np.ndarr
         AudioError: see ``log_mel``.
     """
     audio = resample(recording, transform.sample_rate_hz)
-    return log_mel(audio[: _clip_samples(transform)], transform, recording.silence_peak)
+    return log_mel(audio[: clip_samples(transform)], transform, recording.silence_peak)
 
 
 def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndar
     starts, clips, last_error = [], [], None
     for start in clip_starts(len(audio), transform):
         try:
-            clips.append(log_mel(audio[start : start + _clip_samples(transform)], transform, recording.silence_peak))
+            clips.append(log_mel(audio[start : start + clip_samples(transform)], transform, recording.silence_peak))
             starts.append(start / transform.sample_rate_hz)
         except AudioError as error:
             last_error = error
@@ -133,7 +133,7 @@ def extract_clips(recording: AudioSignal, transform: MelConfig) -> tuple[np.ndar
 def clip_starts(n_samples: int, transform: MelConfig) -> list[int]:
     """First sample of each clip of a recording: evenly spaced, the last clip ends with the recording."""
     length = transform.n_frames * transform.hop_length
-    if n_samples <= _clip_samples(transform):
+    if n_samples <= clip_samples(transform):
         return [0]
     last = max(0, n_samples - length)
     return [int(start) for start in np.linspace(0, last, 1 + int(np.ceil(last / (length / 2))))]
@@ -184,5 +184,6 @@ def _mel_edges(max_hz: float, n_mels: int) -> np.ndarray:
     return np.where(mel < corner_mel, hz_per_mel * mel, corner_hz * np.exp(log_step * (mel - corner_mel)))
 
 
-def _clip_samples(transform: MelConfig) -> int:
+def clip_samples(transform: MelConfig) -> int:
+    """Samples of a clip, of which the last may be in no frame."""
     return int(transform.clip_duration_s * transform.sample_rate_hz)

@@ -10,18 +10,18 @@ import numpy as np
 
 from music_genre.audio.signal import AudioNote, AudioSignal, resample
 from music_genre.encoders.description import EncoderConfig
-from music_genre.encoders.encoder import at_level, clip_windows
+from music_genre.encoders.encoder import clip_windows
 from music_genre.errors import AudioError, IssueReason
 from music_genre.features.mel import extract_clips, extract_first_clip
 from music_genre.features.params import SPECTROGRAMS, MelConfig
 from music_genre.features.statistics import is_band_limited, upper_fraction
+from music_genre.inference.timeline import Timeline, make_mel_timeline, make_window_timeline
 from music_genre.models.bundle import Answer, BundleManifest
 
 CONFIDENCE_THRESHOLD_TAG = "validation_confidence_threshold"  # of a registered version; found on validation
 DEFAULT_CONFIDENCE_THRESHOLD = 0.5  # without that tag: a genre must be likelier than all others together
 
 N_TAGS = 5  # of an encoder's own in an answer
-MAX_SPANS = 160  # of a timeline: half a window each up to four minutes
 
 # Standard deviation over time of a clip's mean level. White, uniform and pink noise have 0.3 to 0.4 dB, 99.9 % of the
 # clips of FMA-small more than 0.5 dB. Networks that are trained on music alone can be sure of a genre in noise.
@@ -59,21 +59,6 @@ class ClipBatch:
         return {name: every[name] for name in manifest.inputs}
 
 
-@dataclass(frozen=True)
-class Timeline:
-    """A recording as spans that follow each other, for a model that takes one encoder's windows and nothing else.
-
-    Args:
-        inputs: the encoder's (spans, 1, window_length) float32 audio, each window about the middle of its span.
-        start_seconds: (spans,) float64.
-        end_seconds: (spans,) float64.
-    """
-
-    inputs: dict[str, np.ndarray]
-    start_seconds: np.ndarray
-    end_seconds: np.ndarray
-
-
 def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest, timeline: bool = False) -> ClipBatch:
     """The features of a whole recording, made as those of the model's training data.
 
@@ -103,9 +88,11 @@ def extract_clip_batch(recording: AudioSignal, manifest: BundleManifest, timelin
         for name, encoder in manifest.encoders.items()
     }
     spans = None
-    if timeline and len(manifest.inputs) == 1 and manifest.encoders:
+    if timeline and manifest.inputs == (SPECTROGRAMS,):
+        spans = make_mel_timeline(recording, resample(recording, transform.sample_rate_hz), transform)
+    elif timeline and len(manifest.inputs) == 1:
         (name,) = manifest.inputs
-        spans = make_timeline(audio[name], name, manifest.encoders[name])
+        spans = make_window_timeline(audio[name], name, manifest.encoders[name])
     return ClipBatch(mel, starts, ends, recording.duration_s, notes, windows, spans)
 
 
@@ -137,24 +124,6 @@ def _stack_windows(
     """(clips, windows, window_length) float32 of the clips of audio (samples,) that begin at ``start_seconds``."""
     firsts = (start_seconds * encoder.sample_rate_hz).astype(int)
     return np.stack([clip_windows(audio[first:], encoder, clip_seconds) for first in firsts])
-
-
-def make_timeline(audio: np.ndarray, name: str, encoder: EncoderConfig) -> Timeline:
-    """Equal spans of about half a window, of longer ones where there would be more than ``MAX_SPANS``.
-
-    Args:
-        audio: (samples,) float32 of the whole recording at ``encoder.sample_rate_hz``.
-        name: of the encoder.
-        encoder: its description.
-    """
-    n_spans = min(MAX_SPANS, max(1, round(len(audio) / (encoder.window_length / 2))))
-    edges = np.linspace(0, len(audio), n_spans + 1)
-    starts, ends = edges[:-1], edges[1:]
-    leveled = at_level(audio, encoder.level_dbfs)
-    padded = np.resize(leveled, max(len(leveled), encoder.window_length))
-    firsts = np.clip((starts + ends - encoder.window_length) / 2, 0, len(padded) - encoder.window_length).astype(int)
-    windows = np.stack([padded[first : first + encoder.window_length] for first in firsts])[:, None]
-    return Timeline({name: windows}, starts / encoder.sample_rate_hz, ends / encoder.sample_rate_hz)
 
 
 def feature_notes(mel: np.ndarray, transform: MelConfig) -> list[AudioNote]:
@@ -216,14 +185,18 @@ def format_prediction(
         spans: ClipBatch | Timeline = clips
         if clips.timeline is not None and span_probabilities is not None:
             spans, probabilities = clips.timeline, span_probabilities
+        is_edge = spans.is_edge if isinstance(spans, Timeline) else np.zeros(len(probabilities), bool)
         prediction["segments"] = [
             {
                 "start_seconds": round(float(start), 3),
                 "end_seconds": round(float(end), 3),
                 "genre": genres[int(row.argmax())],
                 "probabilities": _by_genre(row, genres),
+                **({"edge": True} if edge else {}),
             }
-            for start, end, row in zip(spans.start_seconds, spans.end_seconds, probabilities, strict=True)
+            for start, end, row, edge in zip(
+                spans.start_seconds, spans.end_seconds, probabilities, is_edge, strict=True
+            )
         ]
     return prediction
 

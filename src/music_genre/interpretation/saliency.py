@@ -152,10 +152,10 @@ def occlusion(predict: Predict, mel: np.ndarray, label: int) -> np.ndarray:
     return np.asarray(drops.reshape(min(N_TIME_BLOCKS, mel.shape[0]), -1))
 
 
-def block_index(shape: tuple[int, ...]) -> np.ndarray:
+def block_index(shape: tuple[int, ...], n_times: int = N_TIME_BLOCKS, n_bands: int = N_BAND_BLOCKS) -> np.ndarray:
     """The block that each cell of a clip is in: (frames, n_mels) int64, counted along bands, then along time."""
     n_frames, n_mels = shape
-    n_times, n_bands = min(N_TIME_BLOCKS, n_frames), min(N_BAND_BLOCKS, n_mels)
+    n_times, n_bands = min(n_times, n_frames), min(n_bands, n_mels)
     time, band = np.arange(n_frames) * n_times // n_frames, np.arange(n_mels) * n_bands // n_mels
     return np.asarray(time[:, None] * n_bands + band)
 

@@ -144,7 +144,8 @@ def _register_selected(project: ProjectPaths) -> Registration:
             card = render_run_card(client, project, params, data, result, bundle, ref)
         artifacts.log_card(client, ref, card, render_card_page(card, f"{params.registry.name}: {completed.model}"))
         description = version_description(card)
-        version = register(client, params.registry.name, digest, ref, result, completed, data.genres, description)
+        name, source = params.registry.name, params.data.source_name
+        version = register(client, name, digest, ref, result, completed, data.genres, description, source)
     return Registration(
         params.registry.name,
         str(version.version),

@@ -5,6 +5,7 @@ They complete the gate's verdict, which follows from files alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +28,7 @@ from music_genre.registry.criteria import Criterion, CriterionName, apply_thresh
 from music_genre.registry.gate import Candidate, GateResult
 from music_genre.registry.listing import new_and_gone
 from music_genre.registry.params import GateParams, RegistryParams
-from music_genre.registry.versions import cached_measurement, champion, download_bundle, find_version
+from music_genre.registry.versions import champion, download_bundle, find_version
 
 MIN_COMPARED_CLIPS = 20  # with fewer an interval says nothing
 
@@ -91,6 +92,12 @@ class RegistryChecks:
             return criteria, ["champion: it is this model"]
         compared, note = compare_with_champion(self.champion, model, self.data, gate, self.seed)
         return [*criteria, *compared], [note]
+
+
+def cached_measurement(version: ModelVersion | None, criterion: CriterionName) -> float | None:
+    """The value that a version was registered with, if it passed the criterion: then it need not be measured again."""
+    criteria = json.loads(version.tags.get("criteria", "[]")) if version else []
+    return next((float(c["value"]) for c in criteria if c["name"] == criterion and c["passed"]), None)
 
 
 def compare_with_champion(

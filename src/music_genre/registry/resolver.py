@@ -33,7 +33,8 @@ REVISION = "SELECT version_num FROM alembic_version"
 MODEL_TAGS = "SELECT key, value FROM registered_model_tags WHERE workspace = 'default' AND name = ?"
 ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE workspace = 'default' AND name = ?"
 VERSIONS = """
-    SELECT version, creation_time, coalesce(nullif(storage_location, ''), source) FROM model_versions
+    SELECT version, creation_time, coalesce(nullif(storage_location, ''), source), coalesce(description, '')
+    FROM model_versions
     WHERE workspace = 'default' AND name = ? AND current_stage != 'Deleted_Internal' ORDER BY version DESC
 """
 VERSION_TAGS = "SELECT version, key, value FROM model_version_tags WHERE workspace = 'default' AND name = ?"
@@ -49,6 +50,7 @@ class RegisteredVersion:
         creation_timestamp: milliseconds since 1970.
         tags: of the version.
         location: address of the logged model; None where it was not read.
+        description: Markdown: the model card.
     """
 
     name: str
@@ -56,6 +58,7 @@ class RegisteredVersion:
     creation_timestamp: int
     tags: Mapping[str, str]
     location: str | None = None
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ def _read_snapshot(store: sqlite3.Connection, name: str) -> RegistrySnapshot | N
     for version, key, value in store.execute(VERSION_TAGS, (name,)):
         tags.setdefault(version, {})[key] = value
     versions = tuple(
-        RegisteredVersion(name, str(version), created, tags.get(version, {}), location)
-        for version, created, location in store.execute(VERSIONS, (name,))
+        RegisteredVersion(name, str(version), created, tags.get(version, {}), location, description)
+        for version, created, location, description in store.execute(VERSIONS, (name,))
     )
     aliases = {alias: str(version) for alias, version in store.execute(ALIASES, (name,))}
     return RegistrySnapshot(name, aliases, dict(store.execute(MODEL_TAGS, (name,))), versions)

@@ -25,7 +25,7 @@ from music_genre.registry.history import (
 )
 from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot, missing_alias, missing_version
 from music_genre.registry.shadow import SHADOW_TAG, ShadowStats, read_shadow
-from music_genre.tracking import BUNDLE_ARTIFACT, DIGEST_TAG
+from music_genre.tracking import BUNDLE_ARTIFACT, DATA_SOURCE_TAG, DIGEST_TAG
 from music_genre.tracking.store import store_root
 
 if TYPE_CHECKING:  # reading needs none of them, and they take seconds to import
@@ -34,7 +34,6 @@ if TYPE_CHECKING:  # reading needs none of them, and they take seconds to import
     from mlflow.entities.model_registry import ModelVersion
 
     from music_genre.evaluation.results import ModelResult
-    from music_genre.registry.criteria import CriterionName
     from music_genre.registry.gate import GateResult
     from music_genre.tracking.models import RunRef
 
@@ -61,6 +60,7 @@ def register(
     gate: GateResult,
     genres: Sequence[str] = (),
     description: str = "",
+    data_source: str = "",
 ) -> ModelVersion:
     """Register a model once: a digest that is registered keeps its version and gets the new verdict.
 
@@ -77,11 +77,12 @@ def register(
         gate: the verdict.
         genres: that it predicts, in label order.
         description: Markdown.
+        data_source: ``data.source`` of what it was trained on.
     """
     if registered_model(client, name) is None:
         client.create_registered_model(name, description="Predicts the genre of music from its mel spectrogram.")
     reconcile_history(client, name)
-    version, tags = find_version(client, name, digest), _tags(result, gate, genres)
+    version, tags = find_version(client, name, digest), _tags(result, gate, genres, data_source)
     if version is None:
         # One transaction: the version appears with its verdict and description, or not at all.
         version = client.create_model_version(
@@ -100,13 +101,7 @@ def register(
     return client.get_model_version(name, version.version)
 
 
-def cached_measurement(version: ModelVersion | None, criterion: CriterionName) -> float | None:
-    """The value that a version was registered with, if it passed the criterion: then it need not be measured again."""
-    criteria = json.loads(version.tags.get("criteria", "[]")) if version else []
-    return next((float(c["value"]) for c in criteria if c["name"] == criterion and c["passed"]), None)
-
-
-def _tags(result: ModelResult, gate: GateResult, genres: Sequence[str]) -> dict[str, str]:
+def _tags(result: ModelResult, gate: GateResult, genres: Sequence[str], data_source: str) -> dict[str, str]:
     """A version's tags, in the order in which they are safely updated: the verdict last."""
     metrics = {
         f"{split}_{metric}": repr(value) for split, values in result.metrics.items() for metric, value in values.items()
@@ -114,6 +109,7 @@ def _tags(result: ModelResult, gate: GateResult, genres: Sequence[str]) -> dict[
     return {
         "model": result.name,
         GENRES_TAG: json.dumps(list(genres)),
+        DATA_SOURCE_TAG: data_source,
         **metrics,
         "criteria": json.dumps([criterion.to_dict() for criterion in gate.criteria]),
         "notes": json.dumps(list(gate.notes)),
@@ -274,8 +270,8 @@ def take_snapshot(client: MlflowClient, name: str) -> RegistrySnapshot:
     model = registered_model(client, name)
     aliases = {alias: str(version) for alias, version in model.aliases.items()} if model else {}
     versions = tuple(
-        RegisteredVersion(name, str(version.version), version.creation_timestamp, version.tags)
-        for version in all_versions(client, name)
+        RegisteredVersion(name, str(v.version), v.creation_timestamp, v.tags, None, v.description or "")
+        for v in all_versions(client, name)
     )
     return RegistrySnapshot(name, aliases, model.tags if model else {}, versions)
 

@@ -16,7 +16,7 @@ from anyio import to_thread
 from bentoml import server_context
 from bentoml.exceptions import ServiceUnavailable
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from music_genre.audio.decoding import decode_all
 from music_genre.audio.signal import AudioSignal
@@ -29,9 +29,11 @@ from music_genre.service import schemas
 from music_genre.service.connections import install_connection_limits
 from music_genre.service.environment import in_bento, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
+from music_genre.service.explanation import Explainer
 from music_genre.service.feedback import FeedbackRecorder
 from music_genre.service.limits import check_capacity, concurrency_slot
 from music_genre.service.middleware import ErrorFormatMiddleware, LingeringCloseMiddleware, RequestLoggingMiddleware
+from music_genre.service.model_info import ModelInfo, build_model_info
 from music_genre.service.observability import Span, configure_json_logging, metrics, phase, record_prediction
 from music_genre.service.registry_watcher import AvailableModel, RegistryWatcher
 from music_genre.service.request_log import RequestLog, shadow_log
@@ -62,6 +64,8 @@ app = FastAPI(
     title="music-genre",
     description="Predicts the genre of a recording.",
     summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
+    docs_url=None,  # `add_page` has one that needs nothing from elsewhere
+    redoc_url=None,
 )
 add_page(app)
 add_error_handlers(app)
@@ -110,6 +114,7 @@ class MusicGenre:
         self.limiter = anyio.CapacityLimiter(MAX_CONCURRENCY)
         self.uploads = UploadReader()
         self.threads = anyio.CapacityLimiter(cores())
+        self.explainer = Explainer(self.run_in_thread)
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]  # BentoML has no types
     async def on_startup(self) -> None:
@@ -146,9 +151,9 @@ class MusicGenre:
                 try:
                     with anyio.fail_after(REQUEST_TIMEOUT_S):
                         with phase("decode"):
-                            recording = await self.run_in_thread(decode, upload)
+                            recording = await self.run_in_thread(decode_all, upload.audio, MAX_DURATION_S)
                         async with self.feedback.recordings.keep(upload.audio) if self.feedback else nullcontext():
-                            return JSONResponse(await self.predict_recording(recording, upload.timeline))
+                            return JSONResponse(await self.predict_recording(recording, upload))
                 except TimeoutError as error:
                     message = f"server busy: no prediction within {REQUEST_TIMEOUT_S:g} s"
                     raise ApiError(ErrorCode.BUSY, message) from error
@@ -180,33 +185,40 @@ class MusicGenre:
     @app.get(
         "/model",
         summary="Describe the model that is served",
-        response_model=schemas.ModelInfo,
+        response_model=ModelInfo,
         responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.BUSY),
     )
     async def get_model_info(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
-        """Name, version, genres, transform and metrics; whether the service takes feedback."""
+        """Name, version, genres, transform, metrics and limits; whether the service takes feedback."""
         served = (await self.get_model()).served
-        transform = served.manifest.transform
-        return JSONResponse(
-            {
-                "name": served.name,
-                "version": served.version,
-                "genres": served.manifest.genres,
-                "transform": transform.model_dump() if transform else None,
-                "metrics": served.metrics,
-                "feedback": self.feedback is not None,
-            }
-        )
+        return JSONResponse(build_model_info(served, self.feedback is not None, self.shadow.beside(served)))
 
-    async def predict_recording(self, recording: AudioSignal, timeline: bool) -> dict[str, Any]:
+    @app.get(
+        "/model/card",
+        summary="The card of the model that is served",
+        response_class=PlainTextResponse,
+        responses=error_responses(ErrorCode.UNAUTHORIZED, ErrorCode.NOT_FOUND, ErrorCode.BUSY),
+    )
+    async def get_model_card(self, key: Annotated[None, Depends(require_api_key)]) -> Any:
+        """Markdown: what it was trained on, how well it does, what it is not for."""
+        served = (await self.get_model()).served
+        if not served.card:
+            raise ApiError(ErrorCode.NOT_FOUND, f"version {served.version} has no model card")
+        return PlainTextResponse(served.card)
+
+    async def predict_recording(self, recording: AudioSignal, upload: Upload) -> dict[str, Any]:
         """The prediction as the API returns it."""
         model = await self.get_model()
-        clips, answer, spans, forward = await self.run_in_thread(predict_clips, recording, model, timeline)
-        prediction = build_response(clips, answer, spans, model.served, timeline)
+        clips, answer, spans, forward = await self.run_in_thread(predict_clips, recording, model, upload.timeline)
+        prediction = build_response(clips, answer, spans, model.served, upload.timeline)
         record_prediction(prediction)
         self.shadow.submit(recording, clips, model.served, prediction["genre"], forward.seconds)
         if self.request_log:
             await self.run_in_thread(self.request_log.write, clips.mel, prediction)
+        if upload.compare:
+            prediction |= await self.shadow.answer(recording, clips, model.served)
+        if upload.explain:
+            prediction |= await self.explainer.explain(clips, answer, model)
         return prediction
 
     def log_failures(self) -> AbstractContextManager[None]:
@@ -269,11 +281,6 @@ class MusicGenre:
 for middleware in (LingeringCloseMiddleware, RequestLoggingMiddleware, ErrorFormatMiddleware):  # from the outside in
     MusicGenre.add_asgi_middleware(middleware)  # type: ignore[attr-defined]  # the decorator made a service of it
 install_connection_limits()
-
-
-def decode(upload: Upload) -> AudioSignal:
-    """Decode an upload."""
-    return decode_all(upload.audio, MAX_DURATION_S)
 
 
 def predict_clips(

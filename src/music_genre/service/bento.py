@@ -16,13 +16,14 @@ from bentoml.models import BentoModel
 from music_genre.errors import MusicGenreError
 from music_genre.files import folder_sha256
 from music_genre.inference.predictor import CONFIDENCE_THRESHOLD_TAG
-from music_genre.service.served_model import BUNDLE_DIR, GENRE_CHANGES, VERSION_FILE, RegistryClient
+from music_genre.service.served_model import BUNDLE_DIR, CARD, GENRE_CHANGES, VERSION_FILE, RegistryClient
+from music_genre.tracking import DATA_SOURCE_TAG
 
 if TYPE_CHECKING:
     from music_genre.registry.resolver import RegisteredVersion
 
 # Other tags of a version may name the machine that registered it.
-EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG, GENRE_CHANGES)
+EXPORTED_TAGS = ("validation_macro_f1", "test_macro_f1", CONFIDENCE_THRESHOLD_TAG, GENRE_CHANGES, DATA_SOURCE_TAG, CARD)
 
 
 class ChampionBentoModel(BentoModel):  # type: ignore[misc]  # BentoML has no types

@@ -7,7 +7,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from music_genre.audio.kinds import SUPPORTED_FORMATS
-from music_genre.features.params import MelConfig
 from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.inference.predictor import ClipBatch, format_prediction
 from music_genre.models.bundle import Answer
@@ -61,6 +60,35 @@ class Segment(BaseModel):
     probabilities: dict[str, float] = Field(
         description="Of every genre, in label order; they sum to 1.", examples=[PROBABILITIES]
     )
+    edge: bool = Field(
+        default=False,
+        description="Only where true: the recording begins or ends here, so that the model heard more of the audio on"
+        " one side of the segment than on the other.",
+    )
+
+
+class ChallengerPrediction(BaseModel):
+    """What the version in shadow mode predicts for the same recording."""
+
+    version: str = Field(examples=["4"])
+    genre: str = Field(examples=["Rock"])
+    confidence: float = Field(ge=0, le=1, examples=[0.66])
+    probabilities: dict[str, float] = Field(description="Of every genre that it predicts.", examples=[PROBABILITIES])
+
+
+class Explanation(BaseModel):
+    """What the prediction depends on, found by occlusion: the clip that supports the genre most, once without each
+    block of time and band.
+    """
+
+    genre: str = Field(examples=["Rock"])
+    probability: float = Field(ge=0, le=1, description="Of `genre`, for the whole clip.", examples=[0.83])
+    time_edges_seconds: list[float] = Field(description="Borders of the blocks.", examples=[[0.0, 14.9, 29.7]])
+    band_edges_hz: list[float] = Field(description="Borders of the blocks.", examples=[[0.0, 1500.0, 11025.0]])
+    drops: list[list[float]] = Field(
+        description="By time, then by band: how much `probability` drops without the block; negative where it rises.",
+        examples=[[[0.31, 0.02], [0.1, -0.04]]],
+    )
 
 
 class Prediction(BaseModel):
@@ -80,6 +108,10 @@ class Prediction(BaseModel):
         default_factory=list, description="The likeliest, only where the model has an encoder that tags."
     )
     segments: list[Segment] = Field(default_factory=list, description="Only with `timeline=true`.")
+    challenger: ChallengerPrediction | None = Field(
+        default=None, description="Only with `compare=true`, in shadow mode, where there is a challenger."
+    )
+    explanation: Explanation | None = Field(default=None, description="Only with `explain=true`.")
     model: ModelName
     request_id: str = Field(
         description="As in the header `X-Request-Id`.", examples=["5f0c1d5d8a5f4b0fb6b2f7a1f1b0a3c9"]
@@ -109,17 +141,6 @@ class Feedback(BaseModel):
     predicted: str = Field(examples=["Folk"])
     genre: str = Field(description="The right one.", examples=["Rock"])
     right: bool = Field(description="Whether `predicted` is `genre`.", examples=[False])
-
-
-class ModelInfo(BaseModel):
-    """The model that is served."""
-
-    name: str = Field(examples=["music-genre"])
-    version: str = Field(examples=["3"])
-    genres: list[str] = Field(examples=[list(PROBABILITIES)])
-    transform: MelConfig | None = Field(description="How spectrograms are made of audio.")
-    metrics: dict[str, float] = Field(examples=[{"validation_macro_f1": 0.52, "test_macro_f1": 0.49}])
-    feedback: bool = Field(description="Whether the service takes feedback.")
 
 
 class ErrorDetail(BaseModel):
@@ -160,6 +181,12 @@ def build_response(
     }
 
 
+def _flag(what: str) -> dict[str, Any]:
+    """A form field that asks for more."""
+    description = f"Whether to return {what}, too."
+    return {"type": "string", "enum": ["true", "false"], "default": "false", "description": description}
+
+
 # The body of ``POST /predict``: it is read by hand, within limits, so that FastAPI cannot describe it.
 UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -176,12 +203,9 @@ UPLOAD: dict[str, Any] = {
                             "description": f"A clip or a song: {SUPPORTED_FORMATS};"
                             f" up to {MAX_DURATION_S / 60:g} minutes and {MAX_BYTES // 2**20} MiB.",
                         },
-                        "timeline": {
-                            "type": "string",
-                            "enum": ["true", "false"],
-                            "default": "false",
-                            "description": "Whether to return the prediction of each segment, too.",
-                        },
+                        "timeline": _flag("the prediction of each segment"),
+                        "compare": _flag("the prediction of the challenger"),
+                        "explain": _flag("what the prediction depends on"),
                     },
                 },
                 "encoding": {"audio": {"contentType": "audio/*, application/octet-stream"}},

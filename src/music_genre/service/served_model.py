@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from music_genre.paths import ProjectPaths
 from music_genre.registry.history import CHALLENGER, CHAMPION
 from music_genre.registry.shadow import ShadowStats
 from music_genre.service.environment import BENTO_ROOT, in_bento, service_settings
+from music_genre.tracking import DATA_SOURCE_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from music_genre.registry.resolver import RegisteredVersion, RegistrySnapshot
 
 BUNDLE_DIR, VERSION_FILE = "bundle", "version.json"  # in BentoML's model: the bundle, and facts of the version
-GENRE_CHANGES = "genre_changes"  # beside a version's tags
+GENRE_CHANGES, CARD = "genre_changes", "card"  # beside a version's tags
 WARM_UP_RATE_HZ = 44_100
 
 
@@ -41,7 +42,9 @@ class ServedModel:
         manifest_json: the text of ``manifest.json``, which processes can send to each other.
         metrics: macro-F1 on validation and test.
         confidence_threshold: the least confidence of a confident prediction.
-        genre_changes: ``versions.genre_changes``.
+        genre_changes: ``listing.genre_changes``.
+        data_source: of the training data; empty where it is not known.
+        card: the model card in Markdown; empty where there is none.
         manifest: the parsed ``manifest_json``.
 
     Raises:
@@ -54,6 +57,8 @@ class ServedModel:
     metrics: dict[str, float]
     confidence_threshold: float
     genre_changes: dict[str, Any] | None = None
+    data_source: str = ""
+    card: str = ""
     manifest: BundleManifest = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,8 +70,7 @@ class ServedModel:
 
     def to_payload(self) -> dict[str, Any]:
         """The arguments with which another process makes an equal ``ServedModel``, fit for JSON."""
-        names = ("name", "version", "manifest_json", "metrics", "confidence_threshold", "genre_changes")
-        return {name: getattr(self, name) for name in names}
+        return {argument.name: getattr(self, argument.name) for argument in fields(self) if argument.init}
 
 
 class IncompatibleModelError(MusicGenreError):
@@ -133,10 +137,11 @@ class RegistryClient:
         return _served_model(self.name, version.version, bundle_dir, self.tags(version)), bundle_dir
 
     def tags(self, version: RegisteredVersion) -> dict[str, str]:
-        """A version's tags, and how its genres differ from those of the champion before it."""
+        """A version's tags, how its genres differ from those of the champion before it, and its card."""
         from music_genre.registry.listing import genre_changes
 
-        return {**version.tags, GENRE_CHANGES: json.dumps(genre_changes(self.snapshot(), version))}
+        changes = json.dumps(genre_changes(self.snapshot(), version))
+        return {**version.tags, GENRE_CHANGES: changes, CARD: version.description}
 
     def roll_back_if_unhealthy(self) -> str | None:
         """Why the champion was rolled back; None where it was not."""
@@ -235,8 +240,11 @@ def _served_model(name: str, version: str, bundle_dir: Path, tags: dict[str, str
     try:
         manifest_json = (bundle_dir / MANIFEST).read_text(encoding="utf-8")
         metrics = {key: float(value) for key, value in tags.items() if key.endswith("_macro_f1")}
-        changes = json.loads(tags.get(GENRE_CHANGES, "null"))
-        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags), changes)
+        changes, about = (
+            json.loads(tags.get(GENRE_CHANGES, "null")),
+            (tags.get(DATA_SOURCE_TAG, ""), tags.get(CARD, "")),
+        )
+        return ServedModel(name, version, manifest_json, metrics, threshold_from_tags(tags), changes, *about)
     except (OSError, ValueError) as error:
         raise _incompatible(name, version, error) from error
 

@@ -34,10 +34,14 @@ class Upload:
     Args:
         audio: the open file.
         timeline: whether to return segments, too.
+        compare: whether to return the challenger's prediction, too.
+        explain: whether to return what the prediction depends on, too.
     """
 
     audio: BinaryIO
-    timeline: bool
+    timeline: bool = False
+    compare: bool = False
+    explain: bool = False
 
 
 class UploadReader:
@@ -49,7 +53,7 @@ class UploadReader:
 
     @asynccontextmanager
     async def open(self, request: Request) -> AsyncIterator[Upload]:
-        """Read the multipart fields ``audio`` and ``timeline``; temporary files are removed when the block ends.
+        """Read the multipart fields ``audio`` and those of ``Upload``; temporary files are removed when the block ends.
 
         Raises:
             ApiError: ``busy``, ``unsupported``, ``too_large``, ``too_slow``; nothing beyond a limit is read.
@@ -104,7 +108,10 @@ def _parse_form(form: FormData) -> Upload:
         raise ApiError(ErrorCode.UNSUPPORTED, "no complete file in the form field audio")
     if not audio.size:
         raise AudioError(IssueReason.EMPTY, "the file has 0 bytes")
-    return Upload(audio.file, str(form.get("timeline", "")).lower() in {"true", "1"})
+    timeline, compare, explain = (
+        str(form.get(name, "")).lower() in {"true", "1"} for name in ("timeline", "compare", "explain")
+    )
+    return Upload(audio.file, timeline, compare, explain)
 
 
 def _content_length(request: Request) -> int:

@@ -1,4 +1,4 @@
-"""The web page at ``/``: its files, and the Content Security Policy that a browser applies to them."""
+"""The web page at ``/`` and that of the API at ``/docs``: their files, and the Content Security Policy of each."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+# Swagger UI makes styles as it goes. It comes with BentoML, under /static_content.
+DOCS_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
 router = APIRouter()
 
 
@@ -31,15 +37,25 @@ def add_page(app: FastAPI) -> None:
 async def page() -> HTMLResponse:
     """The page, with a nonce of its own."""
     nonce = secrets.token_urlsafe(16)
-    headers = {
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY.format(nonce=nonce),
+    html = _html("index.html").replace("{nonce}", nonce)
+    return HTMLResponse(html, headers=_headers(CONTENT_SECURITY_POLICY.format(nonce=nonce)))
+
+
+@router.get("/docs", include_in_schema=False)
+async def api_docs() -> HTMLResponse:
+    """The API's documentation."""
+    return HTMLResponse(_html("docs.html"), headers=_headers(DOCS_SECURITY_POLICY))
+
+
+def _headers(policy: str) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
-    return HTMLResponse(_index_html().replace("{nonce}", nonce), headers=headers)
 
 
 @cache
-def _index_html() -> str:
-    return (STATIC_DIR / "index.html").read_text(encoding="utf-8")
+def _html(name: str) -> str:
+    return (STATIC_DIR / name).read_text(encoding="utf-8")

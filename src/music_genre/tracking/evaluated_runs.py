@@ -21,8 +21,9 @@ from music_genre.evaluation.results import (
     read_summary,
 )
 from music_genre.files import read_csv
+from music_genre.tracking import DATA_SOURCE_TAG
 from music_genre.tracking.comparison import COMPARED_METRICS, EvaluatedRun
-from music_genre.tracking.provenance import DATA_DIGEST_TAG, DATA_SOURCE_TAG, GIT_COMMIT_TAG, GIT_DIRTY_TAG, UNKNOWN
+from music_genre.tracking.provenance import DATA_DIGEST_TAG, GIT_COMMIT_TAG, GIT_DIRTY_TAG, UNKNOWN
 from music_genre.tracking.revisions import EVALUATION, SUMMARIES, Revision
 from music_genre.tracking.run_params import active_params, logged_params
 

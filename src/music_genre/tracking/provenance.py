@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from music_genre.files import sha256
+from music_genre.tracking import DATA_SOURCE_TAG
 
 TRACKED_PATHS = ("src", "params.yaml", "dvc.yaml", "pyproject.toml", "requirements")  # a model follows from these
 UNKNOWN = "unknown"
@@ -21,7 +22,6 @@ GIT_COMMIT_TAG = "mlflow.source.git.commit"  # MLflow's own, which its pages sho
 GIT_DIRTY_TAG = "git_dirty"
 EXPERIMENT_TAG = "dvc_experiment"
 DATA_DIGEST_TAG = "data_digest"
-DATA_SOURCE_TAG = "data_source"
 
 
 @dataclass(frozen=True)

@@ -4,169 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from music_genre.validation.feedback import read_feedback
+from page_driver import (
+    accessibility_violations,
+    choose,
+    count_colours,
+    current_time,
+    cursor_seconds,
+    percent,
+    positions,
+    reach,
+    recorded,
+    wait_for_audio,
+    wait_for_prediction,
+    wait_until_playing,
+)
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("console_empty")]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-N_CHECKS = 12  # requests in a row that must find a worker with its model
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-expect.set_options(timeout=60_000)
 WIDE, PHONE = {"width": 1100, "height": 1000}, {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the server's request log."""
-    return tmp_path_factory.mktemp("browser") / "requests"
-
-
-@pytest.fixture(scope="module")
-def address(
-    checkout: Path,
-    log: Path,
-    start_server: Callable[..., subprocess.Popen[bytes]],
-    stop_server: Callable[[subprocess.Popen[bytes]], None],
-    until_ready: Callable[[subprocess.Popen[bytes], int, Path], None],
-    free_port: Callable[[], int],
-) -> Iterator[str]:
-    """The URL of a server with the checkout's champion, once every worker has its model."""
-    port, output = free_port(), log.parent / "server.log"
-    process = start_server(checkout, port, output, MUSIC_GENRE_REQUEST_LOG=str(log))
-    try:
-        until_ready(process, port, output)
-        n_ready = 0
-        while n_ready < N_CHECKS:
-            # Each request is a new connection, which any of the workers may accept.
-            n_ready = n_ready + 1 if httpx.get(f"http://127.0.0.1:{port}/model").status_code == 200 else 0
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        stop_server(process)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM, "these tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def messages() -> list[str]:
-    """The browser's console, and uncaught exceptions."""
-    return []
-
-
-@pytest.fixture
-def page(browser: Browser, address: str, messages: list[str]) -> Iterator[Page]:
-    """The page, opened, with the model's description."""
-    context = browser.new_context(viewport=WIDE)
-    opened = recorded(context.new_page(), messages)
-    opened.goto(address)
-    expect(opened.locator("#model")).to_contain_text("version 1")
-    yield opened
-    context.close()
-
-
-@pytest.fixture(autouse=True)
-def console_empty(messages: list[str]) -> Iterator[None]:
-    """The console stays empty; a test of errors removes the browser's own line about them."""
-    yield
-    assert messages == []
-
-
-def recorded(page: Page, messages: list[str]) -> Page:
-    def record(message: ConsoleMessage) -> None:
-        messages.append(f"{message.type}: {message.text}")
-
-    page.on("console", record)
-    page.on("pageerror", lambda error: messages.append(f"uncaught: {error}"))
-    return page
-
-
-@pytest.fixture(scope="module")
-def song_wav(tmp_path_factory: pytest.TempPathFactory, synth_tone: Callable[..., np.ndarray]) -> Path:
-    """20 s: a tone of Rock, then one of Folk."""
-    path = tmp_path_factory.mktemp("songs") / "rock & <i>folk.wav"
-    soundfile.write(path, np.concatenate([synth_tone("Rock", 50, 10), synth_tone("Folk", 51, 10)]), 22_050)
-    return path
-
-
-@pytest.fixture(scope="module")
-def prediction(address: str, song_wav: Path) -> dict[str, Any]:
-    """The service's prediction of the song."""
-    files = {"audio": (song_wav.name, song_wav.read_bytes(), "audio/wav")}
-    response = httpx.post(f"{address}predict", files=files, data={"timeline": "true"}, timeout=60)
-    return dict(response.json())
-
-
-def choose(page: Page, path: Path) -> None:
-    page.locator("#file").set_input_files(path)
-
-
-def wait_for_prediction(page: Page) -> None:
-    """Wait until the song has a prediction and is drawn."""
-    expect(page.locator("#prediction")).to_contain_text("Predicted by music-genre version 1")
-    expect(page.locator("#lanes")).to_have_attribute("aria-busy", "false")
-
-
-def wait_for_audio(page: Page, condition: str) -> None:
-    """Wait until a condition on the page's ``audio`` holds; Playwright's own function breaks the page's policy."""
-    for _ in range(200):
-        if page.locator("#audio").evaluate(f"audio => {condition}"):
-            return
-        page.wait_for_timeout(100)
-    pytest.fail(f"never true: {condition}")
-
-
-def wait_until_playing(page: Page) -> None:
-    wait_for_audio(page, "audio.currentTime > 0")
-
-
-def current_time(page: Page) -> float:
-    return float(page.locator("#audio").evaluate("audio => audio.currentTime"))
-
-
-def positions(page: Page) -> tuple[float, float]:
-    """Seconds of the audio and of the cursor on the time axis, right after the page was drawn."""
-    audio, cursor = page.evaluate(
-        "() => new Promise(resolve => requestAnimationFrame(() => setTimeout(() => {"
-        " const audio = document.querySelector('#audio'), cursor = document.querySelector('#cursor');"
-        " const box = cursor.parentElement.getBoundingClientRect(), own = cursor.getBoundingClientRect();"
-        " const fraction = (own.left + own.width / 2 - box.left) / box.width;"
-        " resolve([audio.currentTime, fraction * audio.duration]); })))"
-    )
-    return float(audio), float(cursor)
-
-
-def cursor_seconds(page: Page) -> float:
-    """The position of the cursor on the time axis."""
-    return positions(page)[1]
-
-
-def percent(fraction: float) -> str:
-    return f"{fraction:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
-
-
-def accessibility_violations(page: Page) -> list[str]:
-    """Serious violations that axe-core finds."""
-    violations = Axe().run(page).response["violations"]
-    return [f"{item['id']}: {item['help']}" for item in violations if item["impact"] in ("serious", "critical")]
 
 
 def test_page_shows_the_model_and_loads_nothing_from_other_origins(
@@ -192,16 +58,16 @@ def test_uploaded_song_is_predicted_and_drawn(page: Page, song_wav: Path, predic
     wait_for_prediction(page)
     shown = page.locator("#prediction")
     expect(shown).to_contain_text(percent(prediction["confidence"]))
-    genre = prediction["genre"]
-    expect(shown).to_contain_text(genre if prediction["confident"] else f"Most likely {genre}")
+    expect(shown.locator("strong")).to_have_text(prediction["genre"])
+    expect(shown.locator(".tag")).to_have_count(0 if prediction["confident"] else 1)
     expect(page.locator("#file-name")).to_have_text(song_wav.name)
     rows = page.locator("#timeline-table tbody tr")
     expect(rows).to_have_count(len(prediction["segments"]))
     first = prediction["segments"][0]
     assert rows.first.locator("td").all_text_contents() == [
         "0:00",
-        "0:02",
-        first["genre"],
+        "0:01",
+        f"{first['genre']}*",
         *(percent(probability) for probability in first["probabilities"].values()),
     ]
     for canvas in ("#spectrogram", "#timeline"):
@@ -209,20 +75,10 @@ def test_uploaded_song_is_predicted_and_drawn(page: Page, song_wav: Path, predic
     assert page.locator("#waveform > div").evaluate("host => host.shadowRoot.querySelectorAll('canvas').length") > 0
 
 
-def count_colours(page: Page, canvas: str) -> int:
-    """How many different colours a canvas shows."""
-    return int(
-        page.locator(canvas).evaluate(
-            "canvas => { const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);"
-            " return new Set(new Uint32Array(data.buffer)).size; }"
-        )
-    )
-
-
 def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
     choose(page, song_wav)
     wait_for_prediction(page)
-    before = page.locator("#genres output").all_text_contents()
+    before = page.locator("#genres .percent").all_text_contents()
     first = prediction["segments"][0]["probabilities"].values()
     assert before == [percent(probability) for probability in first]
     page.get_by_role("button", name="Play").click()
@@ -241,7 +97,7 @@ def test_cursor_and_genres_follow_the_audio(page: Page, song_wav: Path, predicti
     assert current_time(page) == stopped
     page.locator("#seek").press("End")
     last = prediction["segments"][-1]["probabilities"].values()
-    expect(page.locator("#genres output")).to_have_text([percent(probability) for probability in last])
+    expect(page.locator("#genres .percent")).to_have_text([percent(probability) for probability in last])
 
 
 def test_song_can_be_played_again(page: Page, song_wav: Path) -> None:
@@ -316,6 +172,7 @@ def test_part_that_is_missing_from_a_cut_file_is_shown_as_not_decoded(
     timeline = page.locator("#timeline")
     expect(timeline).to_have_js_property("width", timeline.evaluate("canvas => canvas.clientWidth"))
     assert filled_at(page, 0.25, 0.75) == [True, False]
+    page.locator("#genres-heading").click()
     page.locator("#seek").press("End")
     expect(page.locator("#genres-heading")).to_contain_text("Not decoded at")
     expect(page.locator("#genres")).to_be_hidden()
@@ -352,18 +209,10 @@ def test_page_works_by_keyboard_alone(page: Page, song_wav: Path) -> None:
         page.keyboard.press(key)
         assert current_time(page) == pytest.approx(seconds, abs=0.05), key
     assert page.locator("#seek").get_attribute("aria-valuetext").startswith("0:00 of 0:20, ")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("table")).to_be_visible()
-
-
-def reach(page: Page, name: str) -> None:
-    """Press Tab until an element has the focus."""
-    for _ in range(12):
-        if page.evaluate("document.activeElement.id") == name:
-            return
-        page.keyboard.press("Tab")
-    pytest.fail(f"{name} is not reached by Tab")
+    for summary, content in (("genres-heading", page.locator("#genres")), ("table-heading", page.get_by_role("table"))):
+        reach(page, summary)
+        page.keyboard.press("Enter")
+        expect(content).to_be_visible()
 
 
 def test_each_sample_clip_is_played_and_predicted(page: Page) -> None:
@@ -474,13 +323,48 @@ def test_api_key_is_asked_for_and_sent(page: Page, song_wav: Path, messages: lis
     messages.clear()
 
 
-def test_low_confidence_is_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
-    uncertain = prediction | {"confident": False, "confidence": 0.38, "genre": "Folk"}
-    page.route("**/predict", lambda route: route.fulfill(json=uncertain))
+def fulfil(route: Route, request: Request, answer: dict[str, Any]) -> None:
+    route.fulfill(json=answer)
+
+
+def test_low_confidence_is_a_tag_that_tells_the_threshold(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    def with_threshold(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"confidence_threshold": 0.62})
+
+    page.route("**/model", with_threshold)
+    page.reload()
+    tag = page.locator("#prediction .tag")
+    for confidence, text in (
+        (0.38, "below the threshold of 62 %"),
+        (0.6175, "just below the threshold of 62 %"),
+        (0.9, ""),
+    ):
+        uncertain = prediction | {"confident": False, "confidence": confidence, "genre": "Folk"}
+        page.route("**/predict", partial(fulfil, answer=uncertain))
+        choose(page, song_wav)
+        expect(page.locator(".headline")).to_contain_text(f"Folk{percent(confidence)}")
+        expect(tag).to_have_text(f"Low confidence: {text}".replace("62 %", percent(0.62)) if text else "Low confidence")
+
+
+def test_likeliest_genres_are_bars_as_long_as_their_probabilities(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    probabilities = {"A": 0.1, "B": 0.5, "C": 0.05, "D": 0.3, "E": 0.05}
+    segments = [{**segment, "probabilities": probabilities} for segment in prediction["segments"]]
+    answer = prediction | {"genre": "B", "probabilities": probabilities, "segments": segments}
+    page.route("**/predict", lambda route: route.fulfill(json=answer))
     choose(page, song_wav)
-    wait_for_prediction(page)
-    expect(page.locator("#prediction strong")).to_have_text("Low confidence")
-    expect(page.locator("#prediction")).to_contain_text(f"Most likely Folk, {percent(0.38)}")
+    top, others = page.locator("#top-genres li"), page.locator("#other-genres li")
+    expect(top.locator("b")).to_have_text(["B", "D", "A"])
+    expect(others).to_have_count(2)
+    expect(others.first).to_be_hidden()
+    page.get_by_text("All 5 genres").click()
+    expect(others.locator("b")).to_have_text(["C", "E"])
+    for row, probability in zip(top.all(), (0.5, 0.3, 0.1), strict=True):
+        bar, filled = (row.locator(one).bounding_box() for one in (".bar", ".bar div"))
+        assert filled["width"] / bar["width"] == pytest.approx(probability, abs=0.02)
 
 
 def test_notes_are_shown(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
@@ -633,3 +517,100 @@ def test_page_fits_a_phone(browser: Browser, address: str, song_wav: Path, messa
     page.get_by_role("button", name="Wrong").click()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 320
     context.close()
+
+
+def test_parts_that_matter_are_drawn_over_the_spectrogram(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#reasons")).to_be_hidden()
+    button = page.get_by_role("button", name="Show what it depends on")
+    button.press("Enter")
+    expect(page.locator("#reasons-text")).not_to_be_empty()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    assert count_colours(page, "#reasons") > 1
+    button.press("Enter")
+    expect(page.locator("#reasons")).to_be_hidden()
+
+
+def test_block_that_matters_most_is_told(page: Page, song_wav: Path, prediction: dict[str, Any]) -> None:
+    explanation = {
+        "genre": "Folk",
+        "probability": 0.8,
+        "time_edges_seconds": [2.0, 5.0, 8.0],
+        "band_edges_hz": [0.0, 500.0, 11_025.0],
+        "drops": [[0.01, -0.1], [0.02, 0.5]],
+    }
+    page.route("**/predict", lambda route: route.fulfill(json=prediction | {"explanation": explanation}))
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.get_by_role("button", name="Show what it depends on").click()
+    text = f"From 0:02 to 0:08 it is Folk with {percent(0.8)}. That depends most on 0:05 to 0:08, 500 Hz to 11.0 kHz:"
+    expect(page.locator("#reasons-text")).to_have_text(f"{text} without this part it is {percent(0.3)}.")
+
+
+def test_challenger_is_shown_beside_where_it_is_asked_for(
+    page: Page, song_wav: Path, prediction: dict[str, Any]
+) -> None:
+    def with_challenger(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"challenger": "7"})
+
+    bodies: list[bytes] = []
+    beside = {
+        "version": "7",
+        "genre": "Folk",
+        "confidence": 0.9,
+        "probabilities": {"Folk": 0.9, "R&B": 0.1, "Rock": 0.0},
+    }
+
+    def answer(route: Route) -> None:
+        bodies.append(route.request.post_data_buffer or b"")
+        is_asked = b'name="compare"' in bodies[-1]
+        route.fulfill(json=prediction | ({"challenger": beside} if is_asked else {}))
+
+    expect(page.get_by_label("Compare with")).to_be_hidden()
+    page.route("**/model", with_challenger)
+    page.route("**/predict", answer)
+    page.reload()
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    expect(page.locator("#challenger")).to_be_hidden()
+    page.get_by_label("Compare with version 7").check()
+    expect(page.locator("#challenger")).to_contain_text("Version 7, the challenger")
+    expect(page.locator("#challenger-genres b")).to_have_text(["Folk", "R&B", "Rock"])
+
+
+@pytest.mark.parametrize(("source", "is_demo"), [("sample", True), ("fma+sample", True), ("fma", False), (None, False)])
+def test_model_of_synthesised_sound_is_called_a_demo(page: Page, source: str | None, is_demo: bool) -> None:
+    page.route("**/model", lambda route: route.fulfill(json=route.fetch().json() | {"data_source": source}))
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("version 1")
+    expect(page.get_by_text("Demo model, trained on synthesised sound.")).to_be_visible(visible=is_demo)
+
+
+def test_model_card_opens_and_closes_by_keyboard(page: Page) -> None:
+    page.get_by_role("button", name="Model card").press("Enter")
+    dialog = page.get_by_role("dialog", name="Model card")
+    expect(dialog.get_by_role("heading", name="Training data")).to_be_visible()
+    expect(dialog.get_by_role("table").first).to_be_visible()
+    assert accessibility_violations(page) == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_api_documentation_loads_nothing_from_other_origins(page: Page, address: str, messages: list[str]) -> None:
+    messages.clear()
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.get_by_role("link", name="API documentation").click()
+    expect(page.get_by_text("/predict", exact=True)).to_be_visible()
+    assert all(url.startswith((address, "data:")) for url in urls)
+
+
+def test_printed_page_has_the_answer_and_no_buttons(page: Page, song_wav: Path) -> None:
+    choose(page, song_wav)
+    wait_for_prediction(page)
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator(".headline")).to_be_visible()
+    expect(page.get_by_role("table")).to_be_visible()
+    expect(page.get_by_role("button")).to_have_count(0)

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from music_genre.audio.decoding import decode
@@ -26,6 +27,8 @@ from music_genre.features.params import SPECTROGRAMS
 from music_genre.inference.predictor import extract_clip_batch
 from music_genre.models.bundle import ModelBundle
 from music_genre.service import schemas
+from music_genre.service.explanation import occlude_deciding_clip
+from music_genre.service.model_info import ModelInfo
 
 pytestmark = pytest.mark.service
 
@@ -81,14 +84,14 @@ def test_prediction_of_a_file(checkout: Path, predict: Predict, file: str, conte
 def test_timeline_has_the_prediction_of_each_segment(predict: Predict, song_wav: bytes) -> None:
     prediction = predict(song_wav, timeline="true").json()
     segments = prediction["segments"]
-    assert set(segments[0]) == {"start_seconds", "end_seconds", "genre", "probabilities"}
+    fields = {"start_seconds", "end_seconds", "genre", "probabilities"}
+    assert [set(segment) - fields for segment in segments] == [{"edge"}, *[set()] * (len(segments) - 2), {"edge"}]
     assert segments[0]["start_seconds"] == 0
     assert segments[-1]["end_seconds"] == pytest.approx(9, abs=0.01)
     for segment in segments:
         assert list(segment["probabilities"]) == GENRES
         assert segment["genre"] == max(segment["probabilities"], key=segment["probabilities"].get)
-    means = np.mean([list(segment["probabilities"].values()) for segment in segments], axis=0)
-    np.testing.assert_allclose(list(prediction["probabilities"].values()), means, atol=1e-5)
+    assert prediction["probabilities"] == pytest.approx(predict(song_wav).json()["probabilities"], abs=1e-5)
     for value in ("false", "", "no"):
         assert "segments" not in predict(song_wav, timeline=value).json()
 
@@ -181,12 +184,16 @@ def test_large_song_is_predicted_whole_and_in_order(
     # More clips than one forward pass takes, more bytes than an upload keeps in memory.
     content = encode_wav(np.concatenate([synth_tone(genre, number, 25.0) for number, genre in enumerate(GENRES * 2)]))
     assert len(content) > SPOOLED_BYTES
-    clips = extract_clip_batch(decode(io.BytesIO(content), 901), model.manifest)
+    clips = extract_clip_batch(decode(io.BytesIO(content), 901), model.manifest, timeline=True)
     assert len(clips.mel) > 64
-    segments = predict(content, timeline="true").json()["segments"]
-    assert [segment["start_seconds"] for segment in segments] == pytest.approx(clips.start_seconds.tolist(), abs=1e-3)
-    probabilities = [list(segment["probabilities"].values()) for segment in segments]
-    np.testing.assert_allclose(probabilities, model.predict(clips.inputs(model.manifest)), atol=1e-4)
+    assert clips.timeline is not None
+    prediction = predict(content, timeline="true").json()
+    mean = model.predict(clips.inputs(model.manifest)).mean(axis=0)
+    np.testing.assert_allclose(list(prediction["probabilities"].values()), mean, atol=1e-4)
+    starts = [segment["start_seconds"] for segment in prediction["segments"]]
+    assert starts == pytest.approx(clips.timeline.start_seconds.tolist(), abs=1e-3)
+    probabilities = [list(segment["probabilities"].values()) for segment in prediction["segments"]]
+    np.testing.assert_allclose(probabilities, model.predict(clips.timeline.inputs), atol=1e-4)
 
 
 def test_concurrent_requests_get_their_own_predictions(checkout: Path, predict: Predict) -> None:
@@ -210,7 +217,10 @@ def test_model_is_described(checkout: Path, server: httpx.Client, model: ModelBu
     response = server.get("/model")
     assert response.status_code == 200
     info = response.json()
-    assert set(info) == {"name", "version", "genres", "transform", "metrics", "feedback"}
+    assert info["confidence_threshold"] == threshold(checkout)
+    assert (info["data_source"], info["challenger"], info["card"]) == ("folder", None, True)
+    assert (info["min_duration_seconds"], info["max_duration_seconds"]) == (1, 900)
+    assert info["max_bytes"] == 50 * 2**20
     assert (info["name"], info["version"], info["genres"]) == ("music-genre", "1", GENRES)
     assert model.manifest.transform is not None
     assert info["transform"] == model.manifest.transform.model_dump()
@@ -220,7 +230,34 @@ def test_model_is_described(checkout: Path, server: httpx.Client, model: ModelBu
     assert info["metrics"]["test_macro_f1"] == metrics["test"]["macro_f1"]
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs.json", "/model", "/"])
+def test_model_card_is_that_of_the_registry(server: httpx.Client, client: MlflowClient) -> None:
+    response = server.get("/model/card")
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.text == client.get_model_version("music-genre", "1").description
+    assert response.text.startswith("# music-genre: ")
+
+
+def test_prediction_is_explained_where_that_is_asked_for(predict: Predict, song_wav: bytes, model: ModelBundle) -> None:
+    prediction = predict(song_wav, explain="true").json()
+    explanation = prediction["explanation"]
+    assert explanation["genre"] == prediction["genre"]
+    clips = extract_clip_batch(decode(io.BytesIO(song_wav), 901), model.manifest)
+    occlusion = occlude_deciding_clip(clips, model.answer(clips.inputs(model.manifest)), model.manifest)
+    expected = occlusion.format(model.answer(occlusion.inputs), model.manifest.genres)
+    assert np.shape(explanation["drops"]) == (8, 4)
+    np.testing.assert_allclose(explanation.pop("drops"), expected.pop("drops"), atol=1e-5)
+    assert explanation.pop("probability") == pytest.approx(expected.pop("probability"), abs=1e-5)
+    assert explanation == expected
+    times = explanation["time_edges_seconds"]
+    assert times[-1] - times[0] == pytest.approx(64 * 1024 / 22_050, abs=0.01)
+    assert "explanation" not in predict(song_wav).json()
+
+
+def test_no_challenger_is_compared_where_there_is_none(predict: Predict, rock_mp3: bytes) -> None:
+    assert "challenger" not in predict(rock_mp3, compare="true").json()
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs.json", "/docs", "/model", "/model/card", "/"])
 def test_path_is_served(server: httpx.Client, path: str) -> None:
     assert server.get(path).status_code == 200
 
@@ -463,7 +500,7 @@ def test_documentation_of_the_api_is_complete(server: httpx.Client) -> None:
     operation = page["paths"]["/predict"]["post"]
     body = operation["requestBody"]["content"]["multipart/form-data"]
     form = body["schema"]
-    assert (set(form["properties"]), form["required"]) == ({"audio", "timeline"}, ["audio"])
+    assert (set(form["properties"]), form["required"]) == ({"audio", "timeline", "compare", "explain"}, ["audio"])
     assert [set(example["value"]) for example in body["examples"].values()] == [{"audio"}, {"audio", "timeline"}]
     assert set(operation["responses"]) == {"200", "401", "408", "413", "415", "422", "503"}
     for status, response in operation["responses"].items():
@@ -477,7 +514,8 @@ def test_documentation_of_the_api_is_complete(server: httpx.Client) -> None:
 def test_responses_match_their_documentation(
     checkout: Path, predict: Predict, server: httpx.Client, song_wav: bytes
 ) -> None:
-    schemas.Prediction.model_validate(predict(song_wav, timeline="true").json(), extra="forbid")
+    asked = {"timeline": "true", "explain": "true"}
+    schemas.Prediction.model_validate(predict(song_wav, **asked).json(), extra="forbid")
     schemas.Prediction.model_validate(predict(song_wav).json(), extra="forbid")
-    schemas.ModelInfo.model_validate(server.get("/model").json(), extra="forbid")
+    ModelInfo.model_validate(server.get("/model").json(), extra="forbid")
     schemas.ErrorResponse.model_validate(predict(b"").json(), extra="forbid")

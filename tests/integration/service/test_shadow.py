@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from music_genre.registry.shadow import ShadowStats, read_shadow
+from music_genre.service import schemas
 
 pytestmark = pytest.mark.service
 
@@ -84,6 +85,27 @@ def test_challengers_predictions_are_compared_but_not_returned(
     assert 0 < stats["challenger_seconds"] < 60 * stats["n_predictions"]
     assert 0 < stats["champion_seconds"] < 60 * stats["n_predictions"]
     assert f"shadow of version {stats['champion']}: 0 of " in versions_command(served_folder)
+
+
+def test_challenger_is_returned_beside_the_champion_where_that_is_asked_for(
+    predict: Callable[..., httpx.Response],
+    add_version: Callable[..., str],
+    set_challenger: Callable[[str], None],
+    wait_until: Callable[..., None],
+    rock_mp3: bytes,
+    server: httpx.Client,
+) -> None:
+    expected = predict(rock_mp3).json()
+    genres = [f"{genre} too" for genre in expected["probabilities"]]
+    version = add_version(genres=genres)
+    set_challenger(version)
+    wait_until(lambda: "challenger" in predict(rock_mp3, compare="true").json())
+    answer = predict(rock_mp3, compare="true").json()["challenger"]
+    schemas.ChallengerPrediction.model_validate(answer, extra="forbid")
+    assert (answer["version"], answer["genre"]) == (version, f"{expected['genre']} too")
+    assert list(answer["probabilities"]) == genres
+    assert answer["confidence"] == pytest.approx(expected["confidence"], abs=1e-5)
+    wait_until(lambda: server.get("/model").json()["challenger"] == version)
 
 
 def test_challenger_with_another_transform_gets_features_of_its_own(

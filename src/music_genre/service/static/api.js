@@ -18,18 +18,25 @@ const MESSAGES = {
   failed: "The service failed.",
 };
 
-/** An error with a message for people; `canRetry` where the same may work later, `needsKey` where a key is needed. */
+/** An error with a message for people; `canRetry` where the same may work later, `needsKey` where a key is needed,
+ * `code` where it is one of the API. */
 export class ApiError extends Error {
-  constructor(message, { canRetry = false, needsKey = false } = {}) {
+  constructor(message, { canRetry = false, needsKey = false, code = "" } = {}) {
     super(message);
     this.canRetry = canRetry;
     this.needsKey = needsKey;
+    this.code = code;
   }
 }
 
 /** GET /model: name, version, genres, ... */
 export function getModel(key) {
   return requestJson("model", { headers: authorization(key) });
+}
+
+/** GET /model/card: Markdown. */
+export async function getCard(key) {
+  return (await request("model/card", { headers: authorization(key) })).text();
 }
 
 /** POST /feedback: the right genre of a song that was predicted; "right": the predicted one. */
@@ -39,6 +46,10 @@ export function sendFeedback(requestId, genre, key) {
 }
 
 async function requestJson(path, options) {
+  return (await request(path, options)).json();
+}
+
+async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -46,18 +57,20 @@ async function requestJson(path, options) {
     throw connectionError();
   }
   if (!response.ok) throw parseError(response.status, await response.text());
-  return response.json();
+  return response;
 }
 
-/** POST /predict with the timeline. `onProgress` gets the fraction of the bytes that were sent. */
-export function predict(file, key, onProgress, signal) {
+/** POST /predict. `fields` are those of the form beside the file, `onProgress` gets the fraction of the bytes that were
+ * sent, and `signal` may abort it. */
+export function predict(file, fields, { key, requestId, onProgress = () => {}, signal }) {
   return new Promise((resolve, reject) => {
     const form = new FormData();
-    form.append("timeline", "true");
+    for (const [name, value] of Object.entries(fields)) form.append(name, value);
     form.append("audio", file, file.name);
     const request = new XMLHttpRequest(); // fetch has no progress of uploads
     request.open("POST", "predict");
-    for (const [name, value] of Object.entries(authorization(key))) request.setRequestHeader(name, value);
+    const headers = { ...authorization(key), ...(requestId ? { "X-Request-Id": requestId } : {}) };
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
     request.onload = () => {
       if (request.status !== 200) return reject(parseError(request.status, request.responseText));
@@ -69,7 +82,7 @@ export function predict(file, key, onProgress, signal) {
     };
     request.onerror = () => reject(connectionError());
     request.onabort = () => reject(new DOMException("another song was chosen", "AbortError"));
-    signal.addEventListener("abort", () => request.abort());
+    signal?.addEventListener("abort", () => request.abort());
     request.send(form);
   });
 }
@@ -94,5 +107,5 @@ function parseError(status, body) {
   const message = MESSAGES[error.code] ?? `The service failed with status ${status}.`;
   const detail = typeof error.message === "string" ? ` (${error.message})` : "";
   const canRetry = status >= 500 || status === 408;
-  return new ApiError(message + detail, { canRetry, needsKey: status === 401 });
+  return new ApiError(message + detail, { canRetry, needsKey: status === 401, code: error.code });
 }

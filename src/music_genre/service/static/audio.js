@@ -4,7 +4,8 @@
 const SAMPLE_RATE_HZ = 22050;
 const N_FFT = 2048;
 const N_BANDS = 80;
-const MIN_HZ = 40;
+export const MIN_HZ = 40; // of the spectrogram
+export const MAX_HZ = SAMPLE_RATE_HZ / 2;
 const WINDOWS_PER_COLUMN = 3;
 const DYNAMIC_RANGE_DB = 70;
 const STEP_MS = 12;
@@ -56,7 +57,7 @@ export async function drawSpectrogram(canvas, buffer, isCurrent) {
 async function bandPowers(buffer, columns, isCurrent) {
   const power = new Float32Array(columns * N_BANDS);
   const edges = Array.from({ length: N_BANDS + 1 }, (_, band) => {
-    const hertz = MIN_HZ * (SAMPLE_RATE_HZ / 2 / MIN_HZ) ** (band / N_BANDS);
+    const hertz = MIN_HZ * (MAX_HZ / MIN_HZ) ** (band / N_BANDS);
     return (hertz * N_FFT) / SAMPLE_RATE_HZ;
   });
   const hann = Float32Array.from({ length: N_FFT }, (_, n) => 0.5 - 0.5 * Math.cos((2 * Math.PI * n) / N_FFT));

@@ -1,35 +1,36 @@
-// The page: one song at a time, its audio and its prediction side by side.
+// The page: songs come in, are sent to the service, and the selected one is shown.
 
-import { ApiError, getModel, predict } from "./api.js";
-import { decodeAudio, drawSpectrogram, waveformPeaks } from "./audio.js";
-import { audio, load, loadedDuration, showDuration, showPosition, watch } from "./player.js";
-import { askFeedback, hideFeedback } from "./feedback.js";
+import { ApiError, getCard, getModel, predict } from "./api.js";
+import { copyText, curlCommand, download, toCsv, toJson } from "./exports.js";
+import { showExplanation } from "./explanation.js";
+import { askFeedback } from "./feedback.js";
+import { renderMarkdown } from "./markdown.js";
+import { connectRecorder } from "./recorder.js";
 import {
-  drawTimeline,
-  fillTable,
-  formatPercent,
-  formatTime,
-  genreColour,
-  isTruncated,
-  probabilitiesAt,
-} from "./timeline.js";
-import WaveSurfer from "./vendor/wavesurfer/wavesurfer.esm.js";
+  addSongs,
+  clearSongs,
+  connect,
+  finishedSongs,
+  resend,
+  resendRefused,
+  selectedSong,
+  showProgress,
+} from "./songs.js";
+import { open, showSongDuration, update } from "./view.js";
+import { decodeForModel, encodeWav } from "./wav.js";
 
-const MAX_DRAWN_SECONDS = 1800; // longer recordings are not decoded here: their samples would fill the memory
-const N_PEAKS = 1500;
 const RETRY_MS = 2000; // between requests to a service that is starting
+const DECODED_HERE = new Set(["undecodable", "unsupported"]); // errors of files that a browser may be able to decode
 
 const element = (id) => document.getElementById(id);
-const styleNonce = document.querySelector("link[rel=stylesheet]").nonce;
 
-let song = null; // {file, controller, prediction, waveform}
-let takesFeedback = false;
+let model = null; // as GET /model has it
 let key = sessionStorage.getItem("key") ?? "";
 
-// ---- choosing a song
+// ---- songs come in
 
 element("file").addEventListener("change", (event) => {
-  if (event.target.files[0]) open(event.target.files[0]);
+  add(event.target.files);
   event.target.value = "";
 });
 for (const button of document.querySelectorAll("[data-sample]")) {
@@ -42,60 +43,104 @@ for (const type of ["dragover", "dragleave", "drop"]) {
   });
 }
 addEventListener("drop", (event) => {
-  const file = event.dataTransfer.files[0];
-  if (file) open(file);
-  else showError(new ApiError("This is not a file. Drop a song from your computer."));
+  if (event.dataTransfer.files.length) add(event.dataTransfer.files);
+  else showError(new ApiError("This is not a file. Drop songs from your computer."));
 });
-element("retry").addEventListener("click", () => (song ? open(song.file) : showModel()));
-element("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  key = element("api-key").value;
-  sessionStorage.setItem("key", key);
-  showModel();
-  if (song) open(song.file);
-});
+connectRecorder({ getModel: () => model, onRecording: (file) => add([file]), onError: showError });
+
+function add(files) {
+  if (!files.length) return;
+  showError(null);
+  const left = addSongs(files);
+  if (left) showError(new ApiError(`The list is full: ${left} of ${files.length} were not added. Clear it for more.`));
+}
 
 async function openSample(name) {
   try {
     const response = await fetch(`static/samples/${name}`);
     if (!response.ok) throw new ApiError("The sample clip is missing.");
-    open(new File([await response.blob()], name, { type: "audio/ogg" }));
+    add([new File([await response.blob()], name, { type: "audio/ogg" })]);
   } catch (error) {
     showError(error instanceof ApiError ? error : new ApiError("The service cannot be reached."));
   }
 }
 
-/** Load a song, draw it and request its prediction, all at once: none waits for another. */
-function open(file) {
-  song?.controller.abort();
-  song?.waveform?.destroy();
-  const current = (song = { file, controller: new AbortController() });
-  load(file);
-  clear(file.name);
-  predictSong(current).catch((error) => handleError(current, error));
-  drawSong(current).catch((error) => handleError(current, error));
+// ---- they are sent
+
+connect({ send: sendSong, show: showSong });
+
+/** The prediction of a song. What only the browser can decode is sent once more, as WAV. */
+async function sendSong(song, signal) {
+  if (!(await isReadable(song.file))) throw new ApiError("This file cannot be read; it may be a folder.");
+  let prediction;
+  try {
+    prediction = await post(song, signal);
+  } catch (error) {
+    if (!DECODED_HERE.has(error.code) || !model) throw error;
+    const buffer = await decodeForModel(song.file, model);
+    if (!buffer || signal.aborted) throw error;
+    song.wav = encodeWav(buffer, song.name, model);
+    prediction = await post(song, signal);
+  }
+  if (model && model.version !== prediction.model.version) showModel(); // another one was promoted
+  return prediction;
 }
 
-function clear(name) {
-  showError(null);
-  hideFeedback();
-  element("song").hidden = false;
-  element("file-name").textContent = name;
-  for (const id of ["prediction", "truncation", "notes", "tags", "genres"]) element(id).replaceChildren();
-  element("genres-heading").hidden = element("details").hidden = true;
-  element("player").hidden = false;
-  element("lanes").ariaBusy = "true";
-  for (const canvas of document.querySelectorAll("canvas")) canvas.width = 1;
-  showMoment();
+function post(song, signal) {
+  const fields = { timeline: "true", ...(isComparing() ? { compare: "true" } : {}) };
+  const onProgress = (fraction) => {
+    showProgress(song, fraction);
+    if (song !== selectedSong()) return;
+    element("progress").hidden = fraction === 1;
+    element("progress").value = fraction;
+  };
+  return predict(song.wav ?? song.file, fields, { key, onProgress, signal });
 }
 
-function handleError(current, error) {
-  if (error.name === "AbortError" || current !== song) return;
-  if (!(error instanceof ApiError)) throw error;
-  element("progress").hidden = true;
-  element("prediction").replaceChildren();
-  element("player").hidden = audio.error !== null;
-  showError(error);
+/** What the prediction of a song depends on, by a request with the same id: feedback on both is one. */
+async function explain(song) {
+  const requestId = song.prediction.request_id;
+  const { explanation } = await predict(song.wav ?? song.file, { explain: "true" }, { key, requestId });
+  if (!explanation) throw new ApiError("The model was changed meanwhile. Try again.");
+  return explanation;
+}
+
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isComparing() {
+  return element("compare").checked && Boolean(model?.challenger);
+}
+
+element("compare").addEventListener("change", () => {
+  const song = selectedSong();
+  if (song?.prediction) resend(song);
+});
+
+// ---- the selected one is shown
+
+/** Show the selected song; `isNew` where it is another, or is sent again. */
+function showSong(song, isNew) {
+  if (isNew) {
+    open(song);
+    element("copy-text").hidden = true;
+    element("action-status").textContent = "";
+  }
+  if (!song) return showError(null);
+  element("progress").hidden = song.state !== "sending" || song.progress === 1;
+  element("progress").value = song.progress ?? 0;
+  update(model);
+  if (isNew || song.error) showError(song.error ?? null);
+  if (!song.prediction) return;
+  const n = finishedSongs().length;
+  element("download-label").textContent = n > 1 ? `Download all ${n}` : "Download";
+  if (model?.feedback) askFeedback(song.prediction, key);
 }
 
 /** Show an error, or, with null, none. */
@@ -109,152 +154,67 @@ function showError(error) {
   }
 }
 
-// ---- the prediction
-
-async function predictSong(current) {
-  const start = performance.now();
-  setHeadline("Predicting…");
-  const progress = element("progress");
-  progress.hidden = false;
-  progress.value = 0;
-  const onProgress = (fraction) => {
-    progress.value = fraction;
-    progress.hidden = fraction === 1;
-  };
-  current.prediction = await predict(current.file, key, onProgress, current.controller.signal);
-  if (current !== song) return;
-  progress.hidden = true;
-  showPrediction(current.prediction, (performance.now() - start) / 1000);
-  showSongDuration();
-}
-
-function setHeadline(headline, ...more) {
-  const strong = document.createElement("strong");
-  strong.textContent = headline;
-  const rest = document.createElement("span");
-  rest.textContent = more.join(" ");
-  element("prediction").replaceChildren(strong, rest);
-}
-
-function showPrediction(prediction, seconds) {
-  const ranking = Object.entries(prediction.probabilities).sort((a, b) => b[1] - a[1]);
-  const next = ranking.slice(1, 3).map(([genre, probability]) => `${genre} ${formatPercent(probability)}`).join(", ");
-  const { name, version } = prediction.model;
-  const source = `Predicted by ${name} version ${version} in ${seconds.toFixed(1)} s.`;
-  const best = `${prediction.genre}, ${formatPercent(prediction.confidence)}`;
-  if (prediction.confident) setHeadline(best, `Then ${next}.`, source);
-  else setHeadline("Low confidence", `Most likely ${best}; then ${next}.`, source);
-  const tags = (prediction.tags ?? []).map(({ tag, probability }) => `${tag} ${formatPercent(probability)}`);
-  element("tags").textContent = tags.length ? `The encoder's own tags: ${tags.join(", ")}.` : "";
-  element("notes").textContent = (prediction.notes ?? []).map((note) => note.message).join(" ");
-  showFeedback();
-  fillTable(element("timeline-table"), prediction);
-  element("genres-heading").hidden = element("details").hidden = false;
-  element("genres").replaceChildren(...Object.keys(prediction.probabilities).map(genreRow));
-}
-
-function showFeedback() {
-  if (takesFeedback && song?.prediction) askFeedback(song.prediction, key);
-}
-
-function genreRow(genre, index) {
-  const [row, swatch, name, bar, output] = ["li", "i", "b", "div", "output"].map((tag) => document.createElement(tag));
-  const fill = bar.appendChild(document.createElement("div"));
-  bar.className = "bar";
-  swatch.style.background = fill.style.background = genreColour(index);
-  name.textContent = genre;
-  output.setAttribute("aria-live", "off");
-  row.append(swatch, name, bar, output);
-  return row;
-}
-
-// ---- the audio
-
-async function drawSong(current) {
-  const isCurrent = () => current === song;
-  const duration = await loadedDuration();
-  if (!isCurrent() || duration === null || duration > MAX_DRAWN_SECONDS) return;
-  let buffer;
-  try {
-    buffer = await decodeAudio(current.file);
-  } catch {
-    return; // The browser can play it but not decode it: the prediction is shown without plots.
-  }
-  const peaks = await waveformPeaks(buffer, N_PEAKS, isCurrent);
-  const colours = getComputedStyle(document.documentElement);
-  current.waveform = WaveSurfer.create({
-    container: element("waveform"),
-    media: audio,
-    peaks: [peaks],
-    duration,
-    height: element("waveform").clientHeight,
-    waveColor: colours.getPropertyValue("--wave"),
-    progressColor: colours.getPropertyValue("--accent"),
-    cursorWidth: 0,
-    interact: false,
-    normalize: true,
-    cspNonce: styleNonce,
-  });
-  await drawSpectrogram(element("spectrogram"), buffer, isCurrent);
-  element("lanes").ariaBusy = "false";
-}
-
-audio.addEventListener("error", () => {
-  element("file-name").textContent = `${song.file.name}: this browser cannot play it`;
-  if (!element("error").hidden) element("player").hidden = true;
+element("retry").addEventListener("click", () => {
+  const song = selectedSong();
+  if (song?.error) resend(song);
+  else showModel();
 });
-watch({ onPosition: showMoment, onDuration: showSongDuration });
+element("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = element("api-key").value;
+  sessionStorage.setItem("key", key);
+  showModel();
+  resendRefused();
+});
 
-/** Everything that depends on the duration of the song, which may become known before its prediction or after it. */
-function showSongDuration() {
-  const duration = songDuration();
-  if (!duration) return;
-  showDuration(duration);
-  showMoment();
-  const prediction = song?.prediction;
-  if (!prediction) return;
-  drawTimeline(element("timeline"), prediction, duration);
-  element("truncation").textContent = isTruncated(prediction, duration)
-    ? `Only the first ${formatTime(prediction.duration_seconds)} could be decoded.`
-    : "";
-}
+// ---- what can be done with answers
 
-/** Seconds: those that the browser finds, or the service where the browser cannot play the song. */
-function songDuration() {
-  return Number.isFinite(audio.duration) ? audio.duration : (song?.prediction?.duration_seconds ?? 0);
-}
-
-/** The position, and the probabilities there. */
-function showMoment() {
-  const [moment, duration] = [audio.currentTime, songDuration()];
-  const time = `${formatTime(moment)} of ${formatTime(duration)}`;
-  const prediction = song?.prediction;
-  const isBeyond = Boolean(prediction) && isTruncated(prediction, moment);
-  element("genres").hidden = isBeyond;
-  if (isBeyond) element("genres-heading").textContent = `Not decoded at ${formatTime(moment)}`;
-  if (!prediction || isBeyond) return showPosition(duration, time);
-  const probabilities = probabilitiesAt(prediction, moment);
-  const best = Object.keys(probabilities).reduce((a, b) => (probabilities[b] > probabilities[a] ? b : a));
-  showPosition(duration, `${time}, ${best} ${formatPercent(probabilities[best])}`);
-  element("genres-heading").textContent = `Genres at ${formatTime(moment)}`;
-  Object.values(probabilities).forEach((probability, index) => {
-    const row = element("genres").children[index];
-    row.querySelector(".bar div").style.transform = `scaleX(${probability})`;
-    row.querySelector("output").textContent = formatPercent(probability);
-    row.classList.toggle("best", row.querySelector("b").textContent === best);
-  });
-}
+element("clear").addEventListener("click", () => {
+  clearSongs();
+  element("file").focus();
+});
+element("copy").addEventListener("click", async () => {
+  const command = curlCommand(selectedSong().name, { needsKey: Boolean(key), compare: isComparing() });
+  element("action-status").textContent = await copyText(command);
+});
+element("download-json").addEventListener("click", () => download(toJson(finishedSongs()), "genres.json", "application/json"));
+element("download-csv").addEventListener("click", () => download(toCsv(finishedSongs()), "genres.csv", "text/csv"));
+element("explain").addEventListener("click", async () => {
+  const song = selectedSong();
+  if (element("explain").ariaPressed === "true") return showExplanation(null);
+  const status = element("action-status");
+  element("explain").disabled = true;
+  status.textContent = "Leaving out parts of the song, one after the other…";
+  let message = "";
+  try {
+    song.explanation ??= await explain(song);
+  } catch (error) {
+    message = error.message;
+  }
+  element("explain").disabled = false;
+  if (song !== selectedSong()) return;
+  status.textContent = message;
+  if (!song.explanation) return;
+  showExplanation(song.explanation);
+  showSongDuration();
+});
 
 // ---- the page itself
 
 async function showModel() {
   try {
-    const { name, version, genres, feedback } = await getModel(key);
-    takesFeedback = feedback;
-    showFeedback();
+    model = await getModel(key);
+    const { name, version, genres } = model;
     element("model").textContent = `${name} version ${version} predicts ${genres.length} genres: ${genres.join(", ")}`;
+    element("demo").hidden = !(model.data_source ?? "").split("+").includes("sample");
+    element("compare-option").hidden = !model.challenger;
+    element("compare-label").textContent = `Compare with version ${model.challenger}, the challenger`;
+    element("open-card").hidden = !model.card;
+    element("record").disabled = false;
     element("key-form").hidden = true;
-    showError(null);
+    const song = selectedSong();
+    if (song) showSong(song, false);
+    showError(song?.error ?? null);
   } catch (error) {
     element("model").textContent = "";
     showError(error);
@@ -262,11 +222,22 @@ async function showModel() {
   }
 }
 
-let width = innerWidth;
-addEventListener("resize", () => {
-  if (innerWidth === width) return;
-  width = innerWidth;
-  showSongDuration();
+element("open-card").addEventListener("click", async () => {
+  try {
+    element("card-text").replaceChildren(...renderMarkdown(await getCard(key)));
+    element("card").showModal();
+  } catch (error) {
+    showError(error);
+  }
+});
+element("close-card").addEventListener("click", () => element("card").close());
+let closed = []; // what is open on paper only
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const details of closed) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of closed) details.open = false;
 });
 
 showModel();

@@ -64,7 +64,18 @@ export function drawTimeline(canvas, prediction, duration) {
     labels.push([genre, xs, top, [...bottom], width]);
     bottom.splice(0, bottom.length, ...top);
   });
+  fadeEdges(context, prediction, width, height);
   for (const label of labels) drawLabel(context, ...label); // last: no area covers a label
+}
+
+/** Make the segments paler that have audio on one side only. */
+function fadeEdges(context, prediction, width, height) {
+  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--fade");
+  for (const { start_seconds: start, end_seconds: end, edge } of prediction.segments) {
+    if (!edge) continue;
+    const x = (width * start) / prediction.duration_seconds;
+    context.fillRect(x, 0, (width * end) / prediction.duration_seconds - x, height);
+  }
 }
 
 /** Write a genre's name where its area is highest, if there is enough space. */
@@ -86,14 +97,16 @@ function drawLabel(context, genre, xs, top, bottom, width) {
 export function fillTable(table, prediction) {
   const genres = Object.keys(prediction.probabilities);
   const caption = document.createElement("caption");
-  caption.textContent = "Prediction of each segment";
+  caption.textContent = prediction.segments.some((segment) => segment.edge)
+    ? "Prediction of each segment; * at an end, where the model hears audio on one side only"
+    : "Prediction of each segment";
   const head = tableRow("th", ["From", "To", "Genre", ...genres]);
   for (const cell of head.children) cell.scope = "col";
   const rows = prediction.segments.map((segment) =>
     tableRow("td", [
       formatTime(segment.start_seconds),
       formatTime(segment.end_seconds),
-      segment.genre,
+      segment.edge ? `${segment.genre}*` : segment.genre,
       ...genres.map((genre) => formatPercent(segment.probabilities[genre])),
     ]),
   );
