@@ -38,6 +38,19 @@ def test_tensorflow_says_nothing_when_it_is_imported(imported: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "2.0\n", "from C")
 
 
+@pytest.mark.parametrize(("options", "said"), [((), ""), (("-W", "default"), "FutureWarning: soon")])
+def test_warnings_of_libraries_about_their_future_are_shown_where_they_are_asked_for(
+    options: tuple[str, ...], said: str
+) -> None:
+    script = (
+        "import warnings\nfrom music_genre.runtime import configure_libraries\nconfigure_libraries()\n"
+        "warnings.warn('soon', FutureWarning)"
+    )
+    done = subprocess.run([sys.executable, *options, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert said in done.stderr if said else done.stderr == ""
+
+
 def test_import_of_tensorflow_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "tensorflow.py").write_text("raise ImportError('no such processor')")
     script = "from music_genre.runtime import configure_libraries\nconfigure_libraries()\nimport tensorflow"

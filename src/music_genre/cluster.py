@@ -104,8 +104,13 @@ class Cluster:
         return MusicGenreError(f"the Dask scheduler at {self.address} is lost; start it, run again: what is done stays")
 
 
-def connect(n_tasks: int) -> Cluster:
-    """The scheduler that the environment names, or one of this process, which has a worker a core."""
+def connect(n_tasks: int, announce: bool) -> Cluster:
+    """The scheduler that the environment names, or one of this process, which has a worker a core.
+
+    Args:
+        n_tasks: that will be submitted.
+        announce: whether to print the address of the dashboard, where a connection is new.
+    """
     address, n_workers = os.environ.get(ADDRESS_VARIABLE, ""), min(cores(), n_tasks)
     cluster = _clusters.get(address)
     if cluster is None or cluster.client.status != "running":
@@ -113,7 +118,8 @@ def connect(n_tasks: int) -> Cluster:
         atexit.register(client.close)
         cluster = Cluster(client.scheduler.address, client)
         cluster.check_workers()
-        tqdm.write(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
+        if announce:
+            tqdm.write(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
         _clusters[address] = cluster
     elif not address and n_workers > len(cluster.client.cluster.worker_spec):
         cluster.client.cluster.scale(n_workers)

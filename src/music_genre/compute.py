@@ -102,7 +102,7 @@ def _map_on_cluster(
     description: str,
     on_crash: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
-    cluster = connect(-(-len(items) // CHUNK_SIZE))
+    cluster = connect(-(-len(items) // CHUNK_SIZE), announce=bool(description))
 
     def submit(items: Sequence[Item]) -> Future:
         # Dask looks for tasks in arguments, so there are none.

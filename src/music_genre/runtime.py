@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -37,6 +38,8 @@ def configure_libraries() -> None:
         sys.meta_path.insert(0, _QUIET_TENSORFLOW)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every store that MLflow opens
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore", FutureWarning)  # libraries about each other: no user can act on them
     # MLflow may be imported already, with the level that the environment had then.
     logging.getLogger("mlflow").setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from music_genre.compute import IN_PROCESS_CLIPS
 from processes import run
 
 
@@ -15,6 +16,16 @@ def test_prediction_loads_what_answers_and_nothing_else(onnx_project: Path, song
     assert (code, err) == (0, "")
     assert sum(json.loads(out)["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert loaded == {"numpy", "scipy", "onnxruntime", "soundfile"}
+
+
+@pytest.mark.slow
+def test_prediction_of_many_files_prints_predictions_alone(onnx_project: Path, song_wav: Path, tmp_path: Path) -> None:
+    for number in range(IN_PROCESS_CLIPS + 1):
+        (tmp_path / f"{number:02}.wav").symlink_to(song_wav)
+    code, out, err, loaded = run(onnx_project, "predict", tmp_path)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == IN_PROCESS_CLIPS + 1
+    assert "distributed" in loaded
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -205,6 +205,26 @@ def test_locked_store_is_left_to_mlflow(root: Path) -> None:
     assert local_registry(root).versions
 
 
+def test_store_whose_writer_was_killed_is_left_to_mlflow_which_mends_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, killed = local_registry(root), root / "killed"
+    killed.mkdir()
+    with closing(sqlite3.connect(root / "mlflow.db", isolation_level=None)) as store:
+        store.execute("PRAGMA cache_size = 1")  # changes are written to the file before they are committed
+        store.execute("BEGIN")
+        store.execute("UPDATE registered_model_aliases SET version = 1")
+        store.execute("CREATE TABLE large AS SELECT randomblob(20000) FROM alembic_version")
+        for _ in range(8):
+            store.execute("INSERT INTO large SELECT randomblob(20000) FROM large")
+        for file in root.glob("mlflow.db*"):
+            shutil.copy(file, killed)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow set it for this process
+    assert read_registry(killed, NAME) is None
+    assert by_mlflow(killed)[1] == without_locations(expected)
+    assert local_registry(killed) == expected
+
+
 def test_files_that_are_lost_elsewhere_or_of_another_program_are_left_to_mlflow(root: Path, tmp_path: Path) -> None:
     version = local_registry(root).resolve("champion")
     for location in (None, "", "mlartifacts", "mlflow-artifacts:/1", "s3://bucket/1", "file://server/1", "/nowhere"):
