@@ -14,21 +14,27 @@ from music_genre.service.connections import HeaderTimeoutProtocol
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[ASGIApp], int]]:
-    """Serves an application as the service does, until the test ends; returns the port."""
+def servers() -> Iterator[list[tuple[uvicorn.Server, threading.Thread]]]:
+    """The servers of ``serve``, and their threads; they end with the test."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    yield running
+    for server, thread in running:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def serve(servers: list[tuple[uvicorn.Server, threading.Thread]]) -> Callable[[ASGIApp], int]:
+    """Serves an application as the service does, until the test ends; returns the port."""
 
     def start(app: ASGIApp) -> int:
         config = uvicorn.Config(app, port=0, http=HeaderTimeoutProtocol, lifespan="off", log_config=None)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
-        running.append((server, thread))
+        servers.append((server, thread))
         while not server.started:
             time.sleep(0.01)
         return int(server.servers[0].sockets[0].getsockname()[1])
 
-    yield start
-    for server, thread in running:
-        server.should_exit = server.force_exit = True
-        thread.join()
+    return start

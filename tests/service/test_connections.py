@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 
@@ -103,6 +104,23 @@ def test_pipelined_requests_are_answered(connection: socket.socket) -> None:
     time.sleep(TIMEOUT_S / 4)
     connection.sendall(HEADERS[20:] + b"bod2")
     assert read_response(connection, b"bod2").endswith(b"bod2")
+
+
+def test_upload_in_progress_keeps_no_server_from_stopping(
+    connection: socket.socket,
+    servers: list[tuple[uvicorn.Server, threading.Thread]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "SHUTDOWN_TIMEOUT_S", 0.5)
+    connection.sendall(HEADERS)
+    time.sleep(0.1)
+    ((server, thread),) = servers
+    server.should_exit = True
+    thread.join(0.4)
+    assert thread.is_alive()  # the request may end
+    thread.join(5)
+    assert not thread.is_alive()
+    assert read_all(connection) == b""
 
 
 async def respond(scope: Scope, receive: object, send: Callable[[Message], object]) -> None:

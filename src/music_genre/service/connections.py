@@ -16,10 +16,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from music_genre.service.errors import ErrorCode, error_response
 
 HEADERS_TIMEOUT_S = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
+SHUTDOWN_TIMEOUT_S = 30.0  # for which a server that is stopped waits for requests in progress
 
 
 class HeaderTimeoutProtocol(H11Protocol):
-    """HTTP of a connection that is closed where a request's headers do not come in time; h11 limits their size."""
+    """HTTP of a connection that is closed where a request's headers do not come in time, and a while after the server
+    is told to stop. h11 limits the size of headers.
+    """
 
     header_timer: asyncio.TimerHandle | None = None
 
@@ -38,6 +41,11 @@ class HeaderTimeoutProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.stop_header_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        # A slow upload would keep the server from stopping.
+        self.loop.call_later(SHUTDOWN_TIMEOUT_S, self.transport.close)
 
     def start_header_timer(self) -> None:
         """Close the connection after a while, unless the timer is stopped before."""
