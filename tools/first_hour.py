@@ -220,8 +220,8 @@ def adapt(hour: Hour, command: str) -> str:
     command = command.replace("--version 3", "--version 1").replace("localhost:3000", served)
     command = command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
     if "forget" in command:
-        first = must(hour, "head -2 data/split_ledger.csv | tail -1").split(",")[0].strip()
-        command = re.sub(r"forget \S+", f"forget {first}", command)
+        first = must(hour, "python -c 'import pandas as p; print(p.read_parquet(\"data/tracks.parquet\").track_id[0])'")
+        command = re.sub(r"forget \S+", f"forget {first.strip()}", command)
     return command
 
 
