@@ -60,6 +60,12 @@ def test_any_genre_can_be_written(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == len(figures)
 
 
+def test_legend_of_an_embedding_has_every_genre() -> None:
+    genres = ("_indie", "音乐")  # by itself a legend leaves out what begins with an underscore
+    figure = plot_embedding({"PCA": np.zeros((2, 2)), "t-SNE": np.zeros((2, 2))}, np.arange(2), genres, "crnn")
+    assert [text.get_text() for text in figure.axes[-1].get_legend().get_texts()] == list(genres)
+
+
 def test_saliency_names_the_actual_genre_where_it_is_known() -> None:
     mel = np.full((64, 32), -40, np.float32)
     known = SaliencyExample(0, 2, 0.751, mel, mel, mel)

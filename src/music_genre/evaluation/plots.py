@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from music_genre.evaluation import metrics
+from music_genre.evaluation.fonts import font_families
 from music_genre.evaluation.results import ModelPredictions
 from music_genre.features.params import FLOOR_DB
 from music_genre.features.store import SpectrogramStore
@@ -149,13 +150,18 @@ def plot_agreement(table: pd.DataFrame, first: str, second: str, title: str) -> 
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG; the same figure is the same bytes. Dollar signs in genres and file names are text, no formulas."""
+    """Write a PNG; the same figure is the same bytes. Names are drawn as they are: in any script, and a dollar sign
+    begins no formula.
+    """
+    from matplotlib import rc_context
     from matplotlib.text import Text
 
+    families = list(font_families())
     for text in figure.findobj(Text):
-        text.set_parse_math(False)
+        text.set(parse_math=False, fontfamily=families)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    with rc_context({"text.parse_math": False, "font.family": families}):  # for labels that are made while drawing
+        figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
 def plot_evaluation(folder: Path, name: str, data: SpectrogramStore, predictions: ModelPredictions) -> None:

@@ -15,6 +15,7 @@ from music_genre.interpretation.feature_visualization import FilterVisualization
 from music_genre.interpretation.saliency import SaliencyExample
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
@@ -152,13 +153,16 @@ def plot_embedding(
     figure = Figure(figsize=(5.2 * len(projections), 5.2), layout="constrained")
     figure.suptitle(title)
     colours = colormaps["tab10"]
+    handles: list[Artist] = []
     for column, (name, points) in enumerate(projections.items(), start=1):
         subplot = figure.add_subplot(1, len(projections), column, title=name, xticks=[], yticks=[])
-        for code, genre in enumerate(genres):
+        handles = []
+        for code in range(len(genres)):
             x, y = points[label == code].T
             marker = MARKERS[code % len(MARKERS)]
-            subplot.scatter(x, y, s=16, alpha=0.75, color=colours(code % 10), marker=marker, label=genre)
-    subplot.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+            handles.append(subplot.scatter(x, y, s=16, alpha=0.75, color=colours(code % 10), marker=marker))
+    # By itself a legend leaves out labels that begin with an underscore.
+    subplot.legend(handles, genres, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
