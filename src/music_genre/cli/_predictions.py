@@ -14,9 +14,10 @@ import typer
 from music_genre.errors import MusicGenreError
 
 Predicted = dict[str, Any] | MusicGenreError  # what ``inference.format_prediction`` gives, or why there is none
+Results = Iterable[tuple[Path, Predicted]]
 
 
-def print_results(results: Iterable[tuple[Path, Predicted]], as_json: bool) -> int:
+def print_results(results: Results, as_json: bool) -> int:
     """Print predictions on stdout and errors on stderr; returns the number of errors."""
     n_errors = 0
     for path, result in results:
@@ -36,7 +37,7 @@ def print_results(results: Iterable[tuple[Path, Predicted]], as_json: bool) -> i
     return n_errors
 
 
-def write_lines(results: Iterable[tuple[Path, Predicted]], output: Path) -> int:
+def write_lines(results: Results, output: Path) -> int:
     """Write a JSON object a line, of a file with an error only ``file`` and ``error``; returns the number of errors.
 
     Each line is written at once, so that an interrupted command leaves the predictions that it made.
@@ -51,7 +52,7 @@ def write_lines(results: Iterable[tuple[Path, Predicted]], output: Path) -> int:
     return n_errors
 
 
-def write_table(results: Iterable[tuple[Path, Predicted]], genres: Sequence[str], output: Path) -> int:
+def write_table(results: Results, genres: Sequence[str], output: Path) -> int:
     """Write a CSV row a file, each at once; returns the number of errors."""
     n_errors = 0
     with opened(output) as stream:

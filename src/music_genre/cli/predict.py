@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,7 +11,7 @@ import typer
 
 from music_genre.audio.folder import audio_files, check_file
 from music_genre.cli._context import ExitCode, ModelOption, check_output, load_model
-from music_genre.cli._predictions import Predicted, opened, print_results, report_error, write_lines, write_table
+from music_genre.cli._predictions import Results, opened, print_results, report_error, write_lines, write_table
 from music_genre.cli._server import PredictionServer, find_api_key
 from music_genre.errors import AudioError, MusicGenreError
 from music_genre.paths import ProjectPaths
@@ -49,9 +49,10 @@ def predict(
     """
     paths = files or []
     check_usage(paths, timeline, as_json, output, input_arrays)
-    if server is not None:
+    if server is None:
+        ProjectPaths.find()
+    else:
         check_server(server, is_given(ctx, "model"), input_arrays)
-    journal = None if server else ProjectPaths.find().cache / "predict-journal"
     if output:
         check_output(output)
     if input_arrays and output:
@@ -66,16 +67,11 @@ def predict(
             report_missing(file)
         raise no_prediction(paths, audio)
     description = "Predicting" if output else ""
-    if server is not None:
-        service = PredictionServer(server, find_api_key())
-        genres = service.read_genres()
-        n_errors = write_results(service.predict_files(audio, timeline, description), genres, as_json, output)
+    if server is None:
+        results, genres = predict_here(model, audio, timeline, description)
     else:
-        bundle, threshold = load_model(model)
-        from music_genre.inference.batch import predict_files
-
-        results = predict_files(bundle, threshold, audio, timeline, description, journal)
-        n_errors = write_results(results, bundle.manifest.genres, as_json, output)
+        results, genres = ask_server(server, audio, timeline, description)
+    n_errors = write_results(results, genres, as_json, output)
     if output:
         typer.echo(f"{len(audio) - n_errors} predictions, {n_errors} errors written to {output}")
         if n_errors:
@@ -84,9 +80,23 @@ def predict(
         raise no_prediction(paths, audio)
 
 
-def write_results(
-    results: Iterable[tuple[Path, Predicted]], genres: Sequence[str], as_json: bool, output: Path | None
-) -> int:
+def predict_here(model: str, audio: Sequence[Path], timeline: bool, description: str) -> tuple[Results, Sequence[str]]:
+    """Predictions by a model that is loaded here, and its genres."""
+    bundle, threshold = load_model(model)
+    from music_genre.inference.batch import predict_files
+
+    journal = ProjectPaths.find().cache / "predict-journal"
+    return predict_files(bundle, threshold, audio, timeline, description, journal), bundle.manifest.genres
+
+
+def ask_server(url: str, audio: Sequence[Path], timeline: bool, description: str) -> tuple[Results, Sequence[str]]:
+    """Predictions by a running service, and the genres of its model."""
+    service = PredictionServer(url, find_api_key())
+    genres = service.read_genres()
+    return service.predict_files(audio, timeline, description), genres
+
+
+def write_results(results: Results, genres: Sequence[str], as_json: bool, output: Path | None) -> int:
     """Print predictions, or write them to a file; returns the number of errors."""
     if not output:
         return print_results(results, as_json)
