@@ -89,12 +89,10 @@ def to_onnx(classifier: Pipeline) -> ModelProto:
     scaler, calibrated = classifier["scaler"], classifier["svc"].calibrated_classifiers_[0]
     scores = Pipeline([("scaler", scaler), ("svc", calibrated.estimator)])
     features = [("features", FloatTensorType([None, scaler.n_features_in_]))]
-    options = {id(scores): {"raw_scores": True, "zipmap": False}}
+    options = {id(step): {"raw_scores": True, "zipmap": False} for step in (scores, calibrated.estimator)}
     network: ModelProto = convert(scores, initial_types=features, options=options, target_opset=OPSETS)
     # It converts no calibration by temperature, so that follows here.
     raw, beta = network.graph.output[1].name, np.float32(calibrated.calibrators[0].beta_)
-    if len(calibrated.classes) == 2:
-        beta = -beta  # raw scores of two classes come with the other sign than ``decision_function``
     network.graph.initializer.append(numpy_helper.from_array(np.array(beta), "beta"))
     network.graph.node.extend(
         [helper.make_node("Mul", [raw, "beta"], ["logits"]), helper.make_node("Softmax", ["logits"], ["p"], axis=1)]
