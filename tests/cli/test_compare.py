@@ -343,7 +343,9 @@ def test_name_of_two_things_is_taken_for_the_version_and_says_so(command: Comman
     finally:
         run_in(in_repository, "git", "tag", "--delete", "2")
     assert found["a"]["name"] == "version 2"
-    assert found["notes"][0].startswith("A: taken for version 2; the name is also the commit 2 (")
+    assert found["notes"][0].startswith(
+        "A: taken for version 2; the name is also the commit 2"
+    )  # with its hash, which may begin so, too
 
 
 def test_workspace_with_changed_params_says_that_its_reports_are_older(command: Command, in_repository: Path) -> None:
