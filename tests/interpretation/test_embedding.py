@@ -7,7 +7,15 @@ from functools import partial
 import numpy as np
 import pytest
 
-from music_genre.interpretation.embedding import clustering_metrics, pca_projection, standardize, tsne_projection
+from music_genre.interpretation.embedding import (
+    PCA,
+    TSNE,
+    clustering_metrics,
+    pca_projection,
+    projection_table,
+    standardize,
+    tsne_projection,
+)
 
 
 def test_clusters_that_are_the_genres_score_one_and_random_ones_zero() -> None:
@@ -42,3 +50,15 @@ def test_constant_features_are_zero() -> None:
     assert np.all(standardized[:, 1] == 0)
     np.testing.assert_allclose(standardized[:, [0, 2]].mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(standardized[:, [0, 2]].std(axis=0), 1, atol=1e-6)
+
+
+def test_table_of_projections_has_both_axes_of_each_clip() -> None:
+    projections = {PCA: np.array([[1.0, 2.0], [3.0, 4.0]]), TSNE: np.array([[5.0, 6.0], [7.0, 8.0]])}
+    table = projection_table(np.array([10, 11]), projections)
+    assert table.to_dict("list") == {
+        "track_id": [10, 11],
+        "principal components x": [1.0, 3.0],
+        "principal components y": [2.0, 4.0],
+        "t-SNE x": [5.0, 7.0],
+        "t-SNE y": [6.0, 8.0],
+    }

@@ -45,7 +45,8 @@ def test_filters_faithfulness_clusters_and_plots_are_written(result: NetworkInte
 
 def test_undefined_metrics_are_null(tmp_path: Path) -> None:
     clusters = {"clusters": 2, "adjusted_rand": 0.123456, "silhouette": None, "silhouette_of_genres": None}
-    result = NetworkInterpretation(pd.DataFrame({"layer": []}), pd.DataFrame({"method": []}), clusters, {})
+    empty = pd.DataFrame({"method": []})
+    result = NetworkInterpretation(empty, empty, clusters, empty, {})
     (tmp_path / "tables").mkdir()
     interpret.write_interpretation(tmp_path, result)
     expected = {"clusters": 2, "adjusted_rand": 0.1235, "silhouette": None, "silhouette_of_genres": None}

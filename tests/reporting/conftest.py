@@ -12,7 +12,9 @@ import pytest
 from music_genre.evaluation import model_comparison
 from music_genre.registry.criteria import Criterion, CriterionName
 from music_genre.registry.gate import Candidate, GateResult
-from music_genre.reporting.run_report import Interpretation, RunReportContext
+from music_genre.reporting.media import Picture
+from music_genre.reporting.report_context import Interpretation, RunOrigin, RunReportContext
+from music_genre.reporting.run_report import SHOWN_PICTURES
 
 HOSTILE = "<script>alert(1)</script>"
 GENRES = ("<b>R&B</b>", "Rock")
@@ -61,7 +63,7 @@ class Page(HTMLParser):
             self.tables[self._caption or " ".join(self._rows[0])] = self._rows
 
     def handle_data(self, data: str) -> None:
-        if "style" in self._open:
+        if "style" in self._open or "script" in self._open:
             return
         self.text += data
         if "caption" in self._open:
@@ -109,6 +111,11 @@ def context_of() -> Callable[..., RunReportContext]:
             )
             for name, genres in predicted.items()
         }
+        history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [2.0, 1.5, 1.0], "accuracy": [0.1, 0.5, 0.75]})
+        history = history.assign(val_loss=[2.1, 1.9, None], val_accuracy=[0.2, 0.4, 0.5])
+        embedding = pd.DataFrame({"track_id": [1, 2, 3]})
+        for column, values in {"principal components x": [0, 1, 2], "principal components y": [5, 5, 5]}.items():
+            embedding = embedding.assign(**{column: values, column.replace("principal components", "t-SNE"): values})
         members = tuple(name for name in predicted if name not in ("baseline", "ensemble"))
         clips = model_comparison.join_predictions({name: predictions[name] for name in (*members, "ensemble")})
         agreement = None
@@ -124,9 +131,11 @@ def context_of() -> Callable[..., RunReportContext]:
         ]
         criteria = [Criterion(CriterionName.MIN_MACRO_F1, 0.7, 0.3, True)]
         outcome = {"expectation": "expect_x", "column": "duration_s", "severity": "warning", "success": False}
+        outcome |= {"expected": "at least 10", "found": "9.5, 3"}
         networks = {f"interpretation/{name}/plots/{plot}.png" for name in members for plot in NETWORK_PLOTS}
         models = {f"evaluation/{name}/plots/{plot}.png" for name in predicted for plot in MODEL_PLOTS}
         shared = {f"evaluation/ensemble/plots/{plot}.png" for plot in ("temperatures", "agreement")}
+        shared |= {"genre_examples.png", "evaluation/plots/risk_coverage.png"}
         return RunReportContext(
             name="music-genre",
             source="folder",
@@ -174,11 +183,28 @@ def context_of() -> Callable[..., RunReportContext]:
             ),
             per_class=dict.fromkeys(predicted, per_class),
             clips=clips.assign(path=["a b/ü.mp3", 'c"d.mp3', None], title=[HOSTILE, "Song", None]),
+            predictions=predictions,
+            histories={
+                name: history if name in members else history.head(1) for name in predicted if name != "ensemble"
+            },
             agreement=agreement,
             confusions=model_comparison.top_confusions(clips, "ensemble").assign(model="ensemble"),
             card=f"# music-genre: {members[0]}\n\n## Model description\n\nIt classifies {HOSTILE}.\n",
-            audio="../data/audio",
-            plots=models | networks | shared | {"genre_examples.png", "evaluation/plots/risk_coverage.png"},
+            origin=RunOrigin(
+                version="0.2.0",
+                commit="0123456789abcdef",
+                date="2026-11-28",
+                dirty=False,
+                data_digest="d1.dir",
+                model_digests={name: f"{name}-digest" for name in predicted},
+                params={"seed": 7, "data.source": "folder", "data.folder.path": HOSTILE, "split.method": "artist"},
+            ),
+            pictures={
+                plot: Picture(f"data:image/webp;base64,{number:04d}", 1000, 400)
+                for number, plot in enumerate(sorted(models | networks | shared))
+                if SHOWN_PICTURES.fullmatch(plot)
+            },
+            samples={1: "data:audio/mpeg;base64,AAAA", 2: "data:audio/mpeg;base64,BBBB"},
             interpretations={
                 name: Interpretation(
                     pd.DataFrame({"layer": ["conv1", "conv1", "conv3"], "real_max": 1.0, "optimized": [2.0, 0.5, 3.0]}),
@@ -186,6 +212,7 @@ def context_of() -> Callable[..., RunReportContext]:
                         [{"method": "occlusion", "clips": 3, "drop_top": 0.3, "drop_random": 0.1, "win_rate": 1.0}]
                     ),
                     {"clusters": 2, "adjusted_rand": 0.5, "silhouette": 0.4, "silhouette_of_genres": None},
+                    embedding=embedding,
                 )
                 for name in members
             },

@@ -347,4 +347,40 @@ def test_summary_has_no_time_and_no_id(defects: ValidationReport) -> None:
     text = json.dumps(defects.summary)
     assert not re.search(r"\d{4}-?\d\d-?\d\d|\d\d:\d\d|[0-9a-f]{8}-[0-9a-f]{4}", text)
     entries = [single for suite in defects.summary["suites"].values() for single in suite["expectations"]]
-    assert {*map(tuple, entries)} == {("expectation", "column", "severity", "success", "unexpected_count")}
+    always = ("expectation", "column", "severity", "success", "unexpected_count")
+    assert {tuple(single) for single in entries if single["success"]} == {always}
+    assert {tuple(single) for single in entries if not single["success"]} == {(*always, "expected", "found")}
+
+
+@pytest.mark.parametrize(
+    ("suite", "column", "value", "kind", "expected", "found"),
+    [
+        ("tracks", "duration_s", [9.5, 3, 9.5], "between", "at least 10", "9.5, 3.0"),
+        (
+            "spectrograms",
+            "maximum_db",
+            [1.5, 2.5, 3.5, 4.5, 5.5, 6.5],
+            "between",
+            "at most 0",
+            "1.5, 2.5, 3.5, 4.5 and 2 more",
+        ),
+        ("spectrograms", "silent_fraction", [1.0], "between", "below 1", "1.0"),
+        ("spectrograms", "finite_fraction", [0.5], "in_set", "one of 1", "0.5"),
+        ("tracks", "genre", [None], "not_be_null", "a value", "no value"),
+        ("tracks", "track_id", [5, 5], "unique", "no value twice", "5"),
+    ],
+)
+def test_failure_tells_what_was_expected_and_found(
+    tables: Any, tmp_path: Path, suite: str, column: str, value: list[Any], kind: str, expected: str, found: str
+) -> None:
+    table = tables.tracks if suite == "tracks" else tables.index
+    table.loc[table.index[: len(value)], column] = value
+    single = entry(tables.report(tmp_path, suite), suite, column, kind)
+    assert (single["expected"], single["found"]) == (expected, found)
+
+
+def test_failure_of_a_table_without_rows_tells_how_many_it_has(tables: Any, tmp_path: Path) -> None:
+    tables.tracks = tables.tracks.head(0)
+    report = tables.report(tmp_path, "tracks")
+    single = next(s for s in report.summary["suites"]["tracks"]["expectations"] if "row_count" in s["expectation"])
+    assert (single["expected"], single["found"]) == ("at least 1", "0")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-BOX_WIDTH, BOX_HEIGHT = 2.9, 0.62  # inches
+BOX_WIDTH, BOX_HEIGHT = 2.3, 0.6  # inches
 COLOURS = {"Conv": "#cfe2f3", "LSTM": "#d9ead3", "GRU": "#d9ead3", "Bidirectional": "#d9ead3", "Dense": "#f9cb9c"}
 SHOWN_ATTRIBUTES = ("filters", "kernel_size", "pool_size", "units", "rate")
 

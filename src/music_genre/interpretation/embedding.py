@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
 
+import numpy as np
+import pandas as pd
+
+PCA, TSNE = "principal components", "t-SNE"  # names of projections
 PERPLEXITY = 30.0  # of t-SNE, where there are enough clips
 
 
@@ -16,9 +20,9 @@ def standardize(features: np.ndarray) -> np.ndarray:
 
 def pca_projection(features: np.ndarray) -> np.ndarray:
     """(n, features) to (n, 2): the two principal components of largest variance."""
-    from sklearn.decomposition import PCA
+    from sklearn import decomposition
 
-    return np.asarray(PCA(2, svd_solver="full").fit_transform(standardize(features)))
+    return np.asarray(decomposition.PCA(2, svd_solver="full").fit_transform(standardize(features)))
 
 
 def tsne_projection(features: np.ndarray, seed: int) -> np.ndarray:
@@ -30,6 +34,17 @@ def tsne_projection(features: np.ndarray, seed: int) -> np.ndarray:
     tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
     with threadpool_limits(1):  # more threads gain little, and wait for each other on a busy computer
         return np.asarray(tsne.fit_transform(standardize(features)))
+
+
+def projection_table(track_id: np.ndarray, projections: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Columns track_id and, for each projection by its name, ``<name> x`` and ``<name> y``.
+
+    Args:
+        track_id: (n,) of the clips.
+        projections: (n, 2) by name.
+    """
+    points = {f"{name} {axis}": xy[:, i] for name, xy in projections.items() for i, axis in enumerate("xy")}
+    return pd.DataFrame({"track_id": track_id, **points})
 
 
 def clustering_metrics(features: np.ndarray, label: np.ndarray, seed: int) -> dict[str, float | None]:

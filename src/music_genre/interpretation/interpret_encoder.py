@@ -13,7 +13,14 @@ from music_genre.features.store import ClipDataset, SpectrogramStore
 from music_genre.inference.batch import load_first_clip
 from music_genre.inference.predictor import top_tags
 from music_genre.interpretation.audio_occlusion import occlude_clip
-from music_genre.interpretation.embedding import clustering_metrics, pca_projection, tsne_projection
+from music_genre.interpretation.embedding import (
+    PCA,
+    TSNE,
+    clustering_metrics,
+    pca_projection,
+    projection_table,
+    tsne_projection,
+)
 from music_genre.interpretation.interpret_network import N_EXAMPLES, NetworkInterpretation
 from music_genre.interpretation.plots import SpectrogramAxes, order_genres, plot_embedding, plot_saliency
 from music_genre.interpretation.saliency import SaliencyExample
@@ -50,7 +57,7 @@ def interpret_encoder(
         f"{name}: embeddings of {len(clips)} test clips by the encoder {encoder};"
         f" K-means clusters against genres: adjusted Rand index {clusters['adjusted_rand']:.2f}"
     )
-    projections = {"principal components": pca_projection(features), "t-SNE": tsne_projection(features, seed)}
+    projections = {PCA: pca_projection(features), TSNE: tsne_projection(features, seed)}
     plots = {"embedding": plot_embedding(projections, clips.label, data.genres, title)}
     test = data.split("test")
     by_genre = {
@@ -61,7 +68,8 @@ def interpret_encoder(
     filters = pd.DataFrame(columns=["layer", "filter", "real_max", "optimized"])
     faithfulness = pd.DataFrame(columns=["method", "clips", "drop_top", "drop_random", "win_rate"])
     tags = tags_by_genre(bundle, {g: [recordings[i] for i in ids[:N_TAG_CLIPS]] for g, ids in by_genre.items()})
-    return NetworkInterpretation(filters, faithfulness, clusters, plots), tags
+    embedding = projection_table(clips.track_id, projections)
+    return NetworkInterpretation(filters, faithfulness, clusters, embedding, plots), tags
 
 
 def tags_by_genre(bundle: ModelBundle, recordings: Mapping[str, list[Path]]) -> pd.DataFrame:

@@ -11,7 +11,14 @@ import pandas as pd
 from music_genre.features.store import SpectrogramStore
 from music_genre.interpretation.activations import embedding_model, feature_map_model, first_and_last
 from music_genre.interpretation.architecture import plot_architecture
-from music_genre.interpretation.embedding import clustering_metrics, pca_projection, tsne_projection
+from music_genre.interpretation.embedding import (
+    PCA,
+    TSNE,
+    clustering_metrics,
+    pca_projection,
+    projection_table,
+    tsne_projection,
+)
 from music_genre.interpretation.feature_visualization import visualize_filters
 from music_genre.interpretation.plots import (
     SpectrogramAxes,
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILTERS, FAITHFULNESS, CLUSTERS = "tables/filters.csv", "tables/faithfulness.csv", "tables/clusters.json"
+EMBEDDING = "tables/embedding.csv"
 N_FILTERS = {"first": 16, "last": 24}  # shown of the first and the last convolution, as many as the study shows
 N_EXAMPLES = 4  # clips whose saliency is shown
 
@@ -42,12 +50,14 @@ class NetworkInterpretation:
         filters: ``filters.csv``: see ``feature_visualization.FilterVisualizations``.
         faithfulness: ``faithfulness.csv``: see ``saliency.faithfulness``.
         clusters: ``clusters.json``: see ``embedding.clustering_metrics``.
+        embedding: ``embedding.csv``: see ``embedding.projection_table``.
         plots: figures by the names of their files, without suffix.
     """
 
     filters: pd.DataFrame
     faithfulness: pd.DataFrame
     clusters: dict[str, float | None]
+    embedding: pd.DataFrame
     plots: dict[str, Figure]
 
 
@@ -66,8 +76,8 @@ def interpret_network(
     plots = {"architecture": plot_architecture(network, f"{name}: {network.count_params():,} weights")}
     filters, filter_plots = interpret_filters(name, network, data, seed)
     saliency, plots["saliency"] = interpret_predictions(name, network, predict, data, seed)
-    clusters, plots["embedding"] = interpret_embedding(name, network, data, seed)
-    return NetworkInterpretation(filters, saliency, clusters, plots | filter_plots)
+    clusters, embedding, plots["embedding"] = interpret_embedding(name, network, data, seed)
+    return NetworkInterpretation(filters, saliency, clusters, embedding, plots | filter_plots)
 
 
 def interpret_filters(
@@ -102,14 +112,15 @@ def interpret_predictions(
 
 def interpret_embedding(
     name: str, network: keras.Model, data: SpectrogramStore, seed: int
-) -> tuple[dict[str, float | None], Figure]:
-    """The embeddings of test clips: how well their clusters agree with the genres; a plot of two projections."""
+) -> tuple[dict[str, float | None], pd.DataFrame, Figure]:
+    """The embeddings of test clips: how well their clusters agree with the genres; two projections, and their plot."""
     clips, model = sample_clips(data.split("test"), N_EMBEDDING_CLIPS), embedding_model(network, *data.shape)
     features = np.concatenate([model(mel).numpy() for mel in clips.batches(PREDICT_BATCH_SIZE)])
-    projections = {"principal components": pca_projection(features), "t-SNE": tsne_projection(features, seed)}
+    projections = {PCA: pca_projection(features), TSNE: tsne_projection(features, seed)}
     clusters = clustering_metrics(features, clips.label, seed)
     title = (
         f"{name}: embeddings of {len(clips)} test clips;"
         f" K-means clusters against genres: adjusted Rand index {clusters['adjusted_rand']:.2f}"
     )
-    return clusters, plot_embedding(projections, clips.label, data.genres, title)
+    table = projection_table(clips.track_id, projections)
+    return clusters, table, plot_embedding(projections, clips.label, data.genres, title)

@@ -12,6 +12,7 @@ from music_genre.interpretation.activations import load_network
 from music_genre.interpretation.interpret_encoder import interpret_encoder
 from music_genre.interpretation.interpret_network import (
     CLUSTERS,
+    EMBEDDING,
     FAITHFULNESS,
     FILTERS,
     NetworkInterpretation,
@@ -54,9 +55,10 @@ def main(project: ProjectPaths) -> None:
 
 
 def write_interpretation(folder: Path, result: NetworkInterpretation) -> None:
-    """Write ``tables/`` (``filters.csv``, ``faithfulness.csv``, ``clusters.json``) and ``plots/``."""
+    """Write ``tables/`` (``filters.csv``, ``faithfulness.csv``, ``clusters.json``, ``embedding.csv``), ``plots/``."""
     result.filters.round(4).to_csv(folder / FILTERS, index=False)
     result.faithfulness.round(4).to_csv(folder / FAITHFULNESS, index=False)
+    result.embedding.round(4).to_csv(folder / EMBEDDING, index=False)
     clusters = {key: None if value is None else round(value, 4) for key, value in result.clusters.items()}
     (folder / CLUSTERS).write_text(json.dumps(clusters, indent=2) + "\n", encoding="utf-8")
     for name, figure in result.plots.items():

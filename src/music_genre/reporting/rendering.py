@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
@@ -46,6 +47,11 @@ def markdown_to_html(text: str, heading_offset: int = 0) -> Markup:
 def stylesheet() -> str:
     """The CSS of every page, for pages that no template makes."""
     return _environment(_to_html_text).get_template("style.css").render()
+
+
+def read_script(name: str) -> Markup:
+    """A script of ``templates/``, as it is."""
+    return Markup((files("music_genre.reporting") / "templates" / name).read_text(encoding="utf-8"))  # noqa: S704  # ours
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -2,102 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from music_genre.models.registry import ENSEMBLE
 from music_genre.registry.criteria import CRITERION_DESCRIPTIONS, Criterion, CriterionName
-from music_genre.registry.gate import GateResult
+from music_genre.registry.gate import Candidate
+from music_genre.reporting.charts import MAP_SIZE, confusion_counts, genre_marks, learning_curves
 from music_genre.reporting.model_card import SYNTHETIC, tags_in_words, to_html
 from music_genre.reporting.published import PUBLISHED_ACCURACY, PUBLISHED_CLUSTERS
-from music_genre.reporting.rendering import render_html, rows
+from music_genre.reporting.rendering import read_script, render_html, rows
+from music_genre.reporting.report_context import Interpretation, RunReportContext
+from music_genre.reporting.report_data import PROJECTIONS, ReportData
 
 MAX_CLIPS = 8  # of a table of clips
 MAX_CORRECTIONS, MAX_LABEL_ISSUES = 50, 10  # rows shown
 MAX_CONFUSIONS = 10
-
-
-@dataclass(frozen=True)
-class Interpretation:
-    """The results of stage ``interpret`` for a model.
-
-    Args:
-        filters: ``filters.csv``; empty where it is no network.
-        faithfulness: ``faithfulness.csv``; likewise.
-        clusters: ``clusters.json``.
-        tags: ``tags.csv`` of an encoder that tags; None of other models.
-    """
-
-    filters: pd.DataFrame
-    faithfulness: pd.DataFrame
-    clusters: Mapping[str, float | None]
-    tags: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class RunReportContext:
-    """All that the report shows; the same context gives the same page.
-
-    Args:
-        name: of the registered model.
-        source: ``data.source``.
-        recipes: by network, ``models.<name>.recipe``.
-        members: the models that the ensemble averages.
-        splits: ``reports/splits.csv``.
-        split_notes: ``reports/split_notes.csv``.
-        issues: ``data/faults.csv``.
-        corrected: columns track_id, path, listed_genre, genre: tracks whose labels were corrected.
-        label_issues: ``reports/label_issues.csv``.
-        checks: ``summary.json`` of the data checks.
-        gate: the gate's result.
-        comparison: ``comparison.csv``.
-        mcnemar: ``mcnemar.csv``.
-        per_class: by model, in the order of tables, ``per_class.csv``.
-        clips: ``predictions_by_model.csv``, with columns path (below ``audio``, or null) and title.
-        agreement: ``agreement_by_genre.csv``; None where the ensemble has one member.
-        confusions: ``top_confusions.csv``.
-        interpretations: by model; one without is left out.
-        plots: paths of the plots there are, relative to the page.
-        audio: the folder of the audio files, relative to the page.
-        card: of the selected model, in Markdown.
-    """
-
-    name: str
-    source: str
-    recipes: Mapping[str, str]
-    members: Sequence[str]
-    splits: pd.DataFrame
-    split_notes: pd.DataFrame
-    issues: pd.DataFrame
-    corrected: pd.DataFrame
-    label_issues: pd.DataFrame
-    checks: Mapping[str, Any]
-    gate: GateResult
-    comparison: pd.DataFrame
-    mcnemar: pd.DataFrame
-    per_class: Mapping[str, pd.DataFrame]
-    clips: pd.DataFrame
-    agreement: pd.DataFrame | None
-    confusions: pd.DataFrame
-    card: str
-    audio: str
-    plots: Collection[str] = ()
-    interpretations: Mapping[str, Interpretation] = field(default_factory=dict)
+# Where `make ui` shows the runs of a store of its own.
+RUNS_URL = "http://localhost:5000/#/experiments/1/runs?workflowType=machine_learning"
+SHOWN_PICTURES = re.compile(  # of ``reports``; the page draws the others itself
+    r"genre_examples\.png|evaluation/plots/risk_coverage\.png"
+    r"|evaluation/ensemble/plots/(temperatures|agreement|top_errors)\.png"
+    r"|interpretation/[^/]+/plots/(filters_first|filters_last|feature_maps|saliency|architecture)\.png"
+)
 
 
 def render_run_report(context: RunReportContext) -> str:
-    """The report as a page. It opens from disk, beside the plots that it shows."""
+    """The report as a page: one file, with its pictures and sounds."""
     interpreted = list(context.interpretations.items())
+    genres = context.per_class[ENSEMBLE]["genre"].drop_duplicates().tolist()
+    data = _report_data(context, genres)
+    error_examples, script = _error_examples(context, data), read_script("report.js")
     test = {row["model"]: row for row in rows(context.comparison) if row["split"] == "test"}
     return render_html(
         "run_report.html.j2",
         report=context,
+        data=data,
+        data_json=data.to_json(),
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        runs_url=RUNS_URL,
+        media_mb=_media_size(context) / 1e6,
+        marks=genre_marks(genres),
+        curves={name: curves for name, table in context.histories.items() if (curves := learning_curves(table))},
+        confusion_matrices={name: confusion_counts(table, genres) for name, table in context.predictions.items()},
+        genre_names=genres,
+        map_size=MAP_SIZE,
+        projections=PROJECTIONS,
+        highlights=_highlights(context),
         ensemble=ENSEMBLE,
         synthetic=SYNTHETIC in context.source.split("+"),
         criteria=[_criterion(criterion) for criterion in context.gate.criteria],
+        candidates=[_candidate(candidate) for candidate in context.gate.candidates],
+        notes=[_in_words(note) for note in context.gate.notes],
         selected=test[context.gate.model],
         n_tracks=int(context.splits[[c for c in context.splits if c.endswith("_tracks")]].to_numpy().sum()),
         splits=rows(context.splits),
@@ -113,7 +75,7 @@ def render_run_report(context: RunReportContext) -> str:
         genres=rows(_of_test(context.per_class[ENSEMBLE])),
         agreement=_agreement(context),
         confusions=rows(context.confusions[context.confusions["model"] == ENSEMBLE].head(MAX_CONFUSIONS)),
-        error_examples=_error_examples(context),
+        error_examples=error_examples,
         filters=_filter_counts(context.interpretations),
         faithfulness=[{"model": name, **row} for name, of_model in interpreted for row in rows(of_model.faithfulness)],
         clusters=[
@@ -127,6 +89,50 @@ def render_run_report(context: RunReportContext) -> str:
         ],
         card=to_html(context.card, heading_offset=2),
     )
+
+
+def listed_errors(clips: pd.DataFrame, members: Sequence[str]) -> list[int]:
+    """The track ids that tables of errors list."""
+    return [int(i) for table in _error_tables(clips, members).values() for i in table.head(MAX_CLIPS)["track_id"]]
+
+
+def _report_data(context: RunReportContext, genres: Sequence[str]) -> ReportData:
+    """What the page's script answers with."""
+    named = context.clips.assign(title=context.clips["title"].fillna(context.clips["path"])).dropna(subset="title")
+    titles = dict(zip(named["track_id"].astype(int), named["title"].astype(str), strict=True))
+    data = ReportData(genres, titles, context.samples)
+    for name, predictions in context.predictions.items():
+        data.add_cells(name, predictions)
+    for name, interpretation in context.interpretations.items():
+        if interpretation.embedding is not None and name in context.predictions:
+            data.add_map(name, interpretation.embedding, context.predictions[name])
+    for name, history in context.histories.items():
+        data.add_history(name, history)
+    return data
+
+
+def _media_size(context: RunReportContext) -> int:
+    """Bytes of the page that are pictures and sounds."""
+    return sum(len(picture.uri) for picture in context.pictures.values()) + sum(map(len, context.samples.values()))
+
+
+def _highlights(context: RunReportContext) -> dict[str, Any]:
+    """The params that people look for first."""
+    keys = ("seed", "data.source", "split.method", *(f"models.{name}.recipe" for name in context.recipes))
+    return {key: context.origin.params[key] for key in keys if key in context.origin.params}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    """A candidate with the criteria that it fails in words."""
+    failed = [_in_words(name) for name in candidate.failed]
+    return {"name": candidate.name, "reason": candidate.reason, "failed": failed, "candidate": candidate}
+
+
+def _in_words(text: str) -> str:
+    """A text with criteria by their descriptions, not by their names."""
+    for name, description in CRITERION_DESCRIPTIONS.items():
+        text = re.sub(rf"\b{name}\b", description, text)
+    return text
 
 
 def _criterion(criterion: Criterion) -> dict[str, Any]:
@@ -180,18 +186,28 @@ def _agreement(context: RunReportContext) -> list[dict[str, Any]]:
     return [*rows(counts), {"genre": "all", **{column: int(count) for column, count in total.items()}}]
 
 
-def _error_examples(context: RunReportContext) -> list[dict[str, Any]]:
-    """Tables of test clips: the ensemble's most confident errors, and what only one member predicts correctly."""
-    test = _of_test(context.clips).sort_values([f"{ENSEMBLE}_confidence", "track_id"], ascending=[False, True])
-    correct = pd.DataFrame({name: test[name] == test["actual"] for name in (*context.members, ENSEMBLE)})
-    tables = {"Most confident errors of the ensemble": test[~correct[ENSEMBLE]]}
-    if len(context.members) > 1:
-        n_correct = correct[list(context.members)].sum(axis=1)
-        for name in context.members:
-            tables[f"Only {name} is correct"] = test[correct[name] & (n_correct == 1)]
+def _error_examples(context: RunReportContext, data: ReportData) -> list[dict[str, Any]]:
+    """``_error_tables``, cut, with the positions of their clips in the page's data."""
     return [
-        {"title": title, "n_clips": len(clips), "clips": rows(clips.head(MAX_CLIPS))} for title, clips in tables.items()
+        {
+            "title": title,
+            "n_clips": len(clips),
+            "clips": [row | {"clip": data.clip(row["track_id"], row["actual"])} for row in rows(clips.head(MAX_CLIPS))],
+        }
+        for title, clips in _error_tables(context.clips, context.members).items()
     ]
+
+
+def _error_tables(clips: pd.DataFrame, members: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Tables of test clips: the ensemble's most confident errors, and what only one member predicts correctly."""
+    test = _of_test(clips).sort_values([f"{ENSEMBLE}_confidence", "track_id"], ascending=[False, True])
+    correct = pd.DataFrame({name: test[name] == test["actual"] for name in (*members, ENSEMBLE)})
+    tables = {"Most confident errors of the ensemble": test[~correct[ENSEMBLE]]}
+    if len(members) > 1:
+        n_correct = correct[list(members)].sum(axis=1)
+        for name in members:
+            tables[f"Only {name} is correct"] = test[correct[name] & (n_correct == 1)]
+    return tables
 
 
 def _filter_counts(interpretations: Mapping[str, Interpretation]) -> list[dict[str, Any]]:

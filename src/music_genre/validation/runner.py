@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from music_genre.validation.expectations import CRITICAL, Suite, require_columns
 
 FIXED_RUN_TIME = datetime(2000, 1, 1, tzinfo=UTC)  # in place of the time of the run: equal data give equal bytes
-MAX_IDS_SHOWN = 5
+MAX_IDS_SHOWN, MAX_VALUES_SHOWN = 5, 4
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class ValidationReport:
     Args:
         success: whether every critical expectation holds.
         summary: ``summary.json``: success, and by suite its success and each expectation with column (null for one
-            about the whole table), severity, success and unexpected_count; no times and no ids of runs.
+            about the whole table), severity, success and unexpected_count; where it fails, what was expected and found,
+            in words; no times and no ids of runs.
         failures: a sentence for each expectation that does not hold.
     """
 
@@ -76,13 +79,47 @@ def validate(suites: Sequence[Suite], site: Path) -> ValidationReport:
 
 def _expectation_result(result: Any) -> dict[str, Any]:
     """An expectation's entry of ``summary.json``."""
-    return {
+    entry = {
         "expectation": result.expectation_config.type,
         "column": result.expectation_config.kwargs.get("column"),
         "severity": result.expectation_config.severity.value,
         "success": bool(result.success),
         "unexpected_count": int(result.result.get("unexpected_count", 0)),
     }
+    if not result.success:
+        entry |= {"expected": _expected(result.expectation_config), "found": _found(result)}
+    return entry
+
+
+def _expected(config: Any) -> str:
+    """What an expectation asks for: ``at least 10``, ``one of 1``."""
+    low, high, values = (config.kwargs.get(key) for key in ("min_value", "max_value", "value_set"))
+    bounds = {
+        "at least": low,
+        "below" if config.kwargs.get("strict_max") else "at most": high,
+    }
+    words = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    if values is not None:
+        words.append(f"one of {_listed(values)}")
+    kinds = {"expect_column_values_to_not_be_null": "a value", "expect_column_values_to_be_unique": "no value twice"}
+    return " and ".join(words) or kinds.get(config.type, config.type.removeprefix("expect_").replace("_", " "))
+
+
+def _found(result: Any) -> str:
+    """What there was instead: some values, the number of rows, or why that is not known."""
+    outcome = result.result
+    unexpected = outcome.get("partial_unexpected_list") or ()
+    if unexpected:
+        return _listed(list(dict.fromkeys("no value" if pd.isna(value) else str(value) for value in unexpected)))
+    observed = outcome.get("observed_value")
+    return _exception_message(result) or ("" if observed is None else str(observed))
+
+
+def _listed(values: Sequence[Any]) -> str:
+    """The first values, and how many there are besides."""
+    n_more = len(values) - MAX_VALUES_SHOWN
+    shown = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values[:MAX_VALUES_SHOWN])
+    return f"{shown} and {n_more} more" if n_more > 0 else shown
 
 
 def _failure_message(suite: Suite, result: Any) -> str:

@@ -1,4 +1,4 @@
-"""Genres whose names look like nothing or like numbers, from the first stage to the last."""
+"""Genres whose names look like nothing, like numbers or like formulas, from the first stage to the last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from music_genre.files import read_csv
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
-GENRES = ("1", "NA", "None")
+GENRES = ("1", "NA", "None", "A$AP $x$", "_音乐")
 RATE = 22_050
 
 
@@ -32,7 +32,7 @@ def project(
         for number in range(10):
             path = tmp_path / f"music/{genre}/{number}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
-            tone = np.sin(2 * np.pi * 300 * 3**position * np.arange(4 * RATE) / RATE)
+            tone = np.sin(2 * np.pi * 300 * 2**position * np.arange(4 * RATE) / RATE)
             soundfile.write(path, 0.2 * tone * rng.uniform(0.5, 1) + rng.normal(0, 0.01, 4 * RATE), RATE)
     folder = tmp_path / "project"
     copy_code(folder)

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -54,11 +53,31 @@ def test_repro_makes_every_file_of_the_contract(checkout: Path) -> None:
     assert all(set(criterion) >= {"name", "value", "threshold", "passed"} for criterion in gate["criteria"])
 
 
-def test_report_needs_nothing_but_the_files_beside_it(checkout: Path) -> None:
+def test_report_is_one_file_of_a_size_that_can_be_mailed(checkout: Path) -> None:
     page = (checkout / "reports/index.html").read_text(encoding="utf-8")
     targets = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
-    assert len(targets) > 20
-    assert [target for target in targets if not (checkout / "reports" / unquote(unescape(target))).is_file()] == []
+    links = [target for target in targets if not target.startswith("data:")]
+    assert len(targets) - len(links) > 10
+    assert [link for link in links if not link.startswith("http://localhost:5000/")] == []
+    predictions = pd.read_csv(checkout / "reports/evaluation/ensemble/predictions.csv")
+    assert page.count("data:audio/mpeg;base64,") == (predictions["split"] == "test").sum()
+    assert len(page) < 8_000_000
+
+
+def test_report_links_to_the_run_of_every_model(checkout: Path) -> None:
+    page = (checkout / "reports/index.html").read_text(encoding="utf-8")
+    client = MlflowClient(f"sqlite:///{checkout}/mlflow.db")
+    searches = [unquote(search) for search in re.findall(r'searchFilter=([^"]+)"', page)]
+    names = [run.info.run_name for search in searches for run in client.search_runs(["1"], search)]
+    assert set(names) == set(MODELS)
+
+
+def test_report_names_the_commit_of_code_and_params(checkout: Path, run: Run) -> None:
+    page = (checkout / "reports/index.html").read_text(encoding="utf-8")
+    commits = run(checkout, "git", "log", "--format=%H", "--", "params.yaml").split()
+    named = re.search(r"commit <code>(\w{12})</code> of \d{4}-\d\d-\d\d", page)
+    assert named, "no commit"
+    assert any(commit.startswith(named[1]) for commit in commits)
 
 
 def test_second_repro_only_scans_and_leaves_git_clean(checkout: Path, run: Run) -> None:
