@@ -34,6 +34,8 @@ def add_run(client: MlflowClient, digest: str, table: str = "") -> str:
     for name in ("evaluation/plots/top_errors.png", "interpretation/plots/filters_first.png"):
         client.log_text(run_id, "picture", name)
     client.log_text(run_id, table or "track_id,split\n1,test\n", "evaluation/predictions.csv")
+    ids = [line.partition(",")[0] for line in table.splitlines()[1:]]
+    client.log_text(run_id, "\n".join(["track_id,t-SNE x", *(f"{i},1.5" for i in ids)]), "interpretation/embedding.csv")
     return run_id
 
 
@@ -53,6 +55,8 @@ def test_rows_go_and_plots_of_clips_of_runs_that_know_the_recording(client: Mlfl
     assert artifact(client, named, "evaluation/predictions.csv").read_text().splitlines()[1:] == [
         "77,test,Pop,Pop,0.25"
     ]
+    embedding = artifact(client, named, "interpretation/embedding.csv")
+    assert embedding.read_text().splitlines()[1:] == ["77,1.5"]
     kept = {run: artifact(client, run, "evaluation/plots/top_errors.png").exists() for run in (named, trained, other)}
     assert kept == {named: False, trained: False, other: True}
     assert all(artifact(client, run, "interpretation/plots/filters_first.png").exists() for run in kept)

@@ -161,3 +161,6 @@ def test_printed_page_shows_what_is_folded(page: Page) -> None:
     assert page.locator("details:not([open])").count() > 0
     assert page.pdf()
     assert page.locator("details:not([open])").count() == 0
+    page.set_viewport_size({"width": 794, "height": 1100})  # of A4
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") == 794

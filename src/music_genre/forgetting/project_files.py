@@ -32,6 +32,7 @@ TABLES = (  # relative to the project, with a column track_id
     *("data/tracks.parquet", "data/inspection.csv", "data/splits.parquet", "data/faults.csv", "data/split_ledger.csv"),
     *("reports/split_changes.csv", "reports/label_issues.csv"),
     *("reports/evaluation/*/predictions.csv", "reports/evaluation/*/predictions_by_model.csv"),
+    "reports/interpretation/*/tables/embedding.csv",
 )
 # Removed where the recording has features: they hold them, or show clips. `dvc repro` makes them again.
 FEATURES = (

@@ -22,6 +22,7 @@ from music_genre.tracking.runs import EXPERIMENT
 
 DATA_DIGEST_TAG = "data_digest"
 EXAMPLES = ("input_example.json", "serving_input_example.json")  # a validation clip, see tracking.models
+TABLES = ("predictions*.csv", "embedding.csv")  # with a column track_id
 RUNS_PER_PAGE, MODELS_PER_PAGE = 1000, 50
 
 
@@ -62,7 +63,8 @@ class RunArtifacts:
         ids = {self.recording.track_id}
         tables = [
             holder
-            for path in sorted(folder.rglob("predictions*.csv"))
+            for pattern in TABLES
+            for path in sorted(folder.rglob(pattern))
             for holder in table_holder(path, str(path), "track_id", ids)
         ]
         if tables or run.data.tags.get(DATA_DIGEST_TAG) in self.recording.splits:
