@@ -14,7 +14,7 @@ from music_genre.audio.signal import AudioSignal
 from music_genre.features.params import MelConfig
 from music_genre.inference.predictor import ClipBatch, extract_clip_batch
 from music_genre.service import shadow
-from music_genre.service.served_model import ServedModel
+from music_genre.service.served_model import LoadedModel, ServedModel
 from music_genre.service.shadow import ShadowRunner
 
 TRANSFORM = MelConfig(sample_rate_hz=8000, n_fft=512, hop_length=400, n_mels=16, n_frames=40, clip_duration_s=2.0)
@@ -34,34 +34,37 @@ def served(version: str, n_mels: int = 16) -> ServedModel:
     return ServedModel("music-genre", version, json.dumps(manifest), {}, 0.5)
 
 
-class InnerService:
+class Bundle:
     """Says Rock with 0.75 about each clip."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = seconds
-        self.clips: list[Any] = []
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
 
-    async def predict_shadow(self, clips: list[Any]) -> list[Any]:
-        await anyio.sleep(self.seconds)
-        self.clips = clips
-        return [(np.array([0.25, 0.75], np.float32), np.empty(0, np.float32))] * len(clips)
+    def predict(self, inputs: Any) -> np.ndarray:
+        self.shapes.append(inputs["spectrograms"].shape)
+        return np.tile(np.array([0.25, 0.75], np.float32), (len(inputs["spectrograms"]), 1))
 
 
-async def run_here(function: Any, *arguments: Any) -> Any:
-    return function(*arguments)
+class BrokenBundle(Bundle):
+    def predict(self, inputs: Any) -> np.ndarray:
+        raise RuntimeError("broken")
 
 
-def ask(model: Any, challenger: ServedModel | None) -> dict[str, Any]:
-    runner = ShadowRunner(model, run_here, None)
-    runner.challenger = challenger
+def ask(challenger: ServedModel | None, bundle: Bundle, seconds: float = 0.0) -> dict[str, Any]:
+    async def run_in_thread(function: Any, *arguments: Any) -> Any:
+        await anyio.sleep(seconds)
+        return function(*arguments)
+
+    runner = ShadowRunner(None, run_in_thread, None)
+    runner.challenger = challenger and LoadedModel(challenger, bundle)  # type: ignore[arg-type]
     clips: ClipBatch = extract_clip_batch(RECORDING, served("1").manifest)
     return anyio.run(runner.answer, RECORDING, clips, served("1"))
 
 
 @pytest.mark.parametrize("n_mels", [16, 8])
 def test_challenger_predicts_from_features_of_its_own_transform(n_mels: int) -> None:
-    model = InnerService()
-    answer = ask(model, served("2", n_mels))["challenger"]
+    bundle = Bundle()
+    answer = ask(served("2", n_mels), bundle)["challenger"]
     assert answer == {
         "version": "2",
         "genre": "Rock",
@@ -69,25 +72,20 @@ def test_challenger_predicts_from_features_of_its_own_transform(n_mels: int) -> 
         "probabilities": {"Folk": 0.25, "Rock": 0.75},
     }
     assert json.loads(json.dumps(answer)) == answer
-    assert {(version, inputs["spectrograms"].shape) for version, inputs in model.clips} == {("2", (40, n_mels))}
+    assert [shape[1:] for shape in bundle.shapes] == [(40, n_mels)]
 
 
 @pytest.mark.parametrize("version", [None, "1"])
 def test_no_answer_where_there_is_no_other_version(version: str | None) -> None:
-    assert ask(InnerService(), version and served(version)) == {}
-
-
-class Broken:
-    async def predict_shadow(self, clips: list[Any]) -> list[Any]:
-        return [None] * len(clips)  # it is no longer loaded
+    assert ask(version and served(version), Bundle()) == {}
 
 
 def test_challenger_that_fails_gives_no_answer_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert ask(Broken(), served("2")) == {}
+        assert ask(served("2"), BrokenBundle()) == {}
     assert "Version 2 failed in shadow mode" in caplog.text
 
 
 def test_nobody_waits_long_for_a_challenger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shadow, "ANSWER_TIMEOUT_S", 0.05)
-    assert ask(InnerService(seconds=30), served("2")) == {}
+    assert ask(served("2"), Bundle(), seconds=30) == {}
