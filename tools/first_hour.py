@@ -121,7 +121,7 @@ def run(hour: Hour, command: str) -> subprocess.CompletedProcess[str]:
         ["bash", "-c", command],
         cwd=hour.project,
         env=hour.environment,
-        input="y\n",
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -215,13 +215,13 @@ def stop(hour: Hour) -> None:
 
 
 def adapt(hour: Hour, command: str) -> str:
-    """A command as it is run here: versions, tracks and ports that there are."""
+    """A command as it is run here: versions, tracks and ports that there are, and no question."""
     served = f"127.0.0.1:{hour.ports['make serve']}"
     command = command.replace("--version 3", "--version 1").replace("localhost:3000", served)
     command = command.replace("curl ", "curl --silent --show-error --fail-with-body ", 1)
     if "forget" in command:
         first = must(hour, "python -c 'import pandas as p; print(p.read_parquet(\"data/tracks.parquet\").track_id[0])'")
-        command = re.sub(r"forget \S+", f"forget {first.strip()}", command)
+        command = re.sub(r"forget \S+", f"forget {first.strip()} --yes", command)
     return command
 
 
