@@ -107,10 +107,3 @@ def test_citation_has_the_version_and_the_sources() -> None:
     families = {reference["authors"][0]["family-names"] for reference in citation["references"]}
     assert {"Dwivedi", "Defferrard", "Pons"} <= families
     assert all(reference["title"] and reference["notes"] for reference in citation["references"])
-
-
-@pytest.mark.slow
-def test_first_hour_of_a_stranger(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "tools/first_hour.py"), "--folder", str(tmp_path / "hour")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=3600)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -102,7 +102,7 @@ def save(page: Page, name: str) -> None:
 
 def take_page(browser: Browser, address: str) -> None:
     """The page, with the first of its sample clips predicted."""
-    page = open_page(browser, address, 1100, 760)
+    page = open_page(browser, address, 1100, 980)
     page.locator("[data-sample]").first.click()
     expect(page.locator("#prediction")).to_contain_text("version", timeout=PATIENCE_MS)
     expect(page.locator('[aria-busy="true"]')).to_have_count(0, timeout=PATIENCE_MS)

@@ -16,7 +16,9 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from music_genre.audio.kinds import AUDIO_SUFFIXES
-from music_genre.service.web import STATIC_DIR, add_page
+from music_genre.service.environment import service_settings
+from music_genre.service.errors import add_error_handlers
+from music_genre.service.web import STATIC_DIR, add_page, links_report
 
 ROOT = Path(__file__).parents[2]
 VENDORED = STATIC_DIR / "vendor/wavesurfer"
@@ -27,6 +29,7 @@ FILES = sorted(path for path in STATIC_DIR.rglob("*") if path.is_file())
 def client() -> TestClient:
     app = FastAPI(docs_url=None, redoc_url=None)
     add_page(app)
+    add_error_handlers(app)
     return TestClient(app)
 
 
@@ -114,3 +117,23 @@ def test_tool_makes_the_sample_clips(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_page_offers_the_suffixes_of_every_kind_of_recording() -> None:
     (offered,) = re.findall(r'accept="audio/\*,([^"]*)"', (STATIC_DIR / "index.html").read_text(encoding="utf-8"))
     assert set(offered.split(",")) == AUDIO_SUFFIXES
+
+
+def test_report_of_the_checkout_is_shown_where_there_is_one(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    service_settings.cache_clear()
+    assert (client.get("/report").status_code, links_report()) == (404, False)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/index.html").write_text("<title>a run</title>", encoding="utf-8")
+    response = client.get("/report")
+    assert (response.text, links_report()) == ("<title>a run</title>", True)
+    assert response.headers["x-content-type-options"] == "nosniff"
+    monkeypatch.setenv("MUSIC_GENRE_API_KEY", "open sesame")
+    service_settings.cache_clear()
+    assert (client.get("/report").status_code, links_report()) == (401, False)
+    assert client.get("/report", headers={"X-API-Key": "open sesame"}).text == "<title>a run</title>"
+    service_settings.cache_clear()

@@ -27,7 +27,7 @@ from music_genre.models.bundle import Answer
 from music_genre.runtime import THREAD_LIMITS, configure_libraries, cores
 from music_genre.service import schemas
 from music_genre.service.connections import install_connection_limits
-from music_genre.service.environment import in_bento, service_settings, share_settings_dir
+from music_genre.service.environment import in_bento, release, service_settings, share_settings_dir
 from music_genre.service.errors import ApiError, ErrorCode, add_error_handlers
 from music_genre.service.explanation import Explainer
 from music_genre.service.feedback import FeedbackRecorder
@@ -62,6 +62,7 @@ logger = logging.getLogger("bentoml.music_genre")
 
 app = FastAPI(
     title="music-genre",
+    version=release(),
     description="Predicts the genre of a recording.",
     summary='Errors are `{"error": {"code": ..., "message": ...}}`.',
     docs_url=None,  # `add_page` has one that needs nothing from elsewhere

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from music_genre.paths import ProjectPaths
@@ -11,6 +12,14 @@ from music_genre.settings import Settings, load_settings
 
 BENTO_ROOT = Path(__file__).parents[3]  # the folder of the bento, if this code was packed into one
 SETTINGS_DIR_VARIABLE = "_MUSIC_GENRE_SETTINGS_DIR"  # from the process that starts the service to its workers
+
+
+def release() -> str:
+    """The version of this code: that of the installed package, or of the bento that holds it."""
+    try:
+        return version("music-genre")
+    except PackageNotFoundError:
+        return BENTO_ROOT.name
 
 
 def in_bento() -> bool:

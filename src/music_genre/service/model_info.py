@@ -11,6 +11,7 @@ from music_genre.inference.batch import MAX_DURATION_S
 from music_genre.service.schemas import PROBABILITIES
 from music_genre.service.served_model import LoadedModel, ServedModel
 from music_genre.service.uploads import MAX_BYTES
+from music_genre.service.web import links_report
 
 
 class ModelInfo(BaseModel):
@@ -29,6 +30,7 @@ class ModelInfo(BaseModel):
     )
     challenger: str | None = Field(description="The version in shadow mode.", examples=["4"])
     card: bool = Field(description="Whether `GET /model/card` has a model card.")
+    report: bool = Field(description="Whether `GET /report` shows the project's last run, without a key.")
     min_duration_seconds: float = Field(description="Of a recording.", examples=[10.0])
     max_duration_seconds: float = Field(description="Of a recording.", examples=[MAX_DURATION_S])
     max_bytes: int = Field(description="Of a request.", examples=[MAX_BYTES])
@@ -48,6 +50,7 @@ def build_model_info(served: ServedModel, feedback: bool, challenger: LoadedMode
         "data_source": served.data_source or None,
         "challenger": challenger.version if challenger else None,
         "card": bool(served.card),
+        "report": links_report(),
         "min_duration_seconds": served.manifest.min_duration_s,
         "max_duration_seconds": MAX_DURATION_S,
         "max_bytes": MAX_BYTES,

@@ -210,6 +210,7 @@ async function showModel() {
     element("compare-option").hidden = !model.challenger;
     element("compare-label").textContent = `Compare with version ${model.challenger}, the challenger`;
     element("open-card").hidden = !model.card;
+    element("report-link").hidden = !model.report;
     element("record").disabled = false;
     element("key-form").hidden = true;
     const song = selectedSong();
