@@ -168,7 +168,7 @@ def test_folder_of_a_new_model_is_made(tmp_path: Path) -> None:
 
 
 def test_classifier_file_of_a_network_is_refused(stored: Path) -> None:
-    with pytest.raises(ValueError, match="crnn is a network"):
+    with pytest.raises(ValueError, match="crnn is no classifier"):
         load_predictor(stored / "baseline.skops", "crnn")
 
 
