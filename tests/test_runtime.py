@@ -25,6 +25,7 @@ def test_libraries_get_their_variables_unless_the_environment_has_them(monkeypat
     assert logging.getLogger("alembic").level == logging.WARNING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imported", ["tensorflow", "keras"])
 def test_tensorflow_says_nothing_when_it_is_imported(imported: str) -> None:
     """Beside this process, which may have imported it already."""

@@ -51,7 +51,7 @@ def clips(n: int) -> np.ndarray:
     ("name", "recipe", "changes"),
     [
         pytest.param("crnn", "improved", {}, marks=pytest.mark.slow),
-        ("crnn", "published", {}),
+        pytest.param("crnn", "published", {}, marks=pytest.mark.slow),
         ("parallel", "published", {}),
         pytest.param("parallel", "improved", {}, marks=pytest.mark.slow),
         pytest.param("parallel", "published", {"reset_after": False}, marks=pytest.mark.slow),

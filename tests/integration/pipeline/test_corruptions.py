@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-pytestmark = pytest.mark.pipeline
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[3]
 RATE, SECONDS = 22_050, 2.0
