@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from music_genre.errors import MusicGenreError
+from music_genre.evaluation.serving_checks import export_difference_ppm
 from music_genre.features.params import SPECTROGRAMS
 from music_genre.features.store import SpectrogramStore
 from music_genre.inference.batch import load_clips, load_first_clip
@@ -62,6 +63,15 @@ def test_average_is_of_the_members_on_their_own_inputs(
     inputs = [load_first_clip(file, model.manifest).inputs(model.manifest) for file in recordings]
     answers = np.concatenate([model.predict(clip) for clip in inputs])
     np.testing.assert_allclose(answers, expected, atol=2e-3)  # stored spectrograms are float16
+
+
+def test_only_the_network_is_an_export(project: Path, data: SpectrogramStore) -> None:
+    with temporary_bundle(project / "models", "ensemble", data) as folder:
+        members = read_manifest(folder).members
+        difference = export_difference_ppm(folder, data.split("validation"))
+    assert {member.file: member.trained for member in members} == {"crnn.onnx": "crnn.keras", "transfer.onnx": ""}
+    assert difference is not None
+    assert difference < 2
 
 
 def test_timeline_is_of_clips_where_a_member_needs_them(

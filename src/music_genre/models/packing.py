@@ -70,11 +70,11 @@ def _manifest(models: Path, name: str, data: SpectrogramStore) -> BundleManifest
         members=tuple(
             BundledMember(
                 **asdict(member),
-                file=f"{member.name}{files[member.name].suffix}",
+                file=f"{member.name}{file.suffix}",
                 input=inputs[member.name],
-                trained=f"{member.name}{trained[member.name].suffix}" if trained != files else "",
+                trained=f"{member.name}{trained[member.name].suffix}" if trained[member.name] != file else "",
             )
-            for member in members
+            for member, file in zip(members, files.values(), strict=True)
         ),
         temperature=temperature,
         genres=data.genres,
