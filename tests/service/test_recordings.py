@@ -143,6 +143,27 @@ def test_recordings_are_deleted_after_their_time_and_not_before(store: Recording
     assert time.time() - (store.folder / "audio/Folk/new.wav").stat().st_mtime < 60
 
 
+def test_service_looks_for_expired_recordings_again_and_again(
+    store: RecordingStore, request_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recordings, "CLEANUP_INTERVAL_S", 0.01)
+    path = store.audio / f"Folk/{request_id}.wav"
+    path.parent.mkdir(parents=True)
+
+    async def run() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.remove_expired_forever)
+            for _ in range(2):
+                path.touch()
+                os.utime(path, (0, 0))
+                with anyio.fail_after(10):
+                    while path.exists():
+                        await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    anyio.run(run)
+
+
 def test_oldest_recordings_go_first_where_there_are_too_many(
     store: RecordingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

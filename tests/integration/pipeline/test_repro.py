@@ -88,7 +88,7 @@ def test_second_repro_only_scans_and_leaves_git_clean(checkout: Path, run: Run) 
 @pytest.mark.slow
 def test_dvc_shows_stages_metrics_params_and_plots(checkout: Path, run: Run) -> None:
     metrics = run(checkout, "dvc", "metrics", "show", "--md")
-    assert [name for name in MODELS if f"reports/evaluation/{name}/metrics.json" not in metrics] == []
+    assert [name for name in MODELS if f"reports/metrics/{name}.json" not in metrics] == []
     assert "train@crnn" in run(checkout, "dvc", "dag")
     params = run(checkout, "dvc", "params", "diff", "HEAD~1", "--all", "--targets", "params.yaml")
     assert "models.crnn.published.epochs" in params

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -166,16 +165,6 @@ def test_forgotten_request_takes_no_feedback(client: httpx.Client, log: Path, so
     assert give(client, "keep-me", "right").status_code == 200
     predict(client, song_wav, **{"X-Request-Id": "after"})  # the service goes on writing to the same files
     assert give(client, "after", "right").status_code == 200
-
-
-def test_recordings_are_deleted_after_their_time(client: httpx.Client, log: Path, song_wav: bytes) -> None:
-    predict(client, song_wav, **{"X-Request-Id": "old"})
-    assert give(client, "old", "Folk").status_code == 200
-    path = log / "audio/Folk/old.wav"
-    long_ago = time.time() - 91 * 24 * 3600
-    os.utime(path, (long_ago, long_ago))
-    predict(client, song_wav)
-    assert not path.exists()
 
 
 @pytest.mark.parametrize(
