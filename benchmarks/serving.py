@@ -107,7 +107,8 @@ class Plan:
     """How much is measured.
 
     Args:
-        clients: numbers of concurrent clients.
+        clip_clients: numbers of concurrent clients that send clips.
+        song_clients: of those that send songs.
         n_rounds: repetitions of each load.
         clip_s: seconds of each load with clips.
         song_s: seconds of each load with songs.
@@ -118,10 +119,11 @@ class Plan:
         load: measures a server.
     """
 
-    clients: tuple[int, ...] = (1, 4, 16)
+    clip_clients: tuple[int, ...] = (1, 16)
+    song_clients: tuple[int, ...] = (4,)
     n_rounds: int = 3
-    clip_s: float = 10
-    song_s: float = 20
+    clip_s: float = 8
+    song_s: float = 15
     warm_up_s: float = 5
     memory_minutes: float = 1
     n_files: int = N_FILES
@@ -129,7 +131,7 @@ class Plan:
     load: Load = load
 
 
-QUICK = Plan((1,), n_rounds=1, memory_minutes=0.01, n_files=2, clips_per_song=2, load=quick_load)
+QUICK = Plan((1,), (1,), n_rounds=1, memory_minutes=0.01, n_files=2, clips_per_song=2, load=quick_load)
 
 
 def make_songs(folder: Path, clips: list[Path], clips_per_song: int) -> list[Path]:
@@ -183,8 +185,10 @@ def without_server(files: list[Path], duration_s: float) -> float:
     return sum(float(process.communicate()[0]) for process in processes)
 
 
-def measure(kind: str, files: list[Path], plan: Plan, duration_s: float, servers: dict[str, str]) -> list[list[str]]:
+def measure(kind: str, files: list[Path], plan: Plan, servers: dict[str, str]) -> list[list[str]]:
     """A row of the table for each number of clients; the servers, of which ours is the first, take turns."""
+    of_songs = kind == "song"
+    numbers, duration_s = (plan.song_clients, plan.song_s) if of_songs else (plan.clip_clients, plan.clip_s)
     limits: list[float] = []
     values: dict[tuple[str, int], list[dict[str, float]]] = {}
     for url in servers.values():
@@ -192,11 +196,11 @@ def measure(kind: str, files: list[Path], plan: Plan, duration_s: float, servers
             raise RuntimeError(f"{url} fails")
     for _ in range(plan.n_rounds):
         limits.append(without_server(files, duration_s))
-        for clients in plan.clients:
+        for clients in numbers:
             for name, url in servers.items():
                 values.setdefault((name, clients), []).append(plan.load(url, files, clients, duration_s))
     rows = []
-    for clients in plan.clients:
+    for clients in numbers:
         ours, *others = (
             {value: [each[value] for each in values[name, clients]] for value in VALUES} for name in servers
         )
@@ -238,18 +242,25 @@ def main() -> None:
     plan = QUICK if options.quick else Plan(memory_minutes=options.memory_minutes)
     model, _ = load_model("champion")
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        started = {OURS: stack.enter_context(running(*SERVICE)), PLAIN: stack.enter_context(running(*PLAIN_ROUTE))}
-        if options.before:
-            started[BEFORE] = stack.enter_context(running(*SERVICE, checkout=options.before.resolve()))
+        started: dict[str, tuple[str, int]] = {}
+        start_s: dict[str, float] = {}
+        for name, command, checkout in (
+            (OURS, SERVICE, None),
+            (PLAIN, PLAIN_ROUTE, None),
+            *([(BEFORE, SERVICE, options.before.resolve())] if options.before else []),
+        ):
+            begin = time.perf_counter()
+            started[name] = stack.enter_context(running(*command, checkout=checkout))
+            start_s[name] = time.perf_counter() - begin
         servers = {name: url for name, (url, _) in started.items()}
         clip_dir, song_dir = Path(temporary) / "clips", Path(temporary) / "songs"
         clip_dir.mkdir()
         song_dir.mkdir()
         source = prepare_clips(clip_dir, plan.n_files)
         clips = usable(sorted(clip_dir.iterdir()), model)
-        rows = measure("clip", clips, plan, plan.clip_s, servers)
+        rows = measure("clip", clips, plan, servers)
         songs = make_songs(song_dir, clips, plan.clips_per_song)
-        rows += measure("song", songs, plan, plan.song_s, servers)
+        rows += measure("song", songs, plan, servers)
         memory = [measure_memory(name, *started[name], clips, plan) for name in started if name != PLAIN]
     header = [
         "request",
@@ -270,6 +281,7 @@ def main() -> None:
         " route calls librosa.load, librosa.feature.melspectrogram and the model's predict with the same weights. The"
         " processes, one a core, do decoding, features and forward pass without a server.",
         table(header, rows),
+        "Ready after " + ", ".join(f"{start_s[name]:.1f} s ({name})" for name in started if name != PLAIN) + ".",
         *memory,
         quick=options.quick,
     )
